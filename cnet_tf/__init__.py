@@ -1,0 +1,36 @@
+"""cnet_tf: continuous-in-depth neural networks in Keras.
+
+    dh/dt = eps R(theta(t), h),   theta(t) = sum_k phi_k(t) theta_k,   t in [0, 1]
+
+Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389.
+"""
+
+from cnet_tf.basis import BASES, get_basis
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.continuous_classifier import ContinuousClassifier
+from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.presets import PRESETS, continuous_net
+from cnet_tf.refinement import project, refine
+from cnet_tf.resnet import ResNet
+from cnet_tf.runge_kutta import integrate
+from cnet_tf.tableaus import SCHEMES, ButcherTableau, get_scheme
+
+__all__ = [
+    "BASES",
+    "PRESETS",
+    "SCHEMES",
+    "ButcherTableau",
+    "ContinuousBlock",
+    "ContinuousClassifier",
+    "ContinuousNet",
+    "ResNet",
+    "continuous_net",
+    "get_basis",
+    "get_scheme",
+    "integrate",
+    "manifest",
+    "project",
+    "recalibrate",
+    "refine",
+]

@@ -1,0 +1,84 @@
+"""A model that is a chain of parts, some of them continuous in depth."""
+
+import keras
+
+from cnet_tf.continuous_block import ContinuousBlock
+
+
+class Net(keras.Model):
+    """Applies `parts` one after the other.
+
+    Subclasses take plain constructor arguments, keep them for `get_config`, and hand
+    over their layers.
+
+    Args:
+        parts: Layers in order.
+        config: The constructor arguments of the subclass, all of them plain data.
+    """
+
+    def __init__(self, parts, config, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = parts
+        # Keras wraps what it is given in tracking copies: complete the config first.
+        steps = tuple(block.steps for block in self.blocks)
+        self._config = {**config, "steps": steps} if steps else config
+
+    @property
+    def blocks(self):
+        """The continuous blocks, in order."""
+        return [part for part in self.parts if isinstance(part, ContinuousBlock)]
+
+    @property
+    def series(self):
+        """All parameter series, in a fixed order."""
+        return [s for part in self.parts for s in getattr(part, "series", ())]
+
+    def build(self, input_shape):
+        shape = tuple(input_shape)
+        for part in self.parts:
+            if not part.built:
+                part.build(shape)
+            shape = part.compute_output_shape(shape)
+
+    def call(self, x, training=None):
+        # Keras hands `training` down to the parts that know it.
+        for part in self.parts:
+            x = part(x)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        for part in self.parts:
+            input_shape = part.compute_output_shape(input_shape)
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}
+
+
+def remanifested(parts, scheme, steps, horizon, restriction):
+    """The same parts, with new blocks around the rates of the old ones."""
+    steps = iter(steps)
+    return [
+        ContinuousBlock(
+            part.rate, scheme, next(steps), horizon, restriction, name=part.name
+        )
+        if isinstance(part, ContinuousBlock)
+        else part
+        for part in parts
+    ]
+
+
+def per_block(name, value, count):
+    """One number for every block: an int is repeated, None stays None.
+
+    Raises:
+        ValueError: a sequence of another length than there are blocks.
+    """
+    if value is None or isinstance(value, int):
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(
+            f"{name}: expected an integer or {count} of them, one a block. "
+            f"Received {value!r}."
+        )
+    return tuple(value)

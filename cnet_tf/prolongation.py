@@ -1,0 +1,97 @@
+"""Matrices between parameter series: refinement and projection, exact.
+
+    sum_k phi_k theta_k  =  sum_j phi'_j (P theta)_j
+
+The L2 projection onto another basis is P = M'^-1 X, M' its mass matrix and X the mixed
+one. A space contains another exactly if the projection keeps the L2 norm,
+P^T M' P = M: nestedness is derived, not declared. For nodal bases the refinement matrix
+is then P[j, k] = phi_k(tau_j).
+"""
+
+import functools
+from fractions import Fraction
+
+from cnet_tf.basis import Basis, get_basis
+
+
+@functools.lru_cache(maxsize=256)
+def projection(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ...]:
+    """The exact L2 projection P (K' x K) of series in `source` onto `target`."""
+    if source == target:
+        return _identity(source.size)
+    return _solve(target.mass(), target.mass(source))
+
+
+@functools.lru_cache(maxsize=256)
+def prolongation(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ...]:
+    """The matrix P (K' x K) that leaves theta(t) unchanged.
+
+    Raises:
+        ValueError: the target space does not contain the source space; `projection`
+            goes between any two bases.
+    """
+    p = projection(source, target)
+    kept = _product(_transpose(p), _product(target.mass(), p))
+    if kept != source.mass():
+        raise ValueError(
+            f"basis: expected a space that contains basis {source.kind!r} with "
+            f"{source.size} nodes. Received {target.kind!r} with {target.size} nodes, "
+            "which is not nested: theta(t) would change. Use projection (`project`)."
+        )
+    return p
+
+
+def refined(basis: Basis, factor: int) -> Basis:
+    """The basis of the same kind on cells that are `factor` times smaller.
+
+    K -> factor K; for hats K -> factor (K - 1) + 1.
+
+    Raises:
+        ValueError: the factor is no integer >= 1.
+    """
+    if factor != int(factor) or factor < 1:
+        raise ValueError(f"factor: expected an integer >= 1. Received {factor!r}.")
+    size = basis.size
+    size = factor * (size - 1) + 1 if basis.kind == "hat" else factor * size
+    return get_basis(basis.kind, size)
+
+
+def unity(basis: Basis) -> tuple[Fraction, ...]:
+    """The coefficients of the function that is 1 everywhere."""
+    return tuple(row[0] for row in prolongation(get_basis("constant", 1), basis))
+
+
+def _identity(n):
+    return tuple(tuple(Fraction(int(i == j)) for j in range(n)) for i in range(n))
+
+
+def _transpose(m):
+    return tuple(zip(*m, strict=True))
+
+
+def _product(a, b):
+    columns = _transpose(b)
+    return tuple(
+        tuple(
+            sum((x * y for x, y in zip(row, col, strict=True) if x and y), Fraction(0))
+            for col in columns
+        )
+        for row in a
+    )
+
+
+def _solve(matrix, right):
+    """Gauss-Jordan for a symmetric positive definite matrix: no pivoting needed."""
+    n = len(matrix)
+    rows = [[*m, *r] for m, r in zip(matrix, right, strict=True)]
+    for i in range(n):
+        pivot = rows[i][i]
+        rows[i] = [x / pivot if x else x for x in rows[i]]
+        for j in range(n):
+            factor = rows[j][i]
+            if j != i and factor:
+                rows[j] = [
+                    x - factor * y if y else x
+                    for x, y in zip(rows[j], rows[i], strict=True)
+                ]
+    return tuple(tuple(row[n:]) for row in rows)

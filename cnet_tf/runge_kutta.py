@@ -1,0 +1,91 @@
+"""One stepper for every explicit scheme, over + and * only.
+
+The state may be a float, an array or a tensor: nothing here asks. Step counts and
+schemes are static, so all coefficients are Python constants when a graph is traced,
+zero coefficients leave no operation behind and a coefficient of exactly one leaves no
+multiplication, which is why Euler with unit step is a residual network bit for bit.
+"""
+
+from fractions import Fraction
+
+from cnet_tf.tableaus import ButcherTableau, get_scheme
+
+
+class StageTime(Fraction):
+    """The exact time t = t0 + (n + c)(t1 - t0)/N of one stage, which knows its step.
+
+    Attributes:
+        step: n, 0 <= n < N.
+        node: c, the node of the stage in the scheme.
+        steps: N.
+        side: `"left"` for the stage at the end of a step (c = 1), else `"right"`: which
+            limit to take where theta jumps, so that no stage reads a cell that its step
+            does not touch.
+    """
+
+    def __new__(cls, step, node, steps, t0=0, t1=1):
+        t0, t1 = Fraction(t0), Fraction(t1)
+        time = super().__new__(cls, t0 + (step + node) * (t1 - t0) / steps)
+        time.step, time.node, time.steps = step, node, steps
+        return time
+
+    @property
+    def side(self):
+        return "left" if self.node == 1 else "right"
+
+
+def step(scheme, f, x, times, h):
+    """One step of size h: x + h sum_i b_i k_i, k_i = f(t_i, x + h sum_j a_ij k_j).
+
+    Args:
+        scheme: A `ButcherTableau` or its name.
+        f: `f(t, x) -> dx/dt`.
+        x: The state: anything with `+` and multiplication by a float.
+        times: The s stage times, passed on to f.
+        h: The step, exact (int or Fraction).
+
+    Returns:
+        The state after the step.
+    """
+    tableau: ButcherTableau = get_scheme(scheme)
+    slopes = []
+    for row, t in zip(tableau.a, times, strict=True):
+        slopes.append(f(t, _advance(x, h, row, slopes)))
+    return _advance(x, h, tableau.b, slopes)
+
+
+def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
+    """Integrates dx/dt = scale * f(t, x) from t0 to t1 in N equal steps.
+
+    Args:
+        scheme: A `ButcherTableau` or its name from `SCHEMES`.
+        f: `f(t, x)`, where t is a `StageTime`: an exact Fraction, `float(t)` at will.
+        x: The state at t0.
+        steps: N >= 1.
+        t0, t1: The interval; ints, Fractions or floats (taken as the exact binary
+            rationals they are). Defaults 0 and 1.
+        scale: A factor of the rate, exact like t0 and t1. Default 1.
+
+    Returns:
+        The state at t1.
+
+    Raises:
+        ValueError: unknown scheme, or steps < 1.
+    """
+    tableau = get_scheme(scheme)
+    if steps != int(steps) or steps < 1:
+        raise ValueError(f"steps: expected an integer >= 1. Received {steps!r}.")
+    h = Fraction(scale) * (Fraction(t1) - Fraction(t0)) / steps
+    for n in range(steps):
+        times = [StageTime(n, c, steps, t0, t1) for c in tableau.c]
+        x = step(tableau, f, x, times, h)
+    return x
+
+
+def _advance(x, h, coefficients, slopes):
+    """x + sum_i (h coefficient_i) slope_i without the terms that are zero."""
+    for coefficient, slope in zip(coefficients, slopes, strict=True):
+        factor = h * coefficient
+        if factor != 0:
+            x = x + (slope if factor == 1 else float(factor) * slope)
+    return x

@@ -1,0 +1,168 @@
+"""Parameter series theta(t) = sum_k phi_k(t) theta_k, and how a forward pass reads them.
+
+A series is one variable of shape (K, *shape). A forward pass unstacks it once, however
+many stages read it: the gradient of one unstack is one stack, where the gradients of K
+slices would each be as large as the whole variable, quadratic in K.
+"""
+
+from fractions import Fraction
+
+import keras
+from keras import ops
+
+from cnet_tf.basis import Basis, get_basis
+from cnet_tf.prolongation import unity
+from cnet_tf.runge_kutta import StageTime
+
+# How a step reads theta when it has fewer steps than the basis has cells.
+RESTRICTIONS = ("average", "point")
+
+
+class ParameterSeries:
+    """theta(t) = sum_k phi_k(t) theta_k.
+
+    Attributes:
+        variable: The `keras.Variable` of shape (K, *shape).
+        basis: The `Basis` of the phi_k.
+    """
+
+    def __init__(self, variable, basis: Basis):
+        self.variable = variable
+        self.basis = basis
+
+
+class SeriesLayer(keras.layers.Layer):
+    """A layer whose weights are parameter series, read at a depth t.
+
+    Subclasses make their weights with `add_series` in `build` and are called as
+    `layer(x, depth=depth, training=...)`, where `depth(series)` is theta(t). Called
+    without a depth they stand alone, at t = 0, as layers with one node do.
+
+    Args:
+        basis: Kind of the basis, a key of `BASES`. Default `"constant"`.
+        nodes: K >= 1, functions of the basis. Default 1.
+
+    Raises:
+        ValueError: unknown basis, or K is not a size of that basis.
+    """
+
+    def __init__(self, basis="constant", nodes=1, **kwargs):
+        super().__init__(**kwargs)
+        self.basis = get_basis(basis, nodes)
+        self.series = []
+
+    def add_series(
+        self, name, shape, initializer, basis=None, trainable=True, **kwargs
+    ):
+        """Makes a series of K weights of `shape`; `initializer` fills (K, *shape)."""
+        basis = basis or self.basis
+        series = ParameterSeries(
+            self.add_weight(
+                name=name,
+                shape=(basis.size, *shape),
+                initializer=initializer,
+                trainable=trainable,
+                **kwargs,
+            ),
+            basis,
+        )
+        self.series.append(series)
+        return series
+
+    def get_config(self):
+        kind, nodes = self.basis.key
+        return {**super().get_config(), "basis": kind, "nodes": nodes}
+
+
+def constant_function(value, basis: Basis):
+    """Initializer of a series: theta(t) = value everywhere, in any basis."""
+
+    def initializer(shape, dtype=None):
+        coefficients = ops.convert_to_tensor(
+            [float(value * c) for c in unity(basis)], dtype=dtype
+        )
+        column = ops.reshape(coefficients, (-1,) + (1,) * (len(shape) - 1))
+        return ops.broadcast_to(column, shape)
+
+    return initializer
+
+
+class ForwardPass:
+    """The series of one block during one forward pass: unstacked once, read often.
+
+    Args:
+        restriction: `"average"` reads the average of theta over the step when there are
+            fewer steps than cells (the exact L2 restriction, so that no cell is
+            skipped); `"point"` always reads theta at the stage time.
+    """
+
+    def __init__(self, restriction="average"):
+        self.restriction = restriction
+        self._slices = {}
+        self._values = {}
+        self._observed = {}
+
+    def at(self, time: StageTime) -> "Depth":
+        return Depth(self, time)
+
+    def row(self, basis: Basis, time: StageTime):
+        """The K exact coefficients phi_k of theta for the stage at that time."""
+        if self.restriction == "average" and time.steps < basis.cells:
+            start = Fraction(time.step, time.steps)
+            return basis.average(start, start + Fraction(1, time.steps))
+        return basis.weights(time, time.side)
+
+    def value(self, series: ParameterSeries, row):
+        """sum_k row_k theta_k; zeros are dropped, a one-hot row is a plain slice."""
+        key = (id(series), row)
+        if key not in self._values:
+            if id(series) not in self._slices:
+                # The layer's own scope reads the variable, so autocast applies.
+                self._slices[id(series)] = ops.unstack(
+                    ops.convert_to_tensor(series.variable), series.basis.size
+                )
+            self._values[key] = combine(row, self._slices[id(series)])
+        return self._values[key]
+
+    def observe(self, norm, row, mean, variance):
+        """Keeps the batch moments of one evaluation until the pass is `finish`ed."""
+        rows, means, variances = self._observed.setdefault(norm, ([], [], []))
+        rows.append(row)
+        means.append(mean)
+        variances.append(variance)
+
+    def finish(self):
+        """Updates the moving statistics once, from all evaluations of the pass."""
+        for norm, (rows, means, variances) in self._observed.items():
+            norm.update(rows, means, variances)
+        self._observed.clear()
+
+
+class Depth:
+    """One depth t of a forward pass: `depth(series)` is theta(t)."""
+
+    def __init__(self, forward: ForwardPass, time: StageTime):
+        self.forward = forward
+        self.time = time
+
+    def row(self, basis):
+        return self.forward.row(basis, self.time)
+
+    def __call__(self, series: ParameterSeries):
+        return self.forward.value(series, self.row(series.basis))
+
+
+def surface() -> Depth:
+    """The depth at which layers with a single node, outside any block, are read."""
+    return ForwardPass().at(StageTime(0, 0, 1))
+
+
+def combine(row, slices):
+    """sum_k row_k slices_k without the terms that are zero."""
+    total = None
+    for weight, theta in zip(row, slices, strict=True):
+        if weight == 0:
+            continue
+        term = theta if weight == 1 else float(weight) * theta
+        total = term if total is None else total + term
+    return total

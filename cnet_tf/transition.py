@@ -1,0 +1,73 @@
+"""What stands between continuous blocks: changes of width and stride."""
+
+import keras
+
+from cnet_tf.rate import SeriesChain
+
+
+@keras.saving.register_keras_serializable("cnet_tf")
+class Transition(keras.layers.Layer):
+    """y = activation(skip(x) + stitch branch(x)): one residual block, not an ODE.
+
+    The baselines' residual blocks are the same layer with an empty skip.
+
+    Args:
+        filters: Channels of the output.
+        strides: Of the first convolution of branch and skip. Default 1.
+        branch: Operations of the branch, see `SeriesChain`.
+        skip: Operations of the skip. Default `("conv1x1",)`; `()` is the identity.
+        stitch: stitch_eps, factor of the branch. Default 1.
+        use_bias: Of the convolutions of the branch. Default True.
+        skip_bias: Of the convolution of the skip. Default False.
+        activation: After the sum, by name. Default None.
+
+    Shapes: (batch, height, width, channels) -> (batch, height/s, width/s, filters).
+    """
+
+    def __init__(
+        self,
+        filters,
+        strides=1,
+        branch=("conv", "relu", "norm", "conv", "relu"),
+        skip=("conv1x1",),
+        stitch=1.0,
+        use_bias=True,
+        skip_bias=False,
+        activation=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._config = {
+            "filters": filters,
+            "strides": strides,
+            "branch": tuple(branch),
+            "skip": tuple(skip),
+            "stitch": stitch,
+            "use_bias": use_bias,
+            "skip_bias": skip_bias,
+            "activation": activation,
+        }
+        self.stitch = stitch
+        self.branch = SeriesChain(branch, filters, strides, use_bias, name="branch")
+        self.skip = SeriesChain(skip, filters, strides, skip_bias, name="skip")
+        self.activation = keras.activations.get(activation)
+
+    @property
+    def series(self):
+        return [*self.branch.series, *self.skip.series]
+
+    def build(self, input_shape):
+        self.branch.build(input_shape)
+        self.skip.build(input_shape)
+
+    def call(self, x, training=None):
+        branch = self.branch(x, training=training)
+        if self.stitch != 1:
+            branch = self.stitch * branch
+        return self.activation(self.skip(x, training=training) + branch)
+
+    def compute_output_shape(self, input_shape):
+        return self.branch.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}
