@@ -1,8 +1,8 @@
 """Bases of the depth variable: theta(t) = sum_k phi_k(t) theta_k on [0, 1].
 
-Every basis is a table of exact rational polynomials, cell by cell; evaluation, averages
-and mass matrices are derived from the table, so a new basis adds a row of data and no
-branch. Time is exact: a `Fraction` with a left or a right limit at the borders of cells.
+Every basis is a table of exact rational polynomials, cell by cell; evaluation,
+averages and mass matrices are derived from the table, so a new basis adds data and no
+branch. Time is exact: a `Fraction` with a left or right limit at the borders of cells.
 """
 
 import bisect
@@ -126,7 +126,7 @@ def constant(size: int) -> Basis:
 
 
 def hat(size: int) -> Basis:
-    """Continuous piecewise linear functions on K - 1 cells; theta_k = theta(k/(K-1))."""
+    """Continuous piecewise linear on K - 1 cells; theta_k = theta(k/(K-1))."""
     if size < 2:
         raise ValueError(f"nodes: basis 'hat' needs at least 2. Received {size}.")
     grid = _grid(size - 1)

@@ -1,7 +1,7 @@
 """A net on disk: constructor arguments and weights, verified on load.
 
-    <directory>/net.json          format, class, config, input shape, metadata, sha256
-    <directory>/net.weights.h5    the weights, as Keras writes them
+    <directory>/net.json                format, class, config, metadata, sha256 ..
+    <directory>/net-<sha>.weights.h5    the weights, as Keras writes them
 
 Only data is read: the class is one of the nets of this package, by name, and neither
 pickle nor a path to code is involved.
@@ -20,7 +20,7 @@ from cnet_tf.resnet import ResNet
 
 # Raise it when an old directory can no longer be read.
 FORMAT = 1
-_DESCRIPTION, _WEIGHTS = "net.json", "net.weights.h5"
+_DESCRIPTION = "net.json"
 _NETS = {net.__name__: net for net in (ContinuousNet, ContinuousClassifier, ResNet)}
 
 
@@ -49,19 +49,26 @@ def save(net: Net, directory, metadata=None):
     # Keras insists on this ending.
     temporary = directory / f"tmp-{os.getpid()}.weights.h5"
     net.save_weights(temporary)
-    description = {
-        "format": FORMAT,
-        "class": type(net).__name__,
-        "config": {k: v for k, v in net.get_config().items() if k != "dtype"},
-        "policy": net.dtype_policy.name,
-        "input_shape": net.get_build_config()["input_shape"],
-        "metadata": metadata or {},
-        "sha256": _sha256(temporary),
-    }
-    # The description is renamed last and names the weights by content, so a crash
-    # between the two renames is noticed on load.
-    os.replace(temporary, directory / _WEIGHTS)
-    write_json(directory / _DESCRIPTION, description)
+    sha256 = _sha256(temporary)
+    weights = _weights(directory, sha256)
+    os.replace(temporary, weights)
+    # Weights are named by their content, so until this rename the old description
+    # still finds the old weights, and after it the new one finds the new.
+    write_json(
+        directory / _DESCRIPTION,
+        {
+            "format": FORMAT,
+            "class": type(net).__name__,
+            "config": {k: v for k, v in net.get_config().items() if k != "dtype"},
+            "policy": net.dtype_policy.name,
+            "input_shape": net.get_build_config()["input_shape"],
+            "metadata": metadata or {},
+            "sha256": sha256,
+        },
+    )
+    for old in directory.glob("*.weights.h5"):
+        if old != weights:
+            old.unlink()
 
 
 def load(directory) -> Checkpoint:
@@ -73,7 +80,7 @@ def load(directory) -> Checkpoint:
     """
     directory = pathlib.Path(directory)
     description = _description(directory / _DESCRIPTION)
-    weights = directory / _WEIGHTS
+    weights = _weights(directory, description["sha256"])
     if not weights.is_file():
         raise CheckpointError(f"{weights}: expected the weights of a net, found none.")
     if _sha256(weights) != description["sha256"]:
@@ -129,6 +136,10 @@ def _description(path):
             f"Received {description['class']!r}."
         )
     return description
+
+
+def _weights(directory, sha256):
+    return directory / f"net-{str(sha256)[:16]}.weights.h5"
 
 
 def _sha256(path):

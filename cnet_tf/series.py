@@ -1,4 +1,4 @@
-"""Parameter series theta(t) = sum_k phi_k(t) theta_k, and how a forward pass reads them.
+"""Parameter series theta(t) = sum_k phi_k(t) theta_k, and how a pass reads them.
 
 A series is one variable of shape (K, *shape). A forward pass unstacks it once, however
 many stages read it: the gradient of one unstack is one stack, where the gradients of K
