@@ -16,6 +16,9 @@ class Net(keras.Model):
         config: The constructor arguments of the subclass, all of them plain data.
     """
 
+    # `compile` sets it; callbacks of custom loops look for it on uncompiled models.
+    optimizer = None
+
     def __init__(self, parts, config, **kwargs):
         super().__init__(**kwargs)
         self.parts = parts

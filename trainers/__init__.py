@@ -1,0 +1,1 @@
+"""Training of continuous-in-depth networks: data, optimisation, command lines."""

@@ -1,0 +1,28 @@
+"""Trains a net on images, growing its depth on the way.
+
+    python trainers/train.py --flagfile=digits.flags        # a minute, offline
+    python trainers/train.py --flagfile=cifar.flags         # the published recipe
+    python trainers/train.py --flagfile=runs/latest/flags.txt   # again
+
+Every flag has a default: see --help. Results are in runs/latest.
+"""
+
+import sys
+
+if not __package__:
+    sys.path[0] = __file__.rsplit("/", 2)[0] if "/" in __file__ else ".."
+
+from trainers import options, run_directory
+from trainers.errors import run_command
+from trainers.loop import fit
+from trainers.summary import report
+
+
+def main():
+    """Reads the flags, trains, reports."""
+    print(report(fit(options.from_flags(), run_directory.describe)))
+
+
+if __name__ == "__main__":
+    options.define_flags()
+    run_command(main)
