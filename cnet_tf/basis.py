@@ -8,9 +8,11 @@ branch. Time is exact: a `Fraction` with a left or right limit at the borders of
 import bisect
 import dataclasses
 import functools
+import numbers
 from fractions import Fraction
 
 from cnet_tf import polynomial as poly
+from cnet_tf.checks import positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Basis:
             side: `"left"` or `"right"`: the limit to take at the border of two cells.
 
         Raises:
-            TypeError: t is a float.
+            TypeError: t is a float, or anything else that is no exact rational.
             ValueError: t is outside [0, 1], or the side is unknown.
         """
-        if isinstance(t, float):
-            raise TypeError(f"t: expected an exact Fraction. Received the float {t}.")
+        if not isinstance(t, numbers.Rational):
+            raise TypeError(
+                f"t: expected an exact Fraction. Received the {type(t).__name__} {t}."
+            )
         if not 0 <= t <= 1:
             raise ValueError(f"t: expected 0 <= t <= 1. Received {t}.")
         if side not in ("left", "right"):
@@ -184,6 +188,4 @@ def get_basis(kind: str, size: int) -> Basis:
         raise ValueError(
             f"basis: expected one of {', '.join(BASES)}. Received {kind!r}."
         )
-    if size != int(size) or size < 1:
-        raise ValueError(f"nodes: expected an integer >= 1. Received {size!r}.")
-    return BASES[kind](int(size))
+    return BASES[kind](positive_integer("nodes", size))

@@ -2,6 +2,7 @@
 
 import keras
 
+from cnet_tf.checks import positive_integer
 from cnet_tf.runge_kutta import integrate
 from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer
 from cnet_tf.tableaus import get_scheme
@@ -48,8 +49,6 @@ class ContinuousBlock(keras.layers.Layer):
             rate = keras.saving.deserialize_keras_object(rate)
         if not isinstance(rate, SeriesLayer):
             raise ValueError(f"rate: expected a SeriesLayer. Received {rate!r}.")
-        if steps is not None and (steps != int(steps) or steps < 1):
-            raise ValueError(f"steps: expected an integer >= 1. Received {steps!r}.")
         if restriction not in RESTRICTIONS:
             raise ValueError(
                 f"restriction: expected one of {', '.join(RESTRICTIONS)}. "
@@ -57,7 +56,9 @@ class ContinuousBlock(keras.layers.Layer):
             )
         self.rate = rate
         self.scheme = get_scheme(scheme).name
-        self.steps = rate.basis.cells if steps is None else int(steps)
+        self.steps = positive_integer(
+            "steps", rate.basis.cells if steps is None else steps
+        )
         self.horizon = horizon
         self.restriction = restriction
 

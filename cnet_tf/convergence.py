@@ -9,8 +9,8 @@ the perfect fit needs no training. It is k = A u with
 
     r(A D) = exp(L D),   r the stability polynomial of the scheme,
 
-and A = alpha I + beta L commutes with L, so one eigenvalue alpha + i beta tells all:
-with w = u_2 + i u_1 the problem is w' = i w, w(0) = 1, the model w' = (alpha + i beta) w.
+and A = alpha I + beta L commutes with L, so one eigenvalue z = alpha + i beta tells
+all: with w = u_2 + i u_1 the problem is w' = i w, w(0) = 1, and the model is w' = z w.
 
 The error is the 2-norm of the error of the state at T, |w_N - exp(i T)|; the solution
 has norm one, so it is absolute and relative at once. It vanishes at h = D, and as

@@ -1,6 +1,7 @@
 """Manifestations of a trained net: the same theta(t), another graph."""
 
 import numpy as np
+from keras import ops
 
 from cnet_tf.net import Net
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -83,7 +84,10 @@ def normalizations(net) -> list[SeriesBatchNormalization]:
 
 def statistics(net) -> list[np.ndarray]:
     """Copies of the moving statistics of a net."""
-    return [np.array(variable) for variable in net.non_trainable_variables]
+    return [
+        np.array(ops.convert_to_numpy(variable))
+        for variable in net.non_trainable_variables
+    ]
 
 
 def restore_statistics(net, values):

@@ -12,6 +12,7 @@ import functools
 from fractions import Fraction
 
 from cnet_tf.basis import Basis, get_basis
+from cnet_tf.checks import positive_integer
 
 
 @functools.lru_cache(maxsize=256)
@@ -42,16 +43,15 @@ def prolongation(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ..
 
 
 def refined(basis: Basis, factor: int) -> Basis:
-    """The basis of the same kind on cells that are `factor` times smaller.
+    """The basis of the same kind that is `factor` times finer and contains this one.
 
-    K -> factor K; for hats K -> factor (K - 1) + 1.
+    K -> factor K, on cells `factor` times smaller, or for Legendre polynomials with so
+    many times more of them; for hats K -> factor (K - 1) + 1.
 
     Raises:
         ValueError: the factor is no integer >= 1.
     """
-    if factor != int(factor) or factor < 1:
-        raise ValueError(f"factor: expected an integer >= 1. Received {factor!r}.")
-    size = basis.size
+    factor, size = positive_integer("factor", factor), basis.size
     size = factor * (size - 1) + 1 if basis.kind == "hat" else factor * size
     return get_basis(basis.kind, size)
 

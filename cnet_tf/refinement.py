@@ -6,6 +6,7 @@ is multiplied by the same matrix: theta' = P theta. Momentum is thereby carried 
 
 import keras
 import numpy as np
+from keras import ops
 
 from cnet_tf.net import Net
 from cnet_tf.prolongation import projection, prolongation, refined
@@ -85,7 +86,7 @@ def _mapped(net, config, matrix, optimizer):
 
 def _carried(old, target, matrix):
     """P theta in float64, checked; theta itself where the basis is the same."""
-    value = np.array(old)
+    value = ops.convert_to_numpy(old)
     if not np.all(np.isfinite(value)):
         raise ValueError(f"{old.path}: expected finite values. Received nan or inf.")
     if matrix is not None:
@@ -107,7 +108,7 @@ def _mapped_optimizer(optimizer, net, new, matrices):
     twin_slots, twin_counters = _slots_and_counters(twin, len(weights))
     for slot, twin_slot in zip(slots, twin_slots, strict=True):
         # Second moments must stay positive where a projection undershoots zero.
-        second_moment = all(np.min(v) >= 0 for v in slot)
+        second_moment = all(np.min(ops.convert_to_numpy(v)) >= 0 for v in slot)
         for weight, old, target in zip(weights, slot, twin_slot, strict=True):
             value = _carried(old, target, matrices.get(id(weight)))
             target.assign(np.maximum(value, 0) if second_moment else value)

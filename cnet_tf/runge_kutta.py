@@ -8,6 +8,7 @@ multiplication, which is why Euler with unit step is a residual network bit for 
 
 from fractions import Fraction
 
+from cnet_tf.checks import positive_integer
 from cnet_tf.tableaus import ButcherTableau, get_scheme
 
 
@@ -73,8 +74,7 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
         ValueError: unknown scheme, or steps < 1.
     """
     tableau = get_scheme(scheme)
-    if steps != int(steps) or steps < 1:
-        raise ValueError(f"steps: expected an integer >= 1. Received {steps!r}.")
+    steps = positive_integer("steps", steps)
     h = Fraction(scale) * (Fraction(t1) - Fraction(t0)) / steps
     for n in range(steps):
         times = [StageTime(n, c, steps, t0, t1) for c in tableau.c]

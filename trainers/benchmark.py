@@ -1,16 +1,17 @@
 """Training speed of several nets side by side, on the same random batch.
 
-    python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_euler,cifar10_2-2-2_rk4
+    python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_rk4 --rounds=20
 
-Nets take turns, round by round, so that a slow minute of the machine slows all of them.
+Nets take turns, round by round, so that a slow minute of the machine slows them all.
 """
 
+import pathlib
 import statistics
 import sys
 import time
 
 if not __package__:
-    sys.path[0] = __file__.rsplit("/", 2)[0] if "/" in __file__ else ".."
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 import keras
 import numpy as np
@@ -32,8 +33,8 @@ ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each net. Default: 1
 KERNELS = flags.DEFINE_list(
     "variants",
     ["fused"],
-    "Ways to run a step, any of: fused (TensorFlow's batch norm kernel), plain (mean "
-    "and variance as operations), xla (plain, the whole step compiled). Default: fused.",
+    "Ways to run a step, any of: fused (TensorFlow's batch norm kernel), plain "
+    "(moments as operations), xla (plain, the whole step compiled). Default: fused.",
 )
 
 # variant -> (training kernel of the batch norms, XLA).

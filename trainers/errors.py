@@ -14,7 +14,7 @@ class OptionError(ValueError):
 def run_command(main):
     """Runs `main(argv)` under absl; bad input becomes one line and exit code 2."""
     # Imported late: `--help` need not wait for TensorFlow.
-    from trainers.data import DataError
+    from trainers.sources import DataError
 
     def guarded(argv):
         try:

@@ -13,6 +13,7 @@ from cnet_tf.presets import continuous_net
 from cnet_tf.refinement import refine
 from trainers import data as image_data
 from trainers import fused_norm, run_directory, steps
+from trainers.batches import eval_batches, train_batches
 from trainers.errors import OptionError
 from trainers.flops import forward_flops
 from trainers.options import Options, validate
@@ -59,7 +60,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     name = options.name or f"{options.dataset}-{options.preset}".replace("/", "-")
     run = run_directory.create(options.runs_dir, name.replace(":", ""))
     describe(run)
-    metadata = {"data": data_metadata(data)}
+    metadata = {"data": data_metadata(data, options.image_size)}
 
     callbacks = _callbacks(options, run, state.net, per_epoch)
     callbacks.on_train_begin()
@@ -84,7 +85,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         logs["images_per_second"] = per_epoch * options.batch_size / seconds
         logs["steps"] = _depth(state.net)
         if data.validation is not None:
-            validation = image_data.eval_batches(data, "validation", 500)
+            validation = eval_batches(data, "validation", 500)
             scores = steps.evaluate_with(programs[1], validation, strategy)
             logs |= {f"val_{key}": value for key, value in scores.items()}
         logs["seconds"] = time.perf_counter() - began
@@ -100,9 +101,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     if options.ema:
         _average(options, state, data)
         checkpoint.save(state.net, run / "net", metadata)
-    test = steps.evaluate(
-        state.net, image_data.eval_batches(data, "test", 500), strategy, jit
-    )
+    test = steps.evaluate(state.net, eval_batches(data, "test", 500), strategy, jit)
     summary = {
         "run": str(run),
         "test_accuracy": test["accuracy"],
@@ -118,10 +117,11 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     return summary
 
 
-def data_metadata(data) -> dict:
+def data_metadata(data, image_size) -> dict:
     """What a deployed net must know of its data: names and normalisation."""
     return {
         "name": data.name,
+        "image_size": image_size,
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
         "mean": [float(v) for v in data.mean],
@@ -189,7 +189,7 @@ def _programs(options, state, strategy, jit):
 
 
 def _train_epoch(options, data, epoch, per_epoch, strategy, programs, callbacks):
-    batches = image_data.train_batches(
+    batches = train_batches(
         data, options.batch_size, options.seed, epoch, options.augment
     ).take(per_epoch)
     totals = np.zeros(3)
@@ -206,7 +206,7 @@ def _train_epoch(options, data, epoch, per_epoch, strategy, programs, callbacks)
 def _average(options, state, data):
     """Ends with the moving average of the weights and statistics that fit them."""
     state.optimizer.finalize_variable_values(state.net.trainable_variables)
-    batches = image_data.train_batches(
+    batches = train_batches(
         data, options.batch_size, options.seed, options.epochs, options.augment
     )
     recalibrate(state.net, batches.take(_RECALIBRATION_BATCHES))

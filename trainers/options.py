@@ -9,7 +9,7 @@ from cnet_tf.continuous_net import UNITS
 from cnet_tf.presets import PRESETS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
-from trainers.data import AUGMENTATIONS
+from trainers.augmentation import AUGMENTATIONS
 from trainers.errors import OptionError
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES

@@ -36,7 +36,7 @@ def make_strategy(name, replicas=0) -> tf.distribute.Strategy:
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     if replicas > len(devices):
         raise OptionError(
-            f"--replicas: expected at most {len(devices)}, the {kind}s of this machine. "
-            f"Received {replicas}."
+            f"--replicas: expected at most {len(devices)}, the {kind}s of this "
+            f"machine. Received {replicas}."
         )
     return STRATEGIES[name](devices[: replicas or len(devices)])

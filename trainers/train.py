@@ -7,10 +7,11 @@
 Every flag has a default: see --help. Results are in runs/latest.
 """
 
+import pathlib
 import sys
 
 if not __package__:
-    sys.path[0] = __file__.rsplit("/", 2)[0] if "/" in __file__ else ".."
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from trainers import options, run_directory
 from trainers.errors import run_command

@@ -1,0 +1,46 @@
+"""What every test shares: two logical CPU devices, seeds, and where data lies."""
+
+import os
+import pathlib
+
+# Both are read when TensorFlow and Keras are imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+# Two devices on one CPU, so that distribution is tested without a GPU. This must
+# come before anything initialises TensorFlow's runtime.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+)
+
+_SHARED_TFDS = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cifar_dir() -> str:
+    """A TFDS folder in which CIFAR-10 is prepared; skips where there is none."""
+    folders = [os.environ.get("TFDS_DATA_DIR"), str(_SHARED_TFDS)]
+    for folder in filter(None, folders):
+        if list(pathlib.Path(folder).glob("cifar10/*/dataset_info.json")):
+            return folder
+    pytest.skip(f"CIFAR-10 is prepared neither in TFDS_DATA_DIR nor in {_SHARED_TFDS}")
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory) -> str:
+    """A TFDS folder in which the shipped digits are prepared."""
+    from trainers import data
+
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    data.load("digits", folder)
+    return folder

@@ -1,0 +1,42 @@
+"""The commands as people type them: help, one-line errors, exit codes."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def _run(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["trainers/train.py", "trainers/evaluate.py"])
+def test_help_explains_every_flag(script):
+    result = _run(script, "--help")
+    assert "Default: " in result.stdout and "--[no]" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["trainers/train.py", "--scheme=rk5"], "error: --scheme: expected one of"),
+        (["trainers/train.py", "stray"], "error: expected flags only"),
+        (["trainers/train.py", "--dataset=cifar11"], "error: name: expected"),
+        (["trainers/evaluate.py", "--run=/nowhere"], "error: /nowhere/net/net.json"),
+        (["trainers/evaluate.py", "--steps=0"], "error: --steps: expected"),
+    ],
+)
+def test_bad_input_is_a_line_and_exit_code_two(arguments, message, tmp_path):
+    result = _run(str(ROOT / arguments[0]), *arguments[1:], cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    lines = [x for x in result.stderr.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1 and lines[0].startswith(message)
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,80 @@
+"""The grid of manifestations: right cells, right scores, nothing changed."""
+
+import csv
+
+import numpy as np
+import pytest
+from keras import ops
+
+from cnet_tf import continuous_net, manifest
+from trainers import data as image_data
+from trainers import grid
+from trainers.batches import eval_batches
+from trainers.steps import evaluate
+
+
+@pytest.fixture(scope="module")
+def data(digits_dir):
+    return image_data.load("digits", str(digits_dir))
+
+
+@pytest.fixture(scope="module")
+def scored(data):
+    net = continuous_net("digits", nodes=2, scheme="midpoint")
+    net.build((None, 8, 8, 1))
+    before = [ops.convert_to_numpy(v) for v in net.variables]
+    rows = grid.accuracy_grid(
+        net, data, ["euler", "rk4"], [1, 4], examples=100, recalibration_batches=2
+    )
+    return net, before, rows
+
+
+def test_every_cell_and_the_trained_one(scored):
+    _, _, rows = scored
+    cells = [(row["scheme"], row["steps"]) for row in rows]
+    assert cells == [
+        ("euler", 1),
+        ("euler", 4),
+        ("rk4", 1),
+        ("rk4", 4),
+        ("midpoint", 2),
+    ]
+    assert [row["trained"] for row in rows] == [False] * 4 + [True]
+    assert [row["evaluations"] for row in rows] == [1, 4, 4, 16, 4]
+
+
+def test_scores_are_those_of_the_manifestation(scored, data):
+    net, _, rows = scored
+    batches = eval_batches(data, "test", 100).take(1)
+    direct = evaluate(manifest(net, "rk4", 4), batches)
+    (row,) = [r for r in rows if (r["scheme"], r["steps"]) == ("rk4", 4)]
+    assert row["accuracy"] == direct["accuracy"]
+    np.testing.assert_allclose(row["loss"], direct["loss"], rtol=1e-5)
+
+
+def test_nothing_changed(scored):
+    net, before, _ = scored
+    for old, new in zip(before, net.variables, strict=True):
+        np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
+
+
+def test_a_net_of_fixed_depth_has_one_cell(data):
+    net = continuous_net("resnet20")
+    net.build((None, 8, 8, 1))
+    rows = grid.accuracy_grid(
+        net, data, ["euler"], [1], examples=20, recalibration_batches=0
+    )
+    assert len(rows) == 1 and rows[0]["trained"]
+    assert "fixed" in grid.markdown(rows)
+
+
+def test_files(scored, tmp_path):
+    _, _, rows = scored
+    grid.write(tmp_path / "evaluation", rows)
+    files = {path.name for path in (tmp_path / "evaluation").iterdir()}
+    assert files == {"grid.csv", "grid.md", "grid.png"}
+    with open(tmp_path / "evaluation" / "grid.csv") as file:
+        assert len(list(csv.DictReader(file))) == 5
+    table = (tmp_path / "evaluation" / "grid.md").read_text()
+    assert table.count(" *") >= 1 and "| midpoint |" in table
+    assert (tmp_path / "evaluation" / "grid.png").read_bytes().startswith(b"\x89PNG")

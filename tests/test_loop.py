@@ -1,0 +1,143 @@
+"""Training runs, small but real: growth, replay, replicas, averages, logs."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from keras import ops
+
+from cnet_tf import checkpoint
+from trainers import loop
+from trainers.errors import OptionError
+from trainers.options import Options
+
+
+@pytest.fixture
+def options(tmp_path, digits_dir):
+    """Two short epochs on digits; narrow enough for seconds on two cores."""
+    return Options(
+        data_dir=str(digits_dir),
+        scheme="euler",
+        epochs=2,
+        batches_per_epoch=6,
+        batch_size=32,
+        learning_rate=0.05,
+        runs_dir=str(tmp_path / "runs"),
+        tensorboard=False,
+        verbose=0,
+    )
+
+
+def _weights(summary):
+    return checkpoint.load(f"{summary['run']}/net").net.get_weights()
+
+
+def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
+    options = dataclasses.replace(options, scheme="rk4", epochs=3, refine_epochs=(2,))
+    jumps = []
+    grow = loop.grow
+
+    def watched(state, factor):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(64, 8, 8, 1)).astype("float32")
+        new = grow(state, factor)
+        before, after = state.net(x), new.net(x)
+        jumps.append(np.max(np.abs(after - before)) / np.std(before))
+        assert new.optimizer.iterations == state.optimizer.iterations == 12
+        assert any(np.any(ops.convert_to_numpy(m)) for m in new.optimizer.momentums)
+        return new
+
+    monkeypatch.setattr(loop, "grow", watched)
+    summary = loop.fit(options)
+    assert len(jumps) == 1 and jumps[0] < 0.05
+    net = checkpoint.load(f"{summary['run']}/net").net
+    assert [block.steps for block in net.blocks] == [2, 2, 2]
+    cells = ops.convert_to_numpy(net.blocks[0].series[0].variable)
+    assert np.all(cells[0] != cells[1])  # They were equal at the refinement.
+    with open(f"{summary['run']}/log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["steps"] for row in rows] == ["1", "1", "2"]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
+    first, again = (_weights(loop.fit(options)) for _ in range(2))
+    other = _weights(loop.fit(dataclasses.replace(options, seed=1)))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.allclose(first[0], other[0])
+
+
+def test_two_replicas_train_like_one_device(options):
+    # Batch norm sees half the batch on each replica, so the unit without it is used,
+    # the stem's norm apart; hence few steps and a loose bound there.
+    options = dataclasses.replace(
+        options, unit="skip_init", epochs=1, batches_per_epoch=2, learning_rate=1e-3
+    )
+    one = _weights(loop.fit(options))
+    two = _weights(
+        loop.fit(dataclasses.replace(options, strategy="mirrored", replicas=2))
+    )
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-2)
+
+
+def test_the_run_directory_tells_everything(options):
+    summary = loop.fit(dataclasses.replace(options, tensorboard=True))
+    with open(f"{summary['run']}/summary.json") as file:
+        stored = json.load(file)
+    assert stored["test_accuracy"] == summary["test_accuracy"]
+    assert len(stored["history"]) == 2
+    assert summary["parameters"] == 44450
+    read = checkpoint.load(f"{summary['run']}/net")
+    assert read.metadata["data"]["name"] == "digits"
+    assert len(read.metadata["data"]["mean"]) == 1
+
+
+def test_average_of_the_weights_ends_the_run(options):
+    raw = _weights(loop.fit(options))
+    averaged = _weights(loop.fit(dataclasses.replace(options, ema=0.9)))
+    assert not np.allclose(raw[0], averaged[0])
+    assert all(np.all(np.isfinite(w)) for w in averaged)
+
+
+def test_flops_count_the_multiply_adds_of_the_graph(options):
+    from cnet_tf import continuous_net
+    from trainers.flops import forward_flops
+
+    counts = []
+    for steps in (1, 2, 3):
+        net = continuous_net("digits", scheme="euler", steps=steps)
+        net.build((None, 8, 8, 1))
+        counts.append(forward_flops(net, (8, 8, 1)))
+    # One more Euler step is one more unit a block: two 3x3 convolutions at least.
+    unit = sum(
+        2 * 2 * 9 * c * c * n * n for c, n in zip((8, 16, 32), (8, 4, 2), strict=True)
+    )
+    assert unit < counts[1] - counts[0] < 1.25 * unit
+    assert counts[2] - counts[1] == counts[1] - counts[0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"batch_size": 31, "strategy": "mirrored"}, "--batch_size: .*2 replicas"),
+        ({"batch_size": 9999}, "--batch_size: expected at most"),
+        ({"replicas": 64, "strategy": "mirrored"}, "--replicas: expected at most"),
+        ({"strategy": "mirrored", "jit_compile": "on"}, "--jit_compile: "),
+        ({"basis": "hat", "nodes": (1,)}, "basis 'hat' needs at least 2"),
+        ({"preset": "resnet20", "scheme": "rk4"}, "preset 'resnet20'"),
+        ({"runs_dir": "/proc/nowhere"}, "--runs_dir: expected a directory"),
+    ],
+)
+def test_bad_combinations_end_before_training(options, change, message):
+    with pytest.raises(OptionError, match=message) as error:
+        loop.fit(dataclasses.replace(options, **change))
+    assert "\n" not in str(error.value)
+
+
+def test_divergence_ends_the_run_with_a_line(options):
+    with pytest.raises(OptionError, match="--learning_rate: the loss of epoch"):
+        loop.fit(dataclasses.replace(options, learning_rate=1e30, epochs=1))

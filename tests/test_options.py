@@ -1,0 +1,92 @@
+"""Every flag is explained, checked alone and in combination, and replayable."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from trainers import options, run_directory
+from trainers.errors import OptionError
+from trainers.options import Options
+
+
+@pytest.fixture
+def flag_values(monkeypatch):
+    values = flags.FlagValues()
+    monkeypatch.setattr(
+        options.flags,
+        "FLAGS",
+        values,
+    )
+    for kind in ("bool", "list", "integer", "float", "string"):
+        define = getattr(flags, f"DEFINE_{kind}")
+        monkeypatch.setattr(
+            options.flags,
+            f"DEFINE_{kind}",
+            lambda *a, _define=define: _define(*a, flag_values=values),
+        )
+    options.define_flags()
+    return values
+
+
+def test_every_flag_says_its_default(flag_values):
+    for field in dataclasses.fields(Options):
+        assert "Default: " in flag_values[field.name].help, field.name
+
+
+def test_the_defaults_of_the_flags_are_those_of_the_record(flag_values):
+    flag_values(["train"])
+    assert options.from_flags(flag_values) == Options()
+    options.validate(Options())
+
+
+def test_flags_replay(flag_values, tmp_path):
+    flag_values(
+        ["train", "--nodes=1,2,3", "--epochs=7", "--refine_epochs=2,4", "--nesterov"]
+    )
+    first = options.from_flags(flag_values)
+    path = tmp_path / "flags.txt"
+    path.write_text(run_directory.replayable(flag_values))
+    flag_values.unparse_flags()
+    for name in flag_values:
+        flag_values[name].unparse()
+    flag_values(["train", f"--flagfile={path}"])
+    assert options.from_flags(flag_values) == first
+    assert first.nodes == (1, 2, 3) and first.nesterov
+
+
+def test_a_list_of_words_is_refused(flag_values):
+    flag_values(["train", "--nodes=two"])
+    with pytest.raises(OptionError, match="--nodes: expected integers.*'two'"):
+        options.from_flags(flag_values)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"scheme": "rk5"}, "--scheme: expected one of euler.*Received 'rk5'"),
+        ({"basis": "spline"}, "--basis: .*'spline'"),
+        ({"preset": "resnet21"}, "--preset: .*'resnet21'"),
+        ({"unit": "middle"}, "--unit: "),
+        ({"augment": "rotate"}, "--augment: .*'rotate'"),
+        ({"epochs": 0}, "--epochs: expected an integer >= 1. Received 0"),
+        ({"steps": (0,)}, "--steps: expected integers >= 1. Received '0'"),
+        ({"learning_rate": float("nan")}, "--learning_rate: expected a number > 0"),
+        ({"learning_rate": -1.0}, "--learning_rate: "),
+        ({"validation_fraction": 1.0}, "--validation_fraction: "),
+        ({"refine_epochs": (30,)}, "--refine_epochs: .*below --epochs=30"),
+        ({"refine_epochs": (5, 3)}, "--refine_epochs: expected increasing"),
+        ({"decay_epochs": (99,)}, "--decay_epochs: .*never come"),
+        (
+            {"preset": "resnet20", "refine_epochs": (3,)},
+            "--refine_epochs: preset 'resnet20' is a ResNet",
+        ),
+        ({"refine_factor": 1}, "--refine_factor: "),
+        ({"strategy": "moon"}, "--strategy: "),
+        ({"precision": "float8"}, "--precision: "),
+    ],
+)
+def test_bad_values_name_flag_expectation_and_value(change, message):
+    with pytest.raises(OptionError, match=message) as error:
+        options.validate(dataclasses.replace(Options(), **change))
+    assert "\n" not in str(error.value)

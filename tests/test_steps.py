@@ -1,0 +1,71 @@
+"""One update and one evaluation, against the formulas written out."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from cnet_tf import continuous_net
+from trainers import steps
+
+
+@pytest.fixture
+def net():
+    net = continuous_net("digits", scheme="euler")
+    net.build((None, 8, 8, 1))
+    return net
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.normal(size=(12, 8, 8, 1)), tf.float32)
+    return images, tf.constant(np.arange(12) % 10, tf.int64)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_is_the_smoothed_cross_entropy(smoothing):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 4))
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    targets = np.eye(4)[labels] * (1 - smoothing) + smoothing / 4
+    logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    loss = steps.loss_per_example(labels, tf.constant(logits), smoothing)
+    np.testing.assert_allclose(loss, -(targets * logp).sum(axis=1), rtol=1e-6)
+
+
+def test_sgd_step_is_gradient_plus_l2(net, batch):
+    images, labels = batch
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.build(net.trainable_variables)
+    before = [ops.convert_to_numpy(v) for v in net.trainable_variables]
+    with tf.GradientTape() as tape:
+        losses = steps.loss_per_example(labels, net(images, training=True))
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, [v.value for v in net.trainable_variables])
+    total, correct, count = steps.train_step(
+        net, optimizer, images, labels, batch_size=12, weight_decay=0.01, smoothing=0.0
+    )
+    np.testing.assert_allclose(total, 12 * loss, rtol=1e-5)
+    assert count == 12 and 0 <= correct <= 12
+    for old, new, g in zip(before, net.trainable_variables, gradients, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(new),
+            old - 0.1 * (g + 0.01 * old),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+def test_evaluation_counts_the_uneven_last_batch_and_changes_nothing(net, batch):
+    images, labels = batch
+    before = [ops.convert_to_numpy(v) for v in net.variables]
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
+    scores = steps.evaluate(net, data)
+    logits = net(images, training=False)
+    losses = steps.loss_per_example(labels, logits)
+    np.testing.assert_allclose(scores["loss"], np.mean(losses), rtol=1e-5)
+    assert scores["accuracy"] == np.mean(np.argmax(logits, axis=-1) == labels)
+    for old, new in zip(before, net.variables, strict=True):
+        np.testing.assert_array_equal(old, ops.convert_to_numpy(new))

@@ -1,0 +1,156 @@
+"""Batches of images: order, augmentation and normalisation.
+
+    for images, labels in train_batches(data, 128, seed, epoch, "crop_flip"):
+        ...
+
+Order and augmentation are functions of (seed, epoch, example index) and of nothing
+else. So an interrupted run resumes with the very batches it would have seen, and no
+random state has to be saved.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.augmentation import AUGMENTATIONS, DRAWS
+from trainers.data import MEMORY_BYTES, ImageData
+from trainers.sources import refuse
+
+SHUFFLE_BUFFER = 50_000  # CIFAR's train split: a uniform permutation of it.
+
+
+def normalize(images, mean, std) -> tf.Tensor:
+    """(x/255 - mean) / std, per channel, in float32.
+
+    Args:
+      images: (..., C), values 0..255 of any numeric type.
+      mean: C numbers.
+      std: C positive numbers.
+    """
+    # One multiplication and one addition per pixel.
+    scale = 1 / (255 * np.asarray(std))
+    shift = -np.asarray(mean) / np.asarray(std)
+    return tf.cast(images, tf.float32) * scale.astype("f") + shift.astype("f")
+
+
+def train_batches(
+    data: ImageData,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment: str = "none",
+    skip_batches: int = 0,
+) -> tf.data.Dataset:
+    """Batches of one epoch of training, shuffled, augmented and normalised.
+
+    The same (seed, epoch) gives bit-equal batches, whatever the number of threads and
+    whatever `tf.random.set_seed` was told.
+
+    Args:
+      data: From `load`.
+      batch_size: Examples per batch, 1..n. The last n % batch_size are dropped.
+      seed: At least 0.
+      epoch: At least 0.
+      augment: A name in `AUGMENTATIONS`. Default: "none".
+      skip_batches: Leave out this many batches from the start. Default: 0.
+
+    Returns:
+      Data set of (float32 (B, H, W, C), int64 (B,)).
+
+    Raises:
+      DataError: If an argument is out of range.
+    """
+    size = data.sizes["train"]
+    if augment not in AUGMENTATIONS:
+        refuse(
+            "augment", f"one of {sorted(AUGMENTATIONS)}", repr(augment), "choose one"
+        )
+    _check_range("batch_size", batch_size, 1, size)
+    _check_range("skip_batches", skip_batches, 0, size // batch_size)
+    _check_range("seed", seed, 0)
+    _check_range("epoch", epoch, 0)
+
+    order, *key = np.random.SeedSequence([seed, epoch]).generate_state(3).tolist()
+    with tf.device("CPU"):
+        order = tf.constant(order, tf.int64)
+        # Row i belongs to example i, so a draw depends neither on the order nor on
+        # the batch. Philox by name, as the default differs between devices.
+        draws = tf.random.stateless_uniform([size, DRAWS], key, alg="philox")
+
+    def prepare(batch):
+        images = AUGMENTATIONS[augment](
+            batch["image"], tf.gather(draws, batch["index"])
+        )
+        return normalize(images, data.mean, data.std), batch["label"]
+
+    batches = (
+        _shuffle(data.train, tf.constant(_shuffle_buffer(data), tf.int64), order)
+        .skip(skip_batches * batch_size)
+        .batch(batch_size, drop_remainder=True)
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    )
+    return _shard_by_example(batches).prefetch(tf.data.AUTOTUNE)
+
+
+def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Dataset:
+    """Batches of a whole split, in order and normalised; the last may be smaller.
+
+    Args:
+      data: From `load`.
+      split: "train", "validation" or "test".
+      batch_size: Examples per batch, at least 1.
+
+    Returns:
+      Data set of (float32 (B, H, W, C), int64 (B,)).
+
+    Raises:
+      DataError: If the split is unknown or empty, or batch_size is below 1.
+    """
+    present = [name for name, size in data.sizes.items() if size]
+    if split not in present:
+        refuse("split", f"one of {present}", repr(split), "choose one")
+    _check_range("batch_size", batch_size, 1)
+
+    def prepare(batch):
+        return normalize(batch["image"], data.mean, data.std), batch["label"]
+
+    batches = (
+        getattr(data, split)
+        .batch(batch_size)
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    )
+    return _shard_by_example(batches).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffle_buffer(data: ImageData) -> int:
+    """Examples to shuffle among: all of them, as far as memory allows."""
+    fit = MEMORY_BYTES // math.prod(data.image_shape)
+    return max(1, min(data.sizes["train"], SHUFFLE_BUFFER, fit))
+
+
+@tf.function
+def _shuffle(dataset: tf.data.Dataset, buffer: tf.Tensor, seed: tf.Tensor):
+    """`dataset` in an order that depends on `buffer` and `seed` alone."""
+    # `Dataset.shuffle` mixes its seed with that of `tf.random.set_seed`, eager or of
+    # the graph. In a graph of its own the latter is fixed without touching the
+    # caller's. Tensors for arguments, so that one trace serves every epoch.
+    tf.random.set_seed(1)
+    return dataset.shuffle(buffer, seed, reshuffle_each_iteration=False)
+
+
+def _shard_by_example(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Lets a distribution strategy share out batches, never files, among workers."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return batches.with_options(options)
+
+
+def _check_range(argument: str, value: int, low: int, high: int | None = None) -> None:
+    if value < low or (high is not None and value > high):
+        limit = f"at least {low}" if high is None else f"in {low}..{high}"
+        refuse(
+            argument, f"a whole number {limit}", repr(value), "choose one in that range"
+        )

@@ -1,0 +1,191 @@
+"""The grid scheme x steps of a trained net: scores, table, picture."""
+
+import csv
+import io
+import os
+import pathlib
+
+from cnet_tf.manifestation import (
+    manifest,
+    recalibrate,
+    restore_statistics,
+    statistics,
+)
+from cnet_tf.tableaus import get_scheme
+from trainers.batches import eval_batches, train_batches
+from trainers.steps import evaluate
+
+_BATCH = 500
+_RECALIBRATION_BATCH = 128
+
+
+def accuracy_grid(
+    net,
+    data,
+    schemes,
+    steps,
+    *,
+    split="test",
+    examples=None,
+    recalibration_batches=20,
+    progress=lambda row: None,
+):
+    """Scores every manifestation (scheme, N); a net without blocks has just one.
+
+    Args:
+        net: A built net; its variables are the same afterwards.
+        data: `trainers.data.ImageData`, normalised as in training.
+        schemes: Names of schemes.
+        steps: Step counts N.
+        split: Scored split. Default `"test"`.
+        examples: Scored examples. Default: all.
+        recalibration_batches: Training batches to recalibrate on; 0 for none.
+        progress: Called with every row.
+
+    Returns:
+        Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
+        (whether it is the net's own manifestation), "accuracy", "loss",
+        "recalibrated_accuracy"}`; accuracies in [0, 1].
+    """
+    scored = eval_batches(data, split, _BATCH)
+    if examples is not None:
+        scored = scored.unbatch().take(examples).batch(_BATCH)
+    own = (net.get_config()["scheme"], net.blocks[0].steps) if net.blocks else None
+    cells = [(s, n) for s in schemes for n in steps] if own else [("fixed", None)]
+    if own and own not in cells:
+        cells.append(own)
+    rows = []
+    for scheme, n in cells:
+        twin = manifest(net, scheme, n) if own else net
+        scores = evaluate(twin, scored)
+        row = {
+            "scheme": scheme,
+            "steps": n,
+            "evaluations": get_scheme(scheme).stages * n if own else None,
+            "trained": own is None or (scheme, n) == own,
+            "accuracy": scores["accuracy"],
+            "loss": scores["loss"],
+            "recalibrated_accuracy": None,
+        }
+        if recalibration_batches:
+            row["recalibrated_accuracy"] = _recalibrated_accuracy(
+                twin, data, scored, recalibration_batches
+            )
+        rows.append(row)
+        progress(row)
+    return rows
+
+
+def _recalibrated_accuracy(net, data, scored, batches):
+    """The accuracy with re-estimated statistics, which are then put back."""
+    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
+    images = train_batches(data, size, seed=0, epoch=0).take(batches)
+    kept = statistics(net)
+    try:
+        recalibrate(net, images)
+        return evaluate(net, scored)["accuracy"]
+    finally:
+        restore_statistics(net, kept)
+
+
+def line(row) -> str:
+    """One row as text, for progress."""
+    text = f"{row['scheme']} N={row['steps']}: {100 * row['accuracy']:.2f} %"
+    if row["recalibrated_accuracy"] is not None:
+        text += f", recalibrated {100 * row['recalibrated_accuracy']:.2f} %"
+    return text
+
+
+def markdown(rows) -> str:
+    """The table scheme x steps in percent; recalibrated after the slash."""
+    steps = sorted({row["steps"] or 0 for row in rows})
+    cells = {(row["scheme"], row["steps"] or 0): row for row in rows}
+    lines = [
+        "| scheme | " + " | ".join(f"N = {n or 'fixed'}" for n in steps) + " |",
+        "|---" * (len(steps) + 1) + "|",
+    ]
+    for scheme in dict.fromkeys(row["scheme"] for row in rows):
+        found = [cells.get((scheme, n)) for n in steps]
+        lines.append(f"| {scheme} | " + " | ".join(map(_cell, found)) + " |")
+    caption = "Accuracy in %"
+    if any(row["recalibrated_accuracy"] is not None for row in rows):
+        caption += ", batch norms as trained / recalibrated"
+    return "\n".join([*lines, "", f"{caption}; * as trained."])
+
+
+def _cell(row):
+    if row is None:
+        return ""
+    text = f"{100 * row['accuracy']:.2f}"
+    if row["recalibrated_accuracy"] is not None:
+        text += f" / {100 * row['recalibrated_accuracy']:.2f}"
+    return text + (" *" if row["trained"] else "")
+
+
+def write(directory, rows):
+    """Writes grid.csv, grid.md and grid.png, each beside its target, then renamed."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0].keys())
+    table.writeheader()
+    table.writerows(rows)
+    _replace(directory / "grid.csv", text.getvalue().encode())
+    _replace(directory / "grid.md", (markdown(rows) + "\n").encode())
+    _replace(directory / "grid.png", picture(rows))
+
+
+def _replace(path, content):
+    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def picture(rows) -> bytes:
+    """A PNG: accuracy over the steps, a line per scheme, dashed where recalibrated."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for i, scheme in enumerate(dict.fromkeys(row["scheme"] for row in rows)):
+        mine = sorted(
+            (row for row in rows if row["scheme"] == scheme),
+            key=lambda row: row["steps"] or 0,
+        )
+        steps = [row["steps"] or 1 for row in mine]
+        color = f"C{i}"
+        axes.plot(
+            steps,
+            [100 * row["accuracy"] for row in mine],
+            "o-",
+            color=color,
+            label=scheme,
+        )
+        if mine[0]["recalibrated_accuracy"] is not None:
+            axes.plot(
+                steps,
+                [100 * row["recalibrated_accuracy"] for row in mine],
+                "o--",
+                color=color,
+                alpha=0.5,
+            )
+        for row in mine:
+            if row["trained"]:
+                axes.plot(
+                    row["steps"] or 1,
+                    100 * row["accuracy"],
+                    "*",
+                    color=color,
+                    markersize=18,
+                )
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("steps N per block")
+    axes.set_ylabel("accuracy, %")
+    axes.set_title("One set of weights; star: as trained, dashed: recalibrated")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
