@@ -67,10 +67,4 @@ def continuous_net(preset: str, **overrides) -> Net:
         )
     arguments = {**PRESETS[preset], **overrides}
     kind = arguments.pop("class")
-    try:
-        return _CLASSES[kind](**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"preset {preset!r}: {error}. Expected arguments of {kind}. "
-            f"Received {', '.join(overrides)}."
-        ) from error
+    return _CLASSES[kind](**arguments)
