@@ -131,7 +131,7 @@ def test_flops_count_the_multiply_adds_of_the_graph(options):
         ({"basis": "hat", "nodes": (1,)}, "basis 'hat' needs at least 2"),
         (
             {"preset": "resnet20", "scheme": "rk4"},
-            "--preset and its overrides: .*ResNet",
+            "--preset and its .*ResNet",
         ),
         ({"runs_dir": "/proc/nowhere"}, "--runs_dir: expected a directory"),
     ],
