@@ -94,8 +94,8 @@ def load(directory) -> Checkpoint:
         )
         net.build(tuple(description["input_shape"]))
         net.load_weights(weights)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # A hand-edited config may break anything.
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise CheckpointError(
             f"{directory}: the net cannot be rebuilt: {reason}"
         ) from (error)
@@ -130,7 +130,7 @@ def _description(path):
     missing -= description.keys()
     if missing:
         raise CheckpointError(f"{path}: expected the keys {sorted(missing)}.")
-    if description["class"] not in _NETS:
+    if description["class"] not in list(_NETS):
         raise CheckpointError(
             f"{path}: class: expected one of {', '.join(_NETS)}. "
             f"Received {description['class']!r}."

@@ -48,18 +48,26 @@ class ContinuousClassifier(Net):
             "restriction": restriction,
         }
         if share is None:
+            policy = kwargs.get("dtype")
             rate = SeriesChain(
                 ("dense", activation, "dense"),
                 width,
                 basis=basis,
                 nodes=config["nodes"][0],
                 name="rate",
+                dtype=policy,
             )
             block = ContinuousBlock(
-                rate, scheme, config["steps"][0], horizon, restriction, name="block_0"
+                rate,
+                scheme,
+                config["steps"][0],
+                horizon,
+                restriction,
+                name="block_0",
+                dtype=policy,
             )
             parts = [
-                keras.layers.Dense(width, name="stem"),
+                keras.layers.Dense(width, name="stem", dtype=policy),
                 block,
                 keras.layers.Dense(classes, dtype="float32", name="head"),
             ]

@@ -125,7 +125,7 @@ class ContinuousNet(Net):
             "restriction": restriction,
         }
         if share is None:
-            parts = _parts(UNITS[unit], config)
+            parts = _parts(UNITS[unit], config, kwargs.get("dtype"))
         else:
             parts = remanifested(
                 share.parts, scheme, config["steps"], horizon, restriction
@@ -133,8 +133,11 @@ class ContinuousNet(Net):
         super().__init__(parts, config, **kwargs)
 
 
-def _parts(style: UnitStyle, config):
-    parts = [SeriesChain(style.stem, config["stem_width"], use_bias=False, name="stem")]
+def _parts(style: UnitStyle, config, policy):
+    stem = SeriesChain(
+        style.stem, config["stem_width"], use_bias=False, name="stem", dtype=policy
+    )
+    parts = [stem]
     stages = zip(
         config["widths"],
         config["strides"],
@@ -150,6 +153,7 @@ def _parts(style: UnitStyle, config):
             stitch=config["stitch"],
             use_bias=style.use_bias,
             name=f"transition_{i}",
+            dtype=policy,
         )
         rate = SeriesChain(
             style.rate,
@@ -158,6 +162,7 @@ def _parts(style: UnitStyle, config):
             basis=config["basis"],
             nodes=nodes,
             name="rate",
+            dtype=policy,
         )
         block = ContinuousBlock(
             rate,
@@ -166,17 +171,19 @@ def _parts(style: UnitStyle, config):
             config["horizon"],
             config["restriction"],
             name=f"block_{i}",
+            dtype=policy,
         )
         parts += [transition, block]
     if style.tail:
-        parts.append(SeriesChain(style.tail, config["widths"][-1], name="tail"))
-    return parts + classification_head(config["classes"])
+        width = config["widths"][-1]
+        parts.append(SeriesChain(style.tail, width, name="tail", dtype=policy))
+    return parts + classification_head(config["classes"], policy)
 
 
-def classification_head(classes):
+def classification_head(classes, policy):
     """Global average pooling and a dense layer, shared by all nets for images."""
     return [
-        keras.layers.GlobalAveragePooling2D(name="pool"),
+        keras.layers.GlobalAveragePooling2D(name="pool", dtype=policy),
         # Logits and loss stay in float32 under mixed precision.
         keras.layers.Dense(classes, dtype="float32", name="head"),
     ]

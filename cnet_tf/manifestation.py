@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from cnet_tf.net import Net
+from cnet_tf.net import Net, require_blocks
 from cnet_tf.series_norm import SeriesBatchNormalization
 
 
@@ -16,13 +16,10 @@ def manifest(net: Net, scheme=None, steps=None) -> Net:
         steps: N >= 1, an int for all blocks or one a block. Default: the net's own.
 
     Raises:
-        ValueError: the net has no continuous blocks, unknown scheme, bad steps.
+        ValueError: the net is not built or has no continuous blocks, unknown scheme,
+            bad steps.
     """
-    if not net.blocks:
-        raise ValueError(
-            f"net: expected one with continuous blocks. Received {net.name!r}, a "
-            f"{type(net).__name__}, which has one manifestation only."
-        )
+    require_blocks(net)
     config = net.get_config()
     config["scheme"] = scheme or config["scheme"]
     config["steps"] = config["steps"] if steps is None else steps
@@ -84,13 +81,19 @@ def normalizations(net) -> list[SeriesBatchNormalization]:
 
 def statistics(net) -> list[np.ndarray]:
     """Copies of the moving statistics of a net."""
-    return [
-        np.array(ops.convert_to_numpy(variable))
-        for variable in net.non_trainable_variables
-    ]
+    return [np.array(ops.convert_to_numpy(v)) for v in _moving(net)]
 
 
 def restore_statistics(net, values):
     """Puts moving statistics from `statistics` back."""
-    for variable, value in zip(net.non_trainable_variables, values, strict=True):
+    for variable, value in zip(_moving(net), values, strict=True):
         variable.assign(value)
+
+
+def _moving(net):
+    # Not `non_trainable_variables`, which are all the weights of a frozen net.
+    return [
+        series.variable
+        for norm in normalizations(net)
+        for series in (norm.moving_mean, norm.moving_variance)
+    ]

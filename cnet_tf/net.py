@@ -58,12 +58,36 @@ class Net(keras.Model):
         return {**super().get_config(), **self._config}
 
 
+def require_blocks(net: Net):
+    """Refuses what has no depth to change.
+
+    Raises:
+        ValueError: the net has no continuous blocks, or is not built.
+    """
+    if not net.blocks:
+        raise ValueError(
+            f"net: expected one with continuous blocks. Received {net.name!r}, a "
+            f"{type(net).__name__}, whose depth is fixed."
+        )
+    if not net.built:
+        raise ValueError(
+            f"net: expected a built net. Received {net.name!r}: call it, or build it, "
+            "first."
+        )
+
+
 def remanifested(parts, scheme, steps, horizon, restriction):
     """The same parts, with new blocks around the rates of the old ones."""
     steps = iter(steps)
     return [
         ContinuousBlock(
-            part.rate, scheme, next(steps), horizon, restriction, name=part.name
+            part.rate,
+            scheme,
+            next(steps),
+            horizon,
+            restriction,
+            name=part.name,
+            dtype=part.dtype_policy,
         )
         if isinstance(part, ContinuousBlock)
         else part

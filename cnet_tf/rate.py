@@ -190,14 +190,22 @@ class SeriesChain(SeriesLayer):
         self.use_bias = use_bias
         kind, nodes = self.basis.key
         self.links = []
-        for name in self.operations:
+        for i, name in enumerate(self.operations):
             if name in _OPERATIONS:
                 link = _OPERATIONS[name](
-                    filters, strides, use_bias, basis=kind, nodes=nodes
+                    filters,
+                    strides,
+                    use_bias,
+                    basis=kind,
+                    nodes=nodes,
+                    dtype=self.dtype_policy,
+                    name=f"{name}_{i}",
                 )
                 strides = 1 if name in _STRIDED else strides
             else:
-                link = keras.layers.Activation(_activation(name))
+                link = keras.layers.Activation(
+                    _activation(name), dtype=self.dtype_policy, name=f"{name}_{i}"
+                )
             self.links.append(link)
 
     def build(self, input_shape):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.net import Net
+from cnet_tf.net import Net, require_blocks
 from cnet_tf.prolongation import projection, prolongation, refined
 
 
@@ -19,7 +19,8 @@ def refine(net: Net, factor: int = 2, steps_factor: int | None = None, optimizer
         net: A built net with continuous blocks.
         factor: Integer >= 1, cells of the new basis per cell of the old one.
         steps_factor: New steps per old step. Default: `factor`. With 1 only the basis
-            is refined, and for piecewise constants the logits stay bit-equal.
+            is refined and the logits stay as they are: bit for bit for piecewise
+            constants and factors that are powers of two, else up to rounding.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
 
     Returns:
@@ -61,15 +62,7 @@ def project(net: Net, basis=None, nodes=None, steps=None, optimizer=None):
 
 
 def _mapped(net, config, matrix, optimizer):
-    if not net.blocks:
-        raise ValueError(
-            f"net: expected one with continuous blocks. Received {net.name!r}, a "
-            f"{type(net).__name__}, whose depth is fixed."
-        )
-    if not net.built:
-        raise ValueError(
-            f"net: expected a built net. Received {net.name!r}, not built."
-        )
+    require_blocks(net)
     new = type(net).from_config(config)
     new.build(net.get_build_config()["input_shape"])
     matrices = {}

@@ -44,7 +44,11 @@ class ResNet(Net):
             "stem_width": stem_width,
         }
         style = _WIDE if wide else _PLAIN
-        parts = [SeriesChain(style["stem"], stem_width, use_bias=wide, name="stem")]
+        policy = kwargs.get("dtype")
+        stem = SeriesChain(
+            style["stem"], stem_width, use_bias=wide, name="stem", dtype=policy
+        )
+        parts = [stem]
         channels = stem_width
         for stage, width in enumerate(widths):
             for i in range(blocks_per_stage):
@@ -60,12 +64,16 @@ class ResNet(Net):
                         skip_bias=wide,
                         activation=style["activation"],
                         name=f"stage_{stage}_unit_{i}",
+                        dtype=policy,
                     )
                 )
                 channels = width
         if wide:
-            parts.append(SeriesChain(("norm", "relu"), channels, name="tail"))
-        super().__init__(parts + classification_head(classes), config, **kwargs)
+            parts.append(
+                SeriesChain(("norm", "relu"), channels, name="tail", dtype=policy)
+            )
+        parts += classification_head(classes, policy)
+        super().__init__(parts, config, **kwargs)
 
 
 _PLAIN = {

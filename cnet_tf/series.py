@@ -153,8 +153,8 @@ class Depth:
 
 
 def surface() -> Depth:
-    """The depth at which layers with a single node, outside any block, are read."""
-    return ForwardPass().at(StageTime(0, 0, 1))
+    """t = 0, where layers that stand alone, outside any block, are read."""
+    return ForwardPass("point").at(StageTime(0, 0, 1))
 
 
 def combine(row, slices):

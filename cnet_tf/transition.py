@@ -48,8 +48,13 @@ class Transition(keras.layers.Layer):
             "activation": activation,
         }
         self.stitch = stitch
-        self.branch = SeriesChain(branch, filters, strides, use_bias, name="branch")
-        self.skip = SeriesChain(skip, filters, strides, skip_bias, name="skip")
+        policy = self.dtype_policy
+        self.branch = SeriesChain(
+            branch, filters, strides, use_bias, name="branch", dtype=policy
+        )
+        self.skip = SeriesChain(
+            skip, filters, strides, skip_bias, name="skip", dtype=policy
+        )
         self.activation = keras.activations.get(activation)
 
     @property

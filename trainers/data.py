@@ -156,8 +156,7 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
       description: The `"data"` of a checkpoint's metadata.
       data_dir: As for `load`.
     """
-    size = description["image_size"]
-    data = load(description["name"], data_dir, 0.0, size)
+    data = load(description["name"], data_dir, 0.0, description.get("image_size"))
     return dataclasses.replace(data, mean=description["mean"], std=description["std"])
 
 

@@ -1,0 +1,188 @@
+"""Comparison of an export with the Keras net it was made from.
+
+    delta = max |logits of the export - logits of Keras|
+
+over real test images in batches of 1, 7 and 128, and over edge inputs. Functions here
+know neither formats nor files.
+"""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+# One image, an odd batch, then as many as fit: a graph that fixed its batch size, or
+# rounds it, fails.
+BATCH_SIZES = (1, 7, 128)
+
+
+class ParityError(ValueError):
+    """An export that does not agree with Keras. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How an export compares with Keras.
+
+    Attributes:
+        delta: max |delta logits|; infinite where either is not finite.
+        worst: The batch with that difference.
+        reference_accuracy, candidate_accuracy: Of Keras and of the export, on the real
+            images; the export's from its own labels.
+    """
+
+    delta: float
+    worst: str
+    reference_accuracy: float
+    candidate_accuracy: float
+
+
+def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
+    """Batches of these sizes in turn, the last size for all the rest."""
+    start = 0
+    while start < len(images):
+        size, *rest = sizes
+        yield images[start : start + size]
+        start += size
+        sizes = rest or sizes
+
+
+def edge_batches(shape) -> dict[str, np.ndarray]:
+    """Inputs on the border of the range, by name; uint8 pixels (B, *shape)."""
+    black = np.zeros(shape, np.uint8)
+    white = np.full(shape, 255, np.uint8)
+    noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), shape)
+    return {
+        "black": black[None],
+        "white": white[None],
+        "black, white, noise": np.stack([black, white, noise]),
+    }
+
+
+def max_delta(reference, candidate) -> float:
+    """max |candidate - reference|, infinite if a number in either is not finite.
+
+    Raises:
+        ParityError: the shapes differ.
+    """
+    reference, candidate = np.asarray(reference), np.asarray(candidate)
+    if reference.shape != candidate.shape:
+        raise ParityError(
+            f"parity: expected logits of shape {reference.shape}. Received "
+            f"{candidate.shape}: the exported graph is wrong, please report it."
+        )
+    if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
+        return float("inf")
+    return float(np.abs(candidate.astype("float64") - reference).max())
+
+
+def compare(
+    reference: Callable, candidate: Callable, images: np.ndarray, labels: np.ndarray
+) -> Parity:
+    """Compares two functions of uint8 pixels.
+
+    Args:
+        reference: Function to logits.
+        candidate: Function to a dict with logits and label.
+        images: uint8 (B, H, W, C), B at least 1.
+        labels: (B,).
+
+    Raises:
+        ParityError: shapes differ.
+    """
+    deltas, right = {}, np.zeros(2, int)
+    seen = 0
+    for batch in split(images):
+        expected, received = np.asarray(reference(batch)), candidate(batch)
+        name = f"images {seen}..{seen + len(batch) - 1}"
+        deltas[name] = max_delta(expected, received["logits"])
+        truth = labels[seen : seen + len(batch)]
+        votes = expected.argmax(-1), np.asarray(received["label"])
+        right += [np.sum(vote == truth) for vote in votes]
+        seen += len(batch)
+    for name, batch in edge_batches(images.shape[1:]).items():
+        deltas[name] = max_delta(reference(batch), candidate(batch)["logits"])
+    worst = max(deltas, key=deltas.get)
+    return Parity(deltas[worst], worst, *(right / seen).tolist())
+
+
+def median_latency(call: Callable, repeats: int = 50, warm_up: int = 5) -> float:
+    """Median seconds of a call, after some that are not counted."""
+    seconds = []
+    for _ in range(warm_up + repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[warm_up:])
+
+
+def row(name: str, size: int, parity: Parity, gate: float, latency: float) -> dict:
+    """The facts of one export as cells of a table, by heading."""
+    return {
+        "manifestation": name,
+        "size (kB)": f"{size / 1000:,.1f}",
+        "max abs delta logits": f"{parity.delta:.1e}",
+        "gate": f"{gate:.0e}",
+        "accuracy, Keras": f"{parity.reference_accuracy:.4f}",
+        "accuracy, export": f"{parity.candidate_accuracy:.4f}",
+        "latency, 1 image (ms)": f"{1000 * latency:.3f}",
+    }
+
+
+def table(rows: Iterable[dict[str, str]]) -> str:
+    """A Markdown table; the headings are the keys of the first row."""
+    rows = list(rows)
+    lines = [list(rows[0]), *([cells[key] for key in rows[0]] for cells in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # Names to the left, numbers to the right.
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines.insert(1, rule)
+    return "\n".join("| " + " | ".join(_cells(line, widths)) + " |" for line in lines)
+
+
+def _cells(line, widths):
+    first, *others = zip(line, widths, strict=True)
+    return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
+
+
+def check(parity: Parity, gate: float) -> None:
+    """Raises ParityError unless delta is within the gate."""
+    if not parity.delta <= gate:
+        raise ParityError(
+            f"parity: expected logits within {gate:.0e} of Keras. Received a "
+            f"difference of {parity.delta:.1e} on {parity.worst}: nothing was written, "
+            "please report it."
+        )
+
+
+def accept(
+    reference: Callable,
+    call: Callable,
+    feed: Callable,
+    images: np.ndarray,
+    labels: np.ndarray,
+    gate: float,
+    name: str,
+    size: int,
+) -> Parity:
+    """Compares, prints the table and lets only an export within the gate pass.
+
+    Args:
+        reference: Function of uint8 pixels to logits.
+        call: The export, function of its input to a dict of outputs.
+        feed: Function of uint8 pixels to that input.
+        images, labels: See `compare`.
+        gate: Largest delta to accept.
+        name, size: Of the export, for the table.
+
+    Raises:
+        ParityError: delta is above the gate, or not a number.
+    """
+    found = compare(reference, lambda pixels: call(feed(pixels)), images, labels)
+    one = feed(images[:1])
+    latency = median_latency(lambda: call(one))
+    print(table([row(name, size, found, gate, latency)]))
+    check(found, gate)
+    return found

@@ -1,0 +1,67 @@
+"""Files that appear complete or not at all."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+import tempfile
+
+from trainers.errors import OptionError
+
+
+@contextlib.contextmanager
+def workspace(parent):
+    """A temporary folder in `parent`, for a rename to move the result out of.
+
+    It is removed at the end, and so is what was made of `parent` if it is empty then.
+
+    Raises:
+        OptionError: the file system refuses something.
+    """
+    parent = pathlib.Path(parent)
+    lineage = [parent, *parent.parents]
+    made = [folder for folder in lineage if not folder.exists()]
+    temporary = None
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".tmp-", dir=parent)
+        yield pathlib.Path(temporary)
+    except OSError as error:
+        raise OptionError(
+            f"--output: expected a folder that can be written. Received {error}: "
+            "choose another or make room."
+        ) from error
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        # The deepest first; those that hold a result stay.
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def publish_version(folder, parent) -> pathlib.Path:
+    """Renames a folder to `parent/<n>`, n one above the versions that are there."""
+    while True:
+        target = pathlib.Path(parent, str(_next_version(parent)))
+        try:
+            os.rename(folder, target)
+            return target
+        except OSError as error:
+            # Another process took that version first: a rename never replaces a
+            # folder with something in it.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _next_version(parent) -> int:
+    names = os.listdir(parent)
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def size_on_disk(path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    path = pathlib.Path(path)
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

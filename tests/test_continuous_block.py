@@ -1,0 +1,231 @@
+"""Blocks: a ResNet is their Euler manifestation, and the others converge."""
+
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.continuous_net import UNITS
+from cnet_tf.rate import SeriesChain
+from cnet_tf.tableaus import SCHEMES
+
+IMAGE = (3, 6, 6, 4)
+
+
+def normal(shape=IMAGE, seed=0, dtype="float32"):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def randomize(layer, scale=0.3, seed=1):
+    rng = np.random.default_rng(seed)
+    for v in layer.variables:
+        value = rng.normal(size=v.shape, scale=scale)
+        v.assign(np.abs(value) + 0.5 if "variance" in v.name else value)
+    return layer
+
+
+def image_block(unit, nodes, scheme="euler", **arguments):
+    rate = SeriesChain(UNITS[unit].rate, IMAGE[-1], nodes=nodes)
+    block = ContinuousBlock(rate, scheme, **arguments)
+    block.build((None, *IMAGE[1:]))
+    return randomize(block)
+
+
+def keras_layer(link, k):
+    """The layer of keras.layers with the k-th weights of a link of a chain."""
+    name = type(link).__name__
+    if name == "SeriesConv2D":
+        layer = keras.layers.Conv2D(link.filters, 3, padding="same")
+    elif name == "SeriesBatchNormalization":
+        layer = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    else:
+        return keras.layers.ReLU()
+    layer.build((None, *IMAGE[1:]))
+    layer.set_weights([w[k] for w in link.get_weights()])
+    return layer
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 8])
+@pytest.mark.parametrize("unit", ["post", "pre"])
+def test_euler_with_a_step_per_node_is_a_resnet_bit_for_bit(unit, nodes):
+    block = image_block(unit, nodes, steps=nodes, horizon=nodes)
+    x = normal()
+    y = x
+    for k in range(nodes):
+        branch = y
+        for link in block.rate.links:
+            branch = keras_layer(link, k)(branch)
+        y = keras.layers.Add()([y, branch])
+    np.testing.assert_array_equal(block(x), y)
+
+
+@pytest.fixture
+def float64():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def dense_block(basis="constant", nodes=1, scheme="rk4", width=3, **arguments):
+    rate = SeriesChain(("dense", "tanh", "dense"), width, basis=basis, nodes=nodes)
+    block = ContinuousBlock(rate, scheme, **arguments)
+    block.build((None, width))
+    return randomize(block, scale=1.0)
+
+
+def with_steps(block, scheme, steps):
+    return ContinuousBlock(block.rate, scheme, steps, block.horizon)
+
+
+@functools.cache
+def problem(basis):
+    """A block, an input, and the output by many steps of the highest order."""
+    block = randomize(dense_block(basis, 3), scale=0.4)
+    x = normal((4, 3), dtype="float64")
+    return block, x, np.array(with_steps(block, "dopri5", 64)(x))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("basis", ["hat", "legendre"])
+def test_order_of_convergence(float64, basis, scheme):
+    """Kinks of the hats lie at the borders of steps, so they cost no order."""
+    block, x, expected = problem(basis)
+    errors = [
+        np.abs(np.array(with_steps(block, scheme, n)(x)) - expected).max()
+        for n in (8, 16)
+    ]
+    assert errors[1] > 1e-11  # above rounding
+    # Not two-sided: before the asymptotic regime some errors fall faster.
+    assert np.log2(errors[0] / errors[1]) > SCHEMES[scheme].order - 0.4
+
+
+def test_rk4_is_the_textbook_rule(float64):
+    block = dense_block("hat", 3, "rk4", steps=4, horizon=1.5)
+    w1, b1, w2, b2 = (w for link in block.rate.links for w in link.get_weights())
+
+    def f(t, x):
+        phi = np.maximum(0, 1 - np.abs(2 * t - np.arange(3)))
+        at = [np.tensordot(phi, w, axes=1) for w in (w1, b1, w2, b2)]
+        return 1.5 * (np.tanh(x @ at[0] + at[1]) @ at[2] + at[3])
+
+    x0 = x = normal((5, 3), dtype="float64")
+    h = 1 / 4
+    for n in range(4):
+        t = n * h
+        k1 = f(t, x)
+        k2 = f(t + h / 2, x + h / 2 * k1)
+        k3 = f(t + h / 2, x + h / 2 * k2)
+        k4 = f(t + h, x + h * k3)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    np.testing.assert_allclose(block(x0), x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("nodes", [7])
+def test_rk4_reads_one_cell_per_step(float64, nodes):
+    """The last stage belongs to its own step: no weights of the next cell."""
+    block = dense_block("constant", nodes, "rk4", steps=nodes)
+    x0 = x = normal((2, 3), dtype="float64")
+    for k in range(nodes):
+        single = dense_block("constant", 1, "rk4", steps=1, horizon=1 / nodes)
+        single.set_weights([w[k : k + 1] for w in block.get_weights()])
+        x = single(x)
+    np.testing.assert_allclose(block(x0), x, rtol=1e-12, atol=1e-12)
+
+
+def test_fewer_steps_than_cells(float64):
+    block = dense_block("constant", 4, "euler", steps=2)
+    x = normal((2, 3), dtype="float64")
+    small = dense_block("constant", 2, "euler", steps=2)
+    weights = block.get_weights()
+
+    small.set_weights([w.reshape(2, 2, *w.shape[1:]).mean(1) for w in weights])
+    np.testing.assert_allclose(block(x), small(x), rtol=1e-12)
+
+    point = ContinuousBlock(block.rate, "euler", 2, restriction="point")
+    small.set_weights([w[::2] for w in weights])
+    np.testing.assert_allclose(point(x), small(x), rtol=1e-12)
+
+
+def test_steps_default_to_the_cells():
+    for basis, nodes, cells in (("constant", 3, 3), ("hat", 3, 2), ("linear", 6, 3)):
+        rate = SeriesChain(("dense",), 3, basis=basis, nodes=nodes)
+        assert ContinuousBlock(rate).steps == cells
+
+
+def test_horizon_scales_the_rate():
+    block = dense_block(steps=4)
+    double = dense_block(steps=4, horizon=2)
+    rate = SeriesChain(("dense", "tanh", "dense"), 3)
+    twice = ContinuousBlock(rate, steps=4)
+    twice.build((None, 3))
+    weights = block.get_weights()
+    double.set_weights(weights)
+    twice.set_weights(weights[:2] + [2 * w for w in weights[2:]])
+    x = normal((2, 3))
+    np.testing.assert_allclose(double(x), twice(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_eager_graph_and_xla_agree(training):
+    block = image_block("post", 2, "midpoint")
+    x = tf.constant(normal())
+    before = block.get_weights()
+    outputs = []
+    for wrap in (
+        lambda f: f,
+        tf.function,
+        lambda f: tf.function(f, jit_compile=True),
+    ):
+        block.set_weights(before)
+        y = wrap(lambda x: block(x, training=training))(x)
+        outputs.append([y.numpy(), *block.get_weights()])
+    for other in outputs[1:]:
+        for a, b in zip(outputs[0], other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_config_round_trip():
+    rate = SeriesChain(UNITS["pre"].rate, 4, basis="hat", nodes=3, name="rate")
+    block = ContinuousBlock(
+        rate, "kutta3", steps=5, horizon=0.5, restriction="point", name="block"
+    )
+    config = json.loads(json.dumps(block.get_config()))
+    assert config["scheme"] == "kutta3"
+    assert config["steps"] == 5
+    assert config["horizon"] == 0.5
+    assert config["restriction"] == "point"
+    twin = ContinuousBlock.from_config(config)
+    assert json.loads(json.dumps(twin.get_config())) == config
+    assert block.compute_output_shape((None, 6, 6, 4)) == (None, 6, 6, 4)
+    block.build((None, *IMAGE[1:]))
+    if not twin.built:
+        twin.build((None, *IMAGE[1:]))
+    twin.set_weights(randomize(block).get_weights())
+    np.testing.assert_array_equal(twin(normal()), block(normal()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheme": "rk5"}, "scheme: expected one of .*'rk5'"),
+        ({"steps": 0}, "steps: expected an integer >= 1. Received 0"),
+        ({"steps": 1.5}, "steps: expected an integer >= 1. Received 1.5"),
+        ({"restriction": "nearest"}, "restriction: expected one of .*'nearest'"),
+        ({"rate": keras.layers.Dense}, "rate: expected a SeriesLayer"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ContinuousBlock(**{"rate": SeriesChain(("dense",), 3), **arguments})
+
+
+@pytest.mark.parametrize(("filters", "strides"), [(5, 1), (4, 2)])
+def test_refuses_a_rate_that_changes_the_shape(filters, strides):
+    block = ContinuousBlock(SeriesChain(("conv",), filters, strides))
+    with pytest.raises(ValueError, match="rate: expected an output of the shape"):
+        block.build((None, *IMAGE[1:]))

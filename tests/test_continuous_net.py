@@ -1,0 +1,256 @@
+"""Whole nets: parameter counts, shapes, saving, names, errors, and one that learns."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cnet_tf.continuous_classifier import ContinuousClassifier
+from cnet_tf.continuous_net import UNITS, ContinuousNet
+from cnet_tf.presets import PRESETS, continuous_net
+from cnet_tf.resnet import ResNet
+
+# Trainable parameters; the sources are the published nets, a = 16. The post-activation
+# ContinuousNets lack the 224 dead parameters of the published code (273,210, 857,850).
+PUBLISHED = {
+    "cifar10_2-2-2_euler": 272_986,
+    "cifar10_2-2-2_rk4": 272_986,
+    "cifar10_2-2-2_pre_rk4": 273_242,
+    "cifar10_2-2-2_stateful": 272_506,
+    "cifar10_8-8-8_euler": 857_626,
+    "cifar10_8-8-8_rk4": 857_626,
+    "cifar10_8-8-8_pre_rk4": 857_882,
+    "cifar10_8-8-8_stateful": 855_802,
+    "cifar100_wide_8-8-8": 13_630_676,
+    "resnet20": 272_474,
+    "resnet56": 855_770,
+    "wrn58-4": 13_631_108,
+}
+SMALL = {"widths": (4, 8), "strides": (1, 2), "nodes": 2, "scheme": "midpoint"}
+
+
+def normal(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def small(**arguments):
+    return ContinuousNet(3, **{**SMALL, **arguments}), (8, 8, 3)
+
+
+def resnet(**arguments):
+    return ResNet(3, 1, widths=(4, 8), stem_width=4, **arguments), (8, 8, 3)
+
+
+# One small net of every class and unit style, and the shape of its inputs.
+NETS = {
+    **{f"ContinuousNet-{u}": functools.partial(small, unit=u) for u in UNITS},
+    "ContinuousNet-hat": lambda: small(basis="hat", nodes=(2, 3)),
+    "ResNet": resnet,
+    "ResNet-wide": lambda: resnet(wide=True),
+    "ContinuousClassifier": lambda: (
+        ContinuousClassifier(3, width=4, basis="legendre", nodes=3),
+        (2,),
+    ),
+}
+
+
+def randomize(net, seed=1):
+    rng = np.random.default_rng(seed)
+    for v in net.variables:
+        value = rng.normal(size=v.shape, scale=0.3)
+        v.assign(np.abs(value) + 0.5 if "variance" in v.name else value)
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_published_parameter_counts(preset):
+    net = continuous_net(preset)
+    net.build((None, 32, 32, 3))
+    count = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
+    assert count == PUBLISHED[preset]
+
+
+def test_every_preset_is_counted_or_ours():
+    assert set(PRESETS) - set(PUBLISHED) == {"digits", "cifar10_1-1-1_rk4"}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_parameter_counts_by_hand(unit):
+    """Width a, K nodes, one stage, c classes; k = 9 a^2 + a is a convolution."""
+    a, k_nodes, c = 4, 3, 5
+    style = UNITS[unit]
+    net = ContinuousNet(c, (a,), nodes=k_nodes, strides=1, unit=unit)
+    net.build((None, 8, 8, 3))
+
+    def count(operations, bias):
+        size = {"conv": 9 * a * a + bias * a, "norm": 2 * a, "scale": 1, "relu": 0}
+        return sum(size[op] for op in operations)
+
+    stem = 9 * 3 * a + count(style.stem[1:], 0)
+    transition = a * a + count(style.transition, style.use_bias)
+    block = k_nodes * count(style.rate, style.use_bias)
+    expected = stem + transition + block + count(style.tail, 0) + a * c + c
+    assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == expected
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradients_reach_every_parameter(name):
+    net, shape = NETS[name]()
+    net.build((None, *shape))
+    randomize(net)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(net(normal((4, *shape)), training=True) ** 2)
+    variables = net.trainable_variables
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    pairs = zip(variables, gradients, strict=True)
+    assert not [v.path for v, g in pairs if g is None or not np.any(g)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_input_size(channels):
+    net = ContinuousNet(3, **SMALL)
+    net.build((None, None, None, channels))
+    for height, width in ((8, 8), (7, 12), (5, 5)):
+        y = net(normal((2, height, width, channels)))
+        assert y.shape == (2, 3)
+        assert np.all(np.isfinite(y))
+    assert net.compute_output_shape((None, 9, 9, channels)) == (None, 3)
+
+
+def test_sequences_per_block():
+    net = ContinuousNet(3, (4, 8), nodes=(1, 2), steps=(3, 4), strides=(2, 1))
+    assert [b.rate.basis.size for b in net.blocks] == [1, 2]
+    assert [b.steps for b in net.blocks] == [3, 4]
+    assert [b.name for b in net.blocks] == ["block_0", "block_1"]
+    assert net.get_config()["steps"] == (3, 4)
+    assert [b.steps for b in ContinuousNet(3, (4,), nodes=5, strides=1).blocks] == [5]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_keras_file_is_bit_equal(name, tmp_path):
+    net, shape = NETS[name]()
+    net.build((None, *shape))
+    randomize(net)
+    x = normal((3, *shape))
+    net.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    assert type(loaded) is type(net)
+    assert loaded.get_config() == net.get_config()
+    np.testing.assert_array_equal(loaded(x), net(x))
+    for mine, other in zip(net.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_from_config_without_a_file(name):
+    net, shape = NETS[name]()
+    twin = type(net).from_config(net.get_config())
+    for n in (net, twin):
+        n.build((None, *shape))
+    twin.set_weights(net.get_weights())
+    x = normal((3, *shape))
+    np.testing.assert_array_equal(twin(x), net(x))
+
+
+def test_summary_names_the_parts(capsys):
+    net, shape = small(unit="pre")
+    net.build((None, *shape))
+    net.summary()
+    text = capsys.readouterr().out
+    for name in ("stem", "transition_0", "block_0", "transition_1", "block_1", "tail"):
+        assert name in text
+    assert "head" in text
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("name", NETS)
+def test_policies(name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        net, shape = NETS[name]()
+        net.build((None, *shape))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for training in (False, True):
+        y = net(normal((4, *shape)), training=training)
+        assert y.dtype == "float32"
+        assert np.all(np.isfinite(y))
+    body = {v.dtype for v in net.variables if v.path.split("/")[-2] != "head"}
+    assert body == {"float64" if policy == "float64" else "float32"}
+    assert {b.rate.compute_dtype for b in net.blocks} <= {
+        "float64" if policy == "float64" else "bfloat16"
+    }
+
+
+@pytest.mark.parametrize("where", ["argument", "file"])
+def test_the_policy_of_a_net_is_that_of_its_parts(where, tmp_path):
+    if where == "argument":
+        net = ContinuousNet(3, dtype="mixed_bfloat16", **SMALL)
+        net.build((None, 8, 8, 3))
+    else:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            net = ContinuousNet(3, **SMALL)
+            net.build((None, 8, 8, 3))
+        finally:
+            keras.config.set_dtype_policy("float32")
+        net.save(tmp_path / "net.keras")
+        x = normal((2, 8, 8, 3))
+        loaded = keras.models.load_model(tmp_path / "net.keras")
+        np.testing.assert_array_equal(loaded(x), net(x))
+        net = loaded
+    assert net.blocks[0].rate.links[0].compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"unit": "bottleneck"}, "unit: expected one of post, pre.*'bottleneck'"),
+        ({"nodes": (1, 2, 3)}, "nodes: expected an integer or 2 of them"),
+        ({"steps": (1,)}, "steps: expected an integer or 2 of them"),
+        ({"strides": (1, 2, 2)}, "strides: expected an integer or 2 of them"),
+        ({"scheme": "rk5"}, "scheme: expected one of"),
+        ({"basis": "fourier"}, "basis: expected one of"),
+        ({"basis": "hat", "nodes": 1}, "nodes: basis 'hat' needs at least 2"),
+        ({"steps": 0}, "steps: expected an integer >= 1"),
+        ({"restriction": "nearest"}, "restriction: expected one of"),
+    ],
+)
+def test_net_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ContinuousNet(3, **{**SMALL, **arguments})
+
+
+def test_preset_overrides_and_errors():
+    net = continuous_net("digits", classes=4, scheme="midpoint", steps=3)
+    assert net.get_config()["classes"] == 4
+    assert {b.scheme for b in net.blocks} == {"midpoint"}
+    assert {b.steps for b in net.blocks} == {3}
+    with pytest.raises(ValueError, match="preset: .*Did you mean 'resnet20'"):
+        continuous_net("resnet-20")
+    with pytest.raises(ValueError, match="nodez"):
+        continuous_net("digits", nodez=3)
+
+
+def two_moons(count, seed):
+    """Two interleaved half circles with noise .1, centred."""
+    rng = np.random.default_rng(seed)
+    angle, label = rng.uniform(0, np.pi, count), rng.integers(0, 2, count)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x[label == 1] = [1.0, 0.5] - x[label == 1]
+    x += rng.normal(scale=0.1, size=x.shape) - [0.5, 0.25]
+    return x.astype("float32"), label
+
+
+def test_classifier_learns_two_moons():
+    net = ContinuousClassifier(2, width=8, nodes=2, scheme="midpoint")
+    x, label = two_moons(256, seed=0)
+    net.compile(
+        keras.optimizers.Adam(0.03),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    net.fit(x, label, batch_size=64, epochs=20, verbose=0)
+    x, label = two_moons(500, seed=1)
+    assert np.mean(np.argmax(net(x), axis=1) == label) > 0.95

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from export import parity
+
+_IMAGES = np.arange(140, dtype=np.uint8).reshape(140, 1, 1, 1)
+_LABELS = np.arange(140) % 3
+
+
+def _logits(pixels):
+    """Votes for pixel mod 3."""
+    return np.eye(3, dtype="float32")[pixels.reshape(-1) % 3]
+
+
+def _export(pixels):
+    logits = _logits(pixels)
+    return {"logits": logits, "label": logits.argmax(-1)}
+
+
+@pytest.mark.parametrize(
+    "count, sizes",
+    [(1, [1]), (5, [1, 4]), (8, [1, 7]), (300, [1, 7, 128, 128, 36])],
+)
+def test_split_covers_all_images_with_a_single_and_an_odd_batch(count, sizes):
+    images = np.arange(count)
+    batches = list(parity.split(images))
+    assert [len(batch) for batch in batches] == sizes
+    np.testing.assert_array_equal(np.concatenate(batches), images)
+
+
+def test_edge_batches_reach_both_ends_of_the_range():
+    edges = parity.edge_batches((4, 5, 3))
+    assert {batch.shape[1:] for batch in edges.values()} == {(4, 5, 3)}
+    assert {batch.dtype for batch in edges.values()} == {np.dtype("uint8")}
+    assert edges["black"].max() == 0 and edges["white"].min() == 255
+    assert len(edges["black, white, noise"]) % 2 == 1
+
+
+def test_equal_functions_have_no_delta_and_equal_accuracy():
+    found = parity.compare(_logits, _export, _IMAGES, _LABELS)
+    assert found.delta == 0
+    assert found.reference_accuracy == found.candidate_accuracy == 1
+    parity.check(found, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong_for, worst",
+    [
+        (lambda pixels: len(pixels) == 1, "images 0..0"),
+        (lambda pixels: len(pixels) == 7, "images 1..7"),
+        (lambda pixels: 139 in pixels, "images 136..139"),
+        (lambda pixels: len(pixels) == 1 and pixels.min() == 255, "white"),
+    ],
+)
+def test_a_difference_in_any_batch_fails_the_gate(wrong_for, worst):
+    def broken(pixels):
+        outputs = _export(pixels)
+        return {**outputs, "logits": outputs["logits"] + 2e-5 * wrong_for(pixels)}
+
+    found = parity.compare(_logits, broken, _IMAGES, _LABELS)
+    assert found.delta == pytest.approx(2e-5, rel=0.01)
+    if worst != "images 0..0":  # Single edge images then differ as much.
+        assert found.worst == worst
+    parity.check(found, 1e-4)
+    with pytest.raises(parity.ParityError, match="within 1e-05.*Received.*2.0e-05"):
+        parity.check(found, 1e-5)
+
+
+def test_accuracy_of_the_export_is_that_of_its_own_labels():
+    found = parity.compare(
+        _logits, lambda x: {**_export(x), "label": np.zeros(len(x))}, _IMAGES, _LABELS
+    )
+    assert found.candidate_accuracy == pytest.approx(np.mean(_LABELS == 0))
+    assert found.reference_accuracy == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_fail(bad):
+    logits = np.zeros((2, 3), "float32")
+    broken = logits.copy()
+    broken[1, 2] = bad
+    for pair in [(logits, broken), (broken, logits), (broken, broken)]:
+        assert parity.max_delta(*pair) == np.inf
+    with pytest.raises(parity.ParityError):
+        parity.check(parity.Parity(np.nan, "x", 1, 1), 1e-5)
+
+
+def test_another_shape_is_refused_even_if_it_broadcasts():
+    with pytest.raises(parity.ParityError, match=r"\(4, 3\).*Received \(1, 3\)"):
+        parity.max_delta(np.zeros((4, 3)), np.zeros((1, 3)))
+
+
+def test_median_latency_counts_calls_after_the_warm_up():
+    calls = []
+    assert parity.median_latency(lambda: calls.append(1), repeats=4, warm_up=2) >= 0
+    assert len(calls) == 6
+
+
+def test_table_is_aligned_markdown():
+    found = parity.Parity(1.2e-6, "white", 0.5, 0.25)
+    rows = [
+        parity.row("rk4-2", 1_234_567, found, 1e-5, 0.0012),
+        parity.row("euler-16", 99, found, 1e-5, 0.1),
+    ]
+    lines = parity.table(rows).splitlines()
+    assert len(lines) == 4
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == list(rows[0])
+    assert cells[2] == [
+        "rk4-2", "1,234.6", "1.2e-06", "1e-05", "0.5000", "0.2500", "1.200"
+    ]  # fmt: skip
+    assert cells[3][0] == "euler-16"

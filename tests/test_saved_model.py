@@ -1,0 +1,301 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from trained_run import (
+    DIGITS,
+    SMALL,
+    copy_of_keras,
+    parse,
+    pixels,
+    save_run,
+    stand_in,
+)
+
+import export
+from export import options, parity, saved_model, serving, staging
+from trainers.errors import OptionError
+from trainers.sources import DataError
+
+_MANIFESTATIONS = [("euler", 2), ("rk4", 1)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "digits": save_run(folder / "digits-1"),
+        "small": save_run(folder / "small-1", **SMALL),
+    }
+
+
+@pytest.fixture(scope="module")
+def exported(runs, digits_dir, tmp_path_factory):
+    """The folders of both manifestations, versions of one model."""
+    output = tmp_path_factory.mktemp("exports")
+    shared = [f"--run={runs['digits']}", f"--data_dir={digits_dir}"]
+    return {
+        (scheme, steps): saved_model.main(
+            parse(
+                [
+                    *shared,
+                    f"--output={output}",
+                    f"--scheme={scheme}",
+                    f"--steps={steps}",
+                ]
+            )
+        )
+        for scheme, steps in _MANIFESTATIONS
+    }
+
+
+@pytest.fixture
+def flags_for(runs, digits_dir, tmp_path):
+    """Flags for an export of the small run to an empty folder."""
+
+    def build(*arguments):
+        output = f"--output={tmp_path / 'out'}"
+        shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
+        return parse([*shared, "--parity_images=20", *arguments])
+
+    return build
+
+
+def _files(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("scheme, steps", _MANIFESTATIONS)
+def test_export_agrees_with_keras(runs, exported, scheme, steps):
+    call = saved_model.reload(exported[scheme, steps])
+    net = copy_of_keras(runs["digits"], scheme, steps)
+    for count in (1, 5):
+        outputs = call(serving.feeder(DIGITS)(pixels(count)))
+        expected = serving.keras_logits(net, DIGITS)(pixels(count))
+        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            outputs["probabilities"], keras.ops.softmax(expected), atol=1e-5
+        )
+        np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
+        assert outputs["label"].dtype == np.int32
+    # So that agreement means something: the same weights in another manifestation, or
+    # with the batch's own moments, give other logits.
+    other = copy_of_keras(runs["digits"], "midpoint", 3)
+    assert (
+        np.abs(serving.keras_logits(other, DIGITS)(pixels(5)) - expected).max() > 0.01
+    )
+    by_moments = np.array(net(serving.feeder(DIGITS)(pixels(5)), training=True))
+    assert np.abs(by_moments - expected).max() > 0.01
+
+
+def test_versions_count_up_and_leave_earlier_ones_alone(exported):
+    first, second = exported.values()
+    assert (first.name, second.name) == ("1", "2")
+    assert first.parent == second.parent
+    assert sorted(os.listdir(first.parent)) == ["1", "2"]
+
+
+def test_versions_continue_above_the_highest(tmp_path):
+    for name in ("1", "12", ".tmp-x", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new").mkdir()
+    assert staging.publish_version(tmp_path / "new", tmp_path) == tmp_path / "13"
+    assert sorted(os.listdir(tmp_path)) == [".tmp-x", "1", "12", "13", "notes"]
+
+
+def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    for name in ("1", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "1" / "theirs").touch()
+    versions = iter([1, 2])
+    monkeypatch.setattr(staging, "_next_version", lambda _: next(versions))
+    assert staging.publish_version(tmp_path / "new", tmp_path).name == "2"
+    assert (tmp_path / "1" / "theirs").exists()
+
+
+def test_names_and_normalisation_travel_along(exported):
+    extra = exported["rk4", 1] / "assets.extra"
+    assert (extra / "class_names.txt").read_text().split() == DIGITS["class_names"]
+    normalization = json.loads((extra / "normalization.json").read_text())
+    assert normalization == {"mean": DIGITS["mean"], "std": DIGITS["std"]}
+
+
+def test_loads_in_another_process_without_this_package(exported):
+    code = (
+        "import sys, tensorflow as tf\n"
+        "m = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "out = m(image=tf.zeros((3, 8, 8, 1)))\n"
+        "assert 'cnet_tf' not in sys.modules\n"
+        "print(sorted((k, tuple(v.shape)) for k, v in out.items()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, exported["rk4", 1]],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(
+        [("label", (3,)), ("logits", (3, 10)), ("probabilities", (3, 10))]
+    )
+
+
+def test_all_input_kinds_agree(runs):
+    net = copy_of_keras(runs["small"], "rk4", 1)
+    logits = {}
+    for kind in serving.INPUTS:
+        serve = tf.function(
+            serving.serving_function(net, DIGITS, kind),
+            input_signature=[serving.image_spec(kind, DIGITS)],
+        )
+        logits[kind] = serve(serving.feeder(DIGITS, kind)(pixels(5)))["logits"]
+    np.testing.assert_array_equal(logits["uint8"], logits["float"])
+    np.testing.assert_allclose(logits["uint8"], logits["normalized"], atol=1e-5)
+
+
+def test_uint8_input_as_trained(flags_for, capsys):
+    folder = saved_model.main(flags_for("--input=uint8"))
+    assert "| rk4-1 " in capsys.readouterr().out
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "image": tf.TensorSpec((None, 8, 8, 1), tf.uint8, "image")
+    }
+
+
+@pytest.mark.parametrize(
+    "preset, overrides, name",
+    [
+        ("digits", {"nodes": (1, 2, 2), "scheme": "euler"}, "euler-1-2-2"),
+        ("digits", {"nodes": 2}, "rk4-2"),
+        ("resnet20", {"blocks_per_stage": 1}, "resnet"),
+    ],
+)
+def test_names_of_manifestations(tmp_path, flags_for, preset, overrides, name):
+    run = save_run(tmp_path / "other", preset, **overrides)
+    assert options.load_manifestation(flags_for(f"--run={run}")).name == name
+
+
+def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest").symlink_to(runs["small"])
+    source = options.load_manifestation(parse([]))
+    assert source.output == pathlib.Path("exports", "small-1")
+
+
+def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = save_run(tmp_path / "mixed", **SMALL)
+        net = options.load_manifestation(flags_for(f"--run={run}", "--steps=2")).net
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wide = copy_of_keras(runs["small"], "rk4", 2)
+    wide.set_weights(net.get_weights())
+    np.testing.assert_array_equal(
+        serving.keras_logits(net, DIGITS)(pixels(3)),
+        serving.keras_logits(wide, DIGITS)(pixels(3)),
+    )
+
+
+@pytest.mark.parametrize("output", ["out", "deep/er/out"])
+def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, output):
+    monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
+    monkeypatch.setattr(saved_model, "reload", stand_in)
+    with pytest.raises(parity.ParityError, match="expected logits within"):
+        saved_model.main(flags_for(f"--output={tmp_path / output}"))
+    assert "max abs delta logits" in capsys.readouterr().out
+    assert _files(tmp_path) == []
+
+
+def test_an_interruption_leaves_earlier_versions_alone(
+    flags_for, tmp_path, monkeypatch
+):
+    (tmp_path / "out" / "saved_model" / "1").mkdir(parents=True)
+    before = _files(tmp_path)
+
+    def interrupt(path, *_):
+        (path / "variables").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "write_archive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        saved_model.main(flags_for())
+    assert _files(tmp_path) == before
+
+
+def _truncate(run):
+    (weights,) = (run / "net").glob("*.h5")
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (_truncate, "--run: .*checksum"),
+        (lambda run: (run / "net" / "net.json").write_text("{"), "--run: .*readable"),
+        (lambda run: (run / "net" / "net.json").unlink(), "--run: .*Train one with"),
+        (
+            lambda run: save_run(run, data={**DIGITS, "image_shape": [9, 8, 1]}),
+            r"--run: .*\(8, 8, 1\).*Received \[9, 8, 1\]",
+        ),
+        (lambda run: save_run(run, data={}), "--run: .*Received none of name"),
+    ],
+)
+def test_bad_runs_are_refused(tmp_path, flags_for, damage, message):
+    run = save_run(tmp_path / "bad", **SMALL)
+    damage(run)
+    before = _files(tmp_path)
+    with pytest.raises(OptionError, match=message) as caught:
+        saved_model.main(flags_for(f"--run={run}"))
+    assert "\n" not in str(caught.value)
+    assert _files(tmp_path) == before
+
+
+def test_an_output_below_a_file_is_refused(tmp_path, flags_for):
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="--output: expected a folder.*Received"):
+        saved_model.main(flags_for(f"--output={tmp_path / 'file' / 'out'}"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
+    run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
+    with pytest.raises(OptionError, match="--scheme, --steps: .*one manifestation"):
+        saved_model.main(flags_for(f"--run={run}", "--steps=2"))
+
+
+def test_other_data_than_the_runs_are_refused(tmp_path, flags_for):
+    renamed = {**DIGITS, "class_names": ["a", "b"]}
+    run = save_run(tmp_path / "renamed", data=renamed, **SMALL)
+    with pytest.raises(OptionError, match="--data_dir: .*2: a, b.*Received 10: 0"):
+        saved_model.main(flags_for(f"--run={run}"))
+    gone = {**DIGITS, "name": "folder:/nowhere"}
+    run = save_run(tmp_path / "gone", data=gone, **SMALL)
+    with pytest.raises(DataError, match="folder:/nowhere"):
+        saved_model.main(flags_for(f"--run={run}"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_script_says_one_line_and_exits_with_2(tmp_path):
+    """Run by path, from an empty folder, without an install."""
+    script = pathlib.Path(export.__file__).parent / "saved_model.py"
+    done = subprocess.run(
+        [sys.executable, script, "--run=runs/none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("error: --run: runs/none/net/net.json: expected a")
+    # The rest, if any, is TensorFlow's note on the machine.
+    assert [line for line in lines if line.startswith("error")] == lines[-1:]
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,211 @@
+"""theta(t) = sum_k phi_k(t) theta_k, against independent NumPy formulas."""
+
+from fractions import Fraction
+
+import keras
+import numpy as np
+import pytest
+
+from cnet_tf.basis import BASES, get_basis
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.rate import SeriesChain, SeriesConv2D, SeriesDense
+from cnet_tf.runge_kutta import StageTime
+from cnet_tf.series import (
+    ForwardPass,
+    ParameterSeries,
+    SeriesLayer,
+    combine,
+    constant_function,
+)
+from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.tableaus import SCHEMES
+
+SPACES = [
+    ("constant", 1),
+    ("constant", 3),
+    ("constant", 7),
+    ("hat", 2),
+    ("hat", 4),
+    ("linear", 2),
+    ("linear", 6),
+    ("legendre", 1),
+    ("legendre", 4),
+]
+NODES = sorted({c for scheme in SCHEMES.values() for c in scheme.c})
+
+
+def phi(kind, size, t, side="right"):
+    """(phi_0(t), .., phi_{K-1}(t)) in floats, from the textbook formulas."""
+    if kind == "legendre":
+        basis = np.polynomial.legendre.Legendre.basis
+        return np.array([basis(k)(2 * t - 1) for k in range(size)])
+    if kind == "hat":
+        return np.maximum(0, 1 - np.abs(t * (size - 1) - np.arange(size)))
+    cells = size if kind == "constant" else size // 2
+    # Slightly inside the cell that the limit belongs to; floats do for small K.
+    inside = t + (1e-9 if side == "right" else -1e-9)
+    cell = min(max(int(np.floor(inside * cells)), 0), cells - 1)
+    row = np.zeros(size)
+    if kind == "constant":
+        row[cell] = 1
+    else:
+        s = t * cells - cell
+        row[2 * cell : 2 * cell + 2] = 1 - s, s
+    return row
+
+
+def mean_phi(kind, size, t0, t1):
+    """The average of phi over [t0, t1], by Gauss quadrature between all kinks."""
+    cells = {"constant": size, "hat": size - 1, "linear": size // 2, "legendre": 1}
+    kinks = np.linspace(0, 1, cells[kind] + 1)
+    borders = [t0, *[t for t in kinks if t0 + 1e-9 < t < t1 - 1e-9], t1]
+    points, weights = np.polynomial.legendre.leggauss(5)
+    total = np.zeros(size)
+    for a, b in zip(borders[:-1], borders[1:], strict=True):
+        for x, w in zip(points, weights, strict=True):
+            total += w * (b - a) / 2 * phi(kind, size, a + (b - a) * (x + 1) / 2)
+    return total / (t1 - t0)
+
+
+def make_series(kind, size, shape=(2, 3)):
+    values = np.random.default_rng(size).normal(size=(size, *shape))
+    variable = keras.Variable(values, dtype="float64")
+    return ParameterSeries(variable, get_basis(kind, size)), values
+
+
+@pytest.mark.parametrize("restriction", ["average", "point"])
+@pytest.mark.parametrize(("kind", "size"), SPACES)
+def test_value_is_the_sum_over_the_basis(kind, size, restriction):
+    series, values = make_series(kind, size)
+    cells = series.basis.cells
+    for steps in (1, 2, 3, 7):
+        forward = ForwardPass(restriction)
+        for n in range(steps):
+            for c in NODES:
+                got = forward.at(StageTime(n, c, steps))(series)
+                if restriction == "average" and steps < cells:
+                    row = mean_phi(kind, size, n / steps, (n + 1) / steps)
+                else:
+                    side = "left" if c == 1 else "right"
+                    row = phi(kind, size, (n + float(c)) / steps, side)
+                expected = np.tensordot(row, values, axes=1)
+                np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [7, 9, 12, 14, 49, 98])
+def test_a_step_reads_its_own_cell_only(size):
+    """int(t*K) reads the wrong cell for these K, and t = n/N needs care at c = 1."""
+    basis = get_basis("constant", size)
+    for n in range(size):
+        one_hot = tuple(int(k == n) for k in range(size))
+        for c in NODES:
+            row = ForwardPass("point").row(basis, StageTime(n, c, size))
+            assert row == one_hot, (n, c)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(4, 2), (6, 3), (8, 1)])
+def test_average_restriction_is_the_mean_of_the_cells(size, steps):
+    series, values = make_series("constant", size)
+    means = values.reshape(steps, size // steps, *values.shape[1:]).mean(axis=1)
+    forward = ForwardPass()
+    for n in range(steps):
+        for c in NODES:  # every stage of a step reads the same average
+            got = forward.at(StageTime(n, c, steps))(series)
+            np.testing.assert_allclose(got, means[n], rtol=1e-12)
+
+
+def test_average_restriction_weighs_cells_by_overlap():
+    row = ForwardPass().row(get_basis("constant", 4), StageTime(1, Fraction(1, 2), 3))
+    assert row == (0, Fraction(1, 2), Fraction(1, 2), 0)
+    row = ForwardPass().row(get_basis("constant", 4), StageTime(0, 0, 3))
+    assert row == (Fraction(3, 4), Fraction(1, 4), 0, 0)
+
+
+def test_one_hot_row_is_the_slice_itself():
+    class Untouchable:
+        def __mul__(self, other):
+            raise AssertionError("multiplied")
+
+        __rmul__ = __add__ = __radd__ = __mul__
+
+    slices = [Untouchable() for _ in range(3)]
+    assert combine((0, 1, 0), slices) is slices[1]
+    with pytest.raises(AssertionError, match="multiplied"):
+        combine((0, Fraction(1, 2), 0), slices)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_pass_unstacks_every_series_once(monkeypatch, scheme, training):
+    chain = SeriesChain(("conv", "relu", "norm", "conv"), 3, nodes=2)
+    block = ContinuousBlock(chain, scheme, steps=4)
+    block.build((None, 4, 4, 3))
+    counts = []
+    unstack = keras.ops.unstack
+
+    def counting(x, *args, **kwargs):
+        counts.append(tuple(x.shape))
+        return unstack(x, *args, **kwargs)
+
+    monkeypatch.setattr(keras.ops, "unstack", counting)
+    block(np.ones((2, 4, 4, 3), "float32"), training=training)
+    # In training the moving statistics are not read.
+    read = [s for s in block.series if s.variable.trainable or not training]
+    assert sorted(counts) == sorted(tuple(s.variable.shape) for s in read)
+
+
+def test_values_are_kept_within_a_pass():
+    series, _ = make_series("hat", 3)
+    forward = ForwardPass()
+    first = forward.at(StageTime(0, Fraction(1, 2), 4))(series)
+    assert forward.at(StageTime(0, Fraction(1, 2), 4))(series) is first
+    assert ForwardPass().at(StageTime(0, Fraction(1, 2), 4))(series) is not first
+
+
+@pytest.mark.parametrize(("kind", "size"), [("constant", 4), ("hat", 4)])
+def test_every_node_has_its_own_draw(kind, size):
+    conv = SeriesConv2D(64, basis=kind, nodes=size)
+    conv.build((None, 8, 8, 16))
+    dense = SeriesDense(128, basis=kind, nodes=size)
+    dense.build((None, 64))
+    for layer, std in ((conv, (2 / (9 * 64)) ** 0.5), (dense, (2 / 128) ** 0.5)):
+        draws = layer.kernel.variable.numpy().reshape(size, -1)
+        assert draws.shape[0] == size
+        # 8,192 numbers or more: three standard errors are below 3 %.
+        np.testing.assert_allclose(draws.std(axis=1), std, rtol=0.03)
+        assert np.all(np.abs(draws.mean(axis=1)) < 0.05 * std)
+        between = np.corrcoef(draws) - np.eye(size)
+        assert np.all(np.abs(between) < 0.05)
+        assert not np.any(layer.bias.variable)
+
+
+@pytest.mark.parametrize(("kind", "size"), SPACES)
+def test_constant_function_is_constant_in_any_basis(kind, size):
+    basis = get_basis(kind, size)
+    initial = constant_function(2.5, basis)((size, 3), dtype="float64")
+    series = ParameterSeries(keras.Variable(initial, dtype="float64"), basis)
+    for t in (StageTime(0, 0, 1), StageTime(1, Fraction(1, 3), 5), StageTime(6, 1, 7)):
+        got = ForwardPass("point").at(t)(series)
+        np.testing.assert_allclose(got, np.full(3, 2.5), rtol=1e-12)
+    norm = SeriesBatchNormalization(basis=kind, nodes=size)
+    norm.build((None, 3))
+    gamma = ForwardPass().at(StageTime(1, Fraction(1, 3), 5))(norm.gamma)
+    np.testing.assert_allclose(gamma, np.ones(3), rtol=1e-6)
+
+
+def test_every_basis_is_tested():
+    assert {kind for kind, _ in SPACES} == set(BASES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"basis": "fourier"}, "basis: expected one of .*'fourier'"),
+        ({"nodes": 0}, "nodes: expected an integer >= 1"),
+        ({"basis": "hat", "nodes": 1}, "nodes: basis 'hat' needs at least 2"),
+        ({"basis": "linear", "nodes": 3}, "even number"),
+    ],
+)
+def test_layer_refuses_unknown_bases_and_sizes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SeriesLayer(**arguments)

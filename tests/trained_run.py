@@ -1,0 +1,73 @@
+"""A run directory as trainers/train.py leaves it, without the training."""
+
+import pathlib
+
+import keras
+import numpy as np
+from absl import flags
+
+import cnet_tf
+from cnet_tf import checkpoint
+from export import options
+
+DIGITS = {
+    "name": "digits",
+    "image_shape": [8, 8, 1],
+    "class_names": [str(digit) for digit in range(10)],
+    "mean": [0.3],
+    "std": [0.37],
+}
+
+# One block instead of the preset's three, where the net is not the point of a test.
+SMALL = {"widths": (4,), "strides": (1,)}
+
+# What a variable whose name ends so may be, so that nothing is neutral: a graph that
+# forgets a norm, or takes its batch's moments instead, is far off.
+_RANGES = {
+    "moving_variance": (0.5, 2.0),
+    "gamma": (0.5, 1.5),
+    "moving_mean": (-0.5, 0.5),
+    "beta": (-0.5, 0.5),
+    "bias": (-0.5, 0.5),
+}
+
+
+def save_run(folder, preset="digits", data=DIGITS, **overrides) -> pathlib.Path:
+    """Saves an untrained net with random norms and biases as the run `folder`."""
+    net = cnet_tf.continuous_net(preset, **overrides)
+    net.build((None, *DIGITS["image_shape"]))
+    random = np.random.default_rng(0)
+    for variable in net.variables:
+        if variable.name in _RANGES:
+            low, high = _RANGES[variable.name]
+            variable.assign(random.uniform(low, high, variable.shape))
+    checkpoint.save(net, pathlib.Path(folder) / "net", {"data": data})
+    return pathlib.Path(folder)
+
+
+def parse(arguments, known=options.SHARED) -> flags.FlagValues:
+    """Parsed flags, apart from the process's own."""
+    values = flags.FlagValues()
+    options.define(values, known)
+    values(["test", *arguments])
+    return values
+
+
+def stand_in(*_):
+    """An export that was read back: no logit of it is right."""
+
+    def call(image):
+        return {"logits": np.full((len(image), 10), 1e6), "label": np.zeros(len(image))}
+
+    return call
+
+
+def copy_of_keras(run, scheme, steps) -> keras.Model:
+    """The net of a run, read again, as that manifestation."""
+    return cnet_tf.manifest(checkpoint.load(run / "net").net, scheme, steps)
+
+
+def pixels(count, shape=(8, 8, 1)) -> np.ndarray:
+    """Random images, uint8."""
+    shape = (count, *shape)
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
