@@ -1,10 +1,13 @@
 """The commands as people type them: help, one-line errors, exit codes."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from trainers.options import Options
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -19,7 +22,8 @@ def _run(*arguments, cwd=ROOT):
 @pytest.mark.parametrize("script", ["trainers/train.py", "trainers/evaluate.py"])
 def test_help_explains_every_flag(script):
     result = _run(script, "--help")
-    assert "Default: " in result.stdout and "--[no]" not in result.stderr
+    flags = {"trainers/train.py": len(dataclasses.fields(Options))}.get(script, 7)
+    assert result.stdout.count("Default:") >= flags
 
 
 @pytest.mark.slow

@@ -266,7 +266,7 @@ def test_an_output_below_a_file_is_refused(tmp_path, flags_for):
 
 def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    with pytest.raises(OptionError, match="--scheme, --steps: .*one manifestation"):
+    with pytest.raises(OptionError, match="--scheme, --steps: .*depth is fixed"):
         saved_model.main(flags_for(f"--run={run}", "--steps=2"))
 
 

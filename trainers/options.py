@@ -14,6 +14,9 @@ from trainers.errors import OptionError
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
 
+# --help lists the flags of the program: what is defined here belongs to the caller.
+flags.disclaim_key_flags()
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
