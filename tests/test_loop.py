@@ -70,18 +70,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
     assert not np.allclose(first[0], other[0])
 
 
-def test_two_replicas_train_like_one_device(options):
-    # Batch norm sees half the batch on each replica, so the unit without it is used,
-    # the stem's norm apart; hence few steps and a loose bound there.
-    options = dataclasses.replace(
-        options, unit="skip_init", epochs=1, batches_per_epoch=2, learning_rate=1e-3
-    )
-    one = _weights(loop.fit(options))
-    two = _weights(
-        loop.fit(dataclasses.replace(options, strategy="mirrored", replicas=2))
-    )
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-2)
+@pytest.mark.slow
+def test_depth_grows_on_two_replicas(options):
+    mirrored = dataclasses.replace(options, strategy="mirrored", replicas=2)
+    summary = loop.fit(dataclasses.replace(mirrored, refine_epochs=(1,)))
+    net = checkpoint.load(f"{summary['run']}/net").net
+    assert [block.steps for block in net.blocks] == [2, 2, 2]
+    cells = ops.convert_to_numpy(net.blocks[0].series[0].variable)
+    assert np.all(np.isfinite(cells)) and np.all(cells[0] != cells[1])
 
 
 def test_the_run_directory_tells_everything(options):

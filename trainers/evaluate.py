@@ -80,6 +80,7 @@ def main():
         split=SPLIT.value,
         examples=EXAMPLES.value,
         recalibration_batches=RECALIBRATION.value,
+        augment=trained.metadata["data"]["augment"],
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
     directory = run / "evaluation"

@@ -28,6 +28,7 @@ def accuracy_grid(
     split="test",
     examples=None,
     recalibration_batches=20,
+    augment="none",
     progress=lambda row: None,
 ):
     """Scores every manifestation (scheme, N); a net without blocks has just one.
@@ -40,6 +41,8 @@ def accuracy_grid(
         split: Scored split. Default `"test"`.
         examples: Scored examples. Default: all.
         recalibration_batches: Training batches to recalibrate on; 0 for none.
+        augment: Augmentation of these batches: as in training, for statistics of
+            images without zero borders cost CIFAR-10 nets some 2.5 points.
         progress: Called with every row.
 
     Returns:
@@ -54,6 +57,9 @@ def accuracy_grid(
     cells = [(s, n) for s in schemes for n in steps] if own else [("fixed", None)]
     if own and own not in cells:
         cells.append(own)
+    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
+    images = train_batches(data, size, seed=0, epoch=0, augment=augment)
+    images = images.take(recalibration_batches)
     rows = []
     for scheme, n in cells:
         twin = manifest(net, scheme, n) if own else net
@@ -68,18 +74,14 @@ def accuracy_grid(
             "recalibrated_accuracy": None,
         }
         if recalibration_batches:
-            row["recalibrated_accuracy"] = _recalibrated_accuracy(
-                twin, data, scored, recalibration_batches
-            )
+            row["recalibrated_accuracy"] = _recalibrated_accuracy(twin, images, scored)
         rows.append(row)
         progress(row)
     return rows
 
 
-def _recalibrated_accuracy(net, data, scored, batches):
+def _recalibrated_accuracy(net, images, scored):
     """The accuracy with re-estimated statistics, which are then put back."""
-    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
-    images = train_batches(data, size, seed=0, epoch=0).take(batches)
     kept = statistics(net)
     try:
         recalibrate(net, images)

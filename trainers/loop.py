@@ -21,7 +21,7 @@ from trainers.schedule import learning_rate, make_optimizer
 from trainers.strategy import make_strategy
 
 # Batches that re-estimate the batch norms of averaged weights.
-_RECALIBRATION_BATCHES = 50
+_RECALIBRATION_BATCHES = 20
 
 
 @dataclasses.dataclass
@@ -60,7 +60,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     name = options.name or f"{options.dataset}-{options.preset}".replace("/", "-")
     run = run_directory.create(options.runs_dir, name.replace(":", ""))
     describe(run)
-    metadata = {"data": data_metadata(data, options.image_size)}
+    metadata = {"data": data_metadata(data, options)}
 
     callbacks = _callbacks(options, run, state.net, per_epoch)
     callbacks.on_train_begin()
@@ -117,11 +117,12 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     return summary
 
 
-def data_metadata(data, image_size) -> dict:
+def data_metadata(data, options) -> dict:
     """What a deployed net must know of its data: names and normalisation."""
     return {
         "name": data.name,
-        "image_size": image_size,
+        "image_size": options.image_size,
+        "augment": options.augment,
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
         "mean": [float(v) for v in data.mean],
