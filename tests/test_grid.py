@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cnet_tf import continuous_net, manifest
+from cnet_tf import checkpoint, continuous_net, manifest, recalibrate
+from cnet_tf.manifestation import restore_statistics, statistics
 from trainers import data as image_data
 from trainers import grid
-from trainers.batches import eval_batches
+from trainers.batches import eval_batches, train_batches
 from trainers.steps import evaluate
 
 
@@ -78,3 +79,33 @@ def test_files(scored, tmp_path):
     table = (tmp_path / "evaluation" / "grid.md").read_text()
     assert table.count(" *") >= 1 and "| midpoint |" in table
     assert (tmp_path / "evaluation" / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
+    """Statistics of other images would not: augmentation is part of training."""
+    from trainers import loop
+    from trainers.options import Options
+
+    options = Options(
+        data_dir=str(tmp_path / "tfds"),
+        scheme="euler",
+        epochs=3,
+        augment="crop",
+        learning_rate=0.05,
+        runs_dir=str(tmp_path / "runs"),
+        tensorboard=False,
+        verbose=0,
+    )
+    run = loop.fit(options)["run"]
+    trained = checkpoint.load(f"{run}/net")
+    assert trained.metadata["data"]["augment"] == "crop"
+    losses = {}
+    for augment in ("crop", "none"):
+        train = train_batches(data, 256, 0, 0, augment)
+        kept = statistics(trained.net)
+        recalibrate(trained.net, train)
+        losses[augment] = evaluate(trained.net, train_batches(data, 256, 0, 9, "crop"))
+        restore_statistics(trained.net, kept)
+    own = evaluate(trained.net, train_batches(data, 256, 0, 9, "crop"))
+    assert abs(losses["crop"]["loss"] - own["loss"]) < 0.3 * own["loss"]
+    assert losses["none"]["loss"] > losses["crop"]["loss"]

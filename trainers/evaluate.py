@@ -19,6 +19,7 @@ from cnet_tf import checkpoint
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import grid
+from trainers.augmentation import AUGMENTATIONS
 from trainers.errors import OptionError, run_command
 
 RUN = flags.DEFINE_string("run", "runs/latest", "Run directory. Default: runs/latest.")
@@ -43,6 +44,14 @@ RECALIBRATION = flags.DEFINE_integer(
     "Batches of 128 training images that recalibrate the batch norms, >= 0; 0 leaves "
     "those columns out. Default: 20.",
     lower_bound=0,
+)
+AUGMENT = flags.DEFINE_enum(
+    "augment",
+    None,
+    list(AUGMENTATIONS),
+    "Augmentation of these images, one of: "
+    + ", ".join(AUGMENTATIONS)
+    + ". Default: as in training.",
 )
 DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -80,7 +89,7 @@ def main():
         split=SPLIT.value,
         examples=EXAMPLES.value,
         recalibration_batches=RECALIBRATION.value,
-        augment=trained.metadata["data"]["augment"],
+        augment=AUGMENT.value or trained.metadata["data"]["augment"],
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
     directory = run / "evaluation"
