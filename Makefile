@@ -10,7 +10,7 @@ ifeq ($(PYTHON),.venv/bin/python)
 ENVIRONMENT := $(STAMP)
 endif
 
-.PHONY: venv demo test test-all lint
+.PHONY: venv demo test test-slow test-all lint
 
 venv: $(STAMP)
 
@@ -29,8 +29,10 @@ demo: $(ENVIRONMENT)
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -m "not slow"
 
-test-all: $(ENVIRONMENT)
-	$(PYTHON) -m pytest
+test-slow: $(ENVIRONMENT)
+	$(PYTHON) -m pytest -m slow
+
+test-all: test test-slow
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
