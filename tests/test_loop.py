@@ -141,3 +141,5 @@ def test_bad_combinations_end_before_training(options, change, message):
 def test_divergence_ends_the_run_with_a_line(options):
     with pytest.raises(OptionError, match="--learning_rate: the loss of epoch"):
         loop.fit(dataclasses.replace(options, learning_rate=1e30, epochs=1))
+    with pytest.raises(checkpoint.CheckpointError, match="found no such file"):
+        checkpoint.load(f"{options.runs_dir}/latest/net")

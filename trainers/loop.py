@@ -20,6 +20,9 @@ from trainers.options import Options, validate
 from trainers.schedule import learning_rate, make_optimizer
 from trainers.strategy import make_strategy
 
+# Images of a batch of evaluation.
+_EVALUATED = 500
+
 # Batches that re-estimate the batch norms of averaged weights.
 _RECALIBRATION_BATCHES = 20
 
@@ -85,27 +88,21 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         logs["images_per_second"] = per_epoch * options.batch_size / seconds
         logs["steps"] = _depth(state.net)
         if data.validation is not None:
-            validation = eval_batches(data, "validation", 500)
+            validation = eval_batches(data, "validation", _EVALUATED)
             scores = steps.evaluate_with(programs[1], validation, strategy)
             logs |= {f"val_{key}": value for key, value in scores.items()}
         logs["seconds"] = time.perf_counter() - began
         checkpoint.save(state.net, run / "net", metadata)
         history.append(dict(logs))
         callbacks.on_epoch_end(epoch, logs)
-        if not np.isfinite(logs["loss"]):
-            raise OptionError(
-                f"--learning_rate: the loss of epoch {epoch} is {logs['loss']}. "
-                f"Received {options.learning_rate}: lower it, or raise the batch size."
-            )
     callbacks.on_train_end()
     if options.ema:
         _average(options, state, data)
         checkpoint.save(state.net, run / "net", metadata)
-    test = steps.evaluate(state.net, eval_batches(data, "test", 500), strategy, jit)
+    test = steps.evaluate(state.net, eval_batches(data, "test", _EVALUATED), strategy)
     summary = {
         "run": str(run),
-        "test_accuracy": test["accuracy"],
-        "test_loss": test["loss"],
+        **{f"test_{key}": value for key, value in test.items()},
         "parameters": sum(int(np.prod(v.shape)) for v in state.net.trainable_variables),
         "forward_flops_per_image": forward_flops(state.net, data.image_shape),
         "images_per_second": options.epochs * per_epoch * options.batch_size / trained,
@@ -201,6 +198,12 @@ def _train_epoch(options, data, epoch, per_epoch, strategy, programs, callbacks)
         totals += [float(value) for value in programs[0](images, labels)]
         logs = {"loss": totals[0] / totals[2], "accuracy": totals[1] / totals[2]}
         callbacks.on_train_batch_end(i, logs)
+    # Before anything is saved: the checkpoint of the epoch before stays.
+    if not np.isfinite(logs["loss"]):
+        raise OptionError(
+            f"--learning_rate: the loss of epoch {epoch} is {logs['loss']}. Received "
+            f"{options.learning_rate}: lower it, or raise the batch size."
+        )
     return logs
 
 

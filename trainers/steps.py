@@ -67,14 +67,13 @@ def distributed(step, strategy, jit_compile=False):
     return run
 
 
-def evaluate(net, batches, strategy=None, jit_compile=False) -> dict[str, float]:
+def evaluate(net, batches, strategy=None) -> dict[str, float]:
     """Loss and accuracy over all examples; the last batch may be smaller.
 
     Args:
         net: A built net.
         batches: Data set of (images, labels).
         strategy: Default: the current one.
-        jit_compile: XLA for the step.
 
     Returns:
         `{"loss": mean, "accuracy": fraction in [0, 1]}`.
@@ -84,7 +83,7 @@ def evaluate(net, batches, strategy=None, jit_compile=False) -> dict[str, float]
     def step(images, labels):
         return eval_step(net, images, labels)
 
-    return evaluate_with(distributed(step, strategy, jit_compile), batches, strategy)
+    return evaluate_with(distributed(step, strategy), batches, strategy)
 
 
 def evaluate_with(run, batches, strategy) -> dict[str, float]:
