@@ -1,6 +1,7 @@
 """Every flag is explained, checked alone and in combination, and replayable."""
 
 import dataclasses
+import pathlib
 
 import pytest
 from absl import flags
@@ -8,6 +9,8 @@ from absl import flags
 from trainers import options, run_directory
 from trainers.errors import OptionError
 from trainers.options import Options
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -90,3 +93,16 @@ def test_bad_values_name_flag_expectation_and_value(change, message):
     with pytest.raises(OptionError, match=message) as error:
         options.validate(dataclasses.replace(Options(), **change))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in ROOT.glob("*.flags")))
+def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
+    monkeypatch.chdir(ROOT)  # They include one another by name.
+    flag_values(["train", f"--flagfile={name}"])
+    found = options.from_flags(flag_values)
+    options.validate(found)
+    assert found != Options()
+    if name == "cifar.flags":
+        assert found.refine_epochs == (30, 50, 70) and found.epochs == 120
+    if name == "resnet.flags":
+        assert found.preset == "resnet20" and found.refine_epochs == ()
