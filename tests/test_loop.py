@@ -70,6 +70,31 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
     assert not np.allclose(first[0], other[0])
 
 
+def test_half_precision_adamw_and_smoothing_train(options):
+    options = dataclasses.replace(
+        options,
+        precision="mixed_bfloat16",
+        optimizer="adamw",
+        weight_decay_mode="decoupled",
+        learning_rate=3e-3,
+        schedule="cosine",
+        label_smoothing=0.1,
+        refine_epochs=(1,),
+        batches_per_epoch=10,
+    )
+    summary = loop.fit(options)
+    losses = [row["loss"] for row in _history(summary)]
+    assert losses[1] < losses[0]
+    net = checkpoint.load(f"{summary['run']}/net").net
+    assert net.blocks[0].rate.links[0].compute_dtype == "bfloat16"
+    assert {v.dtype for v in net.variables} == {"float32"}
+
+
+def _history(summary):
+    with open(f"{summary['run']}/summary.json") as file:
+        return json.load(file)["history"]
+
+
 @pytest.mark.slow
 def test_depth_grows_on_two_replicas(options):
     mirrored = dataclasses.replace(options, strategy="mirrored", replicas=2)
@@ -85,7 +110,7 @@ def test_the_run_directory_tells_everything(options):
     with open(f"{summary['run']}/summary.json") as file:
         stored = json.load(file)
     assert stored["test_accuracy"] == summary["test_accuracy"]
-    assert len(stored["history"]) == 2
+    assert len(_history(summary)) == 2
     assert summary["parameters"] == 44306
     read = checkpoint.load(f"{summary['run']}/net")
     assert read.metadata["data"]["name"] == "digits"

@@ -56,7 +56,6 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     )
     per_epoch = _batches_per_epoch(options, data)
     keras.utils.set_random_seed(options.seed)
-    keras.mixed_precision.set_dtype_policy(options.precision)
     fused_norm.install()
     with strategy.scope():
         state = _start(options, data, per_epoch)
@@ -153,7 +152,12 @@ def _start(options, data, per_epoch) -> State:
         if numbers:
             overrides[name] = numbers[0] if len(numbers) == 1 else numbers
     try:
-        net = continuous_net(options.preset, classes=len(data.class_names), **overrides)
+        net = continuous_net(
+            options.preset,
+            classes=len(data.class_names),
+            dtype=options.precision,
+            **overrides,
+        )
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
     net.build((None, *data.image_shape))

@@ -77,7 +77,8 @@ _HELP = {
     "preset": "Net: " + ", ".join(PRESETS),
     "scheme": "Runge-Kutta scheme, overrides the preset: " + ", ".join(SCHEMES),
     "basis": "Basis of the parameter series, overrides the preset: " + ", ".join(BASES),
-    "nodes": "K, functions of the basis, >= 1: one number, or one a block",
+    "nodes": "K, functions of the basis, >= 1: one number, or one a block. Default: "
+    "the preset's",
     "steps": "N, steps of the scheme, >= 1: one number, or one a block. Default: the "
     "cells of the basis",
     "unit": "Residual unit, overrides the preset: " + ", ".join(UNITS),
