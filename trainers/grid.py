@@ -183,6 +183,8 @@ def picture(rows) -> bytes:
                     markersize=18,
                 )
     axes.set_xscale("log", base=2)
+    ticks = sorted({row["steps"] or 1 for row in rows})
+    axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.set_xlabel("steps N per block")
     axes.set_ylabel("accuracy, %")
     axes.set_title("One set of weights; star: as trained, dashed: recalibrated")
