@@ -26,7 +26,8 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
 
 def test_environment_names_versions_and_revision():
     found = run_directory.environment()
-    assert found["packages"]["keras"] and found["python"] and found["cores"] >= 1
+    assert all(found["packages"].values()) and len(found["packages"]) == 4
+    assert found["python"] and found["cores"] >= 1
 
 
 def test_the_report_shows_the_figures():

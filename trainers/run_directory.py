@@ -9,7 +9,7 @@ summary.json        results at the end of the run
 """
 
 import datetime
-import importlib.metadata
+import importlib
 import os
 import pathlib
 import platform
@@ -22,7 +22,8 @@ from cnet_tf.checkpoint import write_json
 from trainers.errors import OptionError
 
 LATEST = "latest"
-_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
+# By module: TensorFlow is distributed under several names.
+_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -80,19 +81,14 @@ def environment() -> dict:
         "git": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain"),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {
+            name: importlib.import_module(name).__version__ for name in _PACKAGES
+        },
         "machine": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def _version(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _processor():
