@@ -32,7 +32,7 @@ def test_help_explains_every_flag(script):
     [
         (["trainers/train.py", "--scheme=rk5"], "error: --scheme: expected one of"),
         (["trainers/train.py", "stray"], "error: expected flags only"),
-        (["trainers/train.py", "--dataset=cifar11"], "error: name: expected"),
+        (["trainers/train.py", "--dataset=cifar11"], "error: dataset: expected"),
         (["trainers/evaluate.py", "--run=/nowhere"], "error: /nowhere/net/net.json"),
         (["trainers/evaluate.py", "--steps=0"], "error: --steps: expected"),
     ],

@@ -309,14 +309,14 @@ def _is_one_line(error):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "cifar11"}, "name: .*received 'cifar11'; did you mean .*cifar10"),
-        ({"name": "digit"}, "did you mean digits"),
-        ({"name": "qqqqqqqqqq"}, "see tfds.list_builders"),
-        ({"name": "mnist:99.0.0"}, "name: expected a set that TFDS can build"),
-        ({"name": "folder:/no/such"}, "name: expected an existing folder"),
-        ({"name": "imdb_reviews"}, "name: expected a set of 8-bit images"),
-        ({"name": "div2k"}, "name: expected a set with class labels"),
-        ({"name": "coco"}, "name: expected a set with class labels"),
+        ({"dataset": "cifar11"}, "dataset: .*'cifar11'; did you mean .*cifar10"),
+        ({"dataset": "digit"}, "did you mean digits"),
+        ({"dataset": "qqqqqqqqqq"}, "see tfds.list_builders"),
+        ({"dataset": "mnist:99.0.0"}, "dataset: expected a set that TFDS can build"),
+        ({"dataset": "folder:/no/such"}, "dataset: expected an existing folder"),
+        ({"dataset": "imdb_reviews"}, "dataset: expected a set of 8-bit images"),
+        ({"dataset": "div2k"}, "dataset: expected a set with class labels"),
+        ({"dataset": "coco"}, "dataset: expected a set with class labels"),
         ({"validation_fraction": 1.0}, "validation_fraction: .*received 1.0"),
         ({"validation_fraction": -0.1}, "validation_fraction: .*received -0.1"),
         ({"validation_fraction": 1e-9}, "validation_fraction: .*1442 examples"),
@@ -326,7 +326,7 @@ def _is_one_line(error):
 )
 def test_load_refuses(digits_dir, arguments, message):
     with pytest.raises(DataError, match=message) as error:
-        data.load(**{"name": "digits", "data_dir": digits_dir, **arguments})
+        data.load(**{"dataset": "digits", "data_dir": digits_dir, **arguments})
     assert _is_one_line(error)
 
 
@@ -345,7 +345,7 @@ def test_folder_needs_both_splits(folder):
 
 def test_unreadable_image(folder):
     (folder / "train" / "cat" / "0.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match="name: expected readable images") as error:
+    with pytest.raises(DataError, match="dataset: expected readable images") as error:
         data.load(f"folder:{folder}", image_size=8)
     assert _is_one_line(error)
 

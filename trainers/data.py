@@ -52,7 +52,7 @@ class ImageData:
 
 
 def load(
-    name: str,
+    dataset: str,
     data_dir: str | None = None,
     validation_fraction: float = 0.1,
     image_size: int | tuple[int, int] | None = None,
@@ -62,7 +62,7 @@ def load(
     The test split is the set's `test`, or its `validation` where it has no `test`.
 
     Args:
-      name: `digits`, a TFDS name such as `cifar10`, or `folder:/path` for images at
+      dataset: `digits`, a TFDS name such as `cifar10`, or `folder:/path` for images at
         /path/<split>/<label>/*.png or jpg with splits `train` and `test`.
       data_dir: Where TFDS keeps prepared sets. Default: the environment's
         TFDS_DATA_DIR, then ~/tensorflow_datasets. A set not prepared there is
@@ -86,13 +86,13 @@ def load(
             "use 0 for no validation split",
         )
     size = _checked_size(image_size)
-    builder = find_builder(name, data_dir)
-    image, label = checked_features(name, builder)
+    builder = find_builder(dataset, data_dir)
+    image, label = checked_features(dataset, builder)
     shape = (*(size or image.shape[:2]), image.shape[-1])
     if None in shape:
         refuse(
             "image_size",
-            f"a size, as the images of {name!r} differ in shape",
+            f"a size, as the images of {dataset!r} differ in shape",
             repr(image_size),
             "give one, for example 32 or (32, 48)",
         )
@@ -104,9 +104,9 @@ def load(
         if not info or not info.num_examples:
             found = sorted(s for s, i in builder.info.splits.items() if i.num_examples)
             refuse(
-                "name",
+                "dataset",
                 "a set with examples in splits train and test",
-                f"{name!r} with {found}",
+                f"{dataset!r} with {found}",
                 "add the missing split or choose another set",
             )
         stored[split] = info.num_examples
@@ -131,13 +131,15 @@ def load(
         parts = {}
         for part, (split, start, stop) in ranges.items():
             if stop > start:
-                dataset = _read(builder, split, start, stop, size)
-                parts[part] = _in_memory(dataset) if fits else dataset
+                examples = _read(builder, split, start, stop, size)
+                parts[part] = _in_memory(examples) if fits else examples
         mean, std = _statistics(parts["train"])
     except tf.errors.OpError as error:
-        refuse("name", "readable images", f"{name!r}: {error.message}", "mend them")
+        refuse(
+            "dataset", "readable images", f"{dataset!r}: {error.message}", "mend them"
+        )
     return ImageData(
-        name=name,
+        name=dataset,
         train=parts["train"],
         validation=parts.get("validation"),
         test=parts["test"],

@@ -29,7 +29,9 @@ def find_builder(name: str, data_dir: str | None):
     if name.startswith(FOLDER_PREFIX):
         path = os.path.expanduser(name.removeprefix(FOLDER_PREFIX))
         if not os.path.isdir(path):
-            refuse("name", "an existing folder of images", repr(name), "check the path")
+            refuse(
+                "dataset", "an existing folder of images", repr(name), "check the path"
+            )
         return tfds.ImageFolder(path)
     folders = [data_dir] if data_dir else _default_folders()
     builders = [_registered(name, folder) for folder in folders]
@@ -67,9 +69,9 @@ def _registered(name: str, folder: str):
             if close
             else "see tfds.list_builders()"
         )
-        refuse("name", "digits, a TFDS name or folder:/path", repr(name), hint)
+        refuse("dataset", "digits, a TFDS name or folder:/path", repr(name), hint)
     except Exception as error:  # A builder's own code may raise anything.
-        refuse("name", "a set that TFDS can build", f"{name!r}: {error}", "see TFDS")
+        refuse("dataset", "a set that TFDS can build", f"{name!r}: {error}", "see TFDS")
 
 
 def _prepare(name: str, folder: str):
@@ -123,9 +125,13 @@ def checked_features(name: str, builder):
     features = builder.info.features
     image, label = (features[key] if key in features else None for key in keys)
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        refuse("name", "a set of 8-bit images", f"{name!r} with {keys}", "choose one")
+        refuse(
+            "dataset", "a set of 8-bit images", f"{name!r} with {keys}", "choose one"
+        )
     if not isinstance(label, tfds.features.ClassLabel):
-        refuse("name", "a set with class labels", f"{name!r} with {keys}", "choose one")
+        refuse(
+            "dataset", "a set with class labels", f"{name!r} with {keys}", "choose one"
+        )
     return image, label
 
 
