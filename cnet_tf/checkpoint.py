@@ -103,10 +103,15 @@ def load(directory) -> Checkpoint:
 
 
 def write_json(path, value):
-    """Writes JSON beside its target, then renames it."""
+    """Writes JSON; see `write_bytes`."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_bytes(path, content: bytes):
+    """Writes a file beside its target, then renames it: whole, or not at all."""
     path = pathlib.Path(path)
     temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
 
 

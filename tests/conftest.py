@@ -44,3 +44,15 @@ def digits_dir(tmp_path_factory) -> str:
     folder = str(tmp_path_factory.mktemp("tfds"))
     data.load("digits", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Run directories of untrained nets: the digits preset and a smaller one."""
+    from trained_run import SMALL, save_run
+
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "digits": save_run(folder / "digits-1"),
+        "small": save_run(folder / "small-1", **SMALL),
+    }

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from trained_run import (
     DIGITS,
+    MANIFESTATIONS,
     SMALL,
     copy_of_keras,
     parse,
@@ -22,17 +23,6 @@ import export
 from export import options, parity, saved_model, serving, staging
 from trainers.errors import OptionError
 from trainers.sources import DataError
-
-_MANIFESTATIONS = [("euler", 2), ("rk4", 1)]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return {
-        "digits": save_run(folder / "digits-1"),
-        "small": save_run(folder / "small-1", **SMALL),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +41,7 @@ def exported(runs, digits_dir, tmp_path_factory):
                 ]
             )
         )
-        for scheme, steps in _MANIFESTATIONS
+        for scheme, steps in MANIFESTATIONS
     }
 
 
@@ -71,7 +61,7 @@ def _files(folder):
     return sorted(str(path) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("scheme, steps", _MANIFESTATIONS)
+@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
 def test_export_agrees_with_keras(runs, exported, scheme, steps):
     call = saved_model.reload(exported[scheme, steps])
     net = copy_of_keras(runs["digits"], scheme, steps)

@@ -10,28 +10,16 @@ from absl import flags
 from ai_edge_litert.interpreter import Interpreter
 from trained_run import (
     DIGITS,
-    SMALL,
+    MANIFESTATIONS,
     copy_of_keras,
     parse,
     pixels,
-    save_run,
     stand_in,
 )
 
 import export
 from export import parity, serving, tflite
 from trainers.errors import OptionError
-
-_MANIFESTATIONS = [("euler", 2), ("rk4", 1)]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    return {
-        "digits": save_run(folder / "digits-1"),
-        "small": save_run(folder / "small-1", **SMALL),
-    }
 
 
 @pytest.fixture
@@ -46,7 +34,7 @@ def flags_for(runs, digits_dir, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("scheme, steps", _MANIFESTATIONS)
+@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
 def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
     run = runs["digits"]
     path = tflite.main(

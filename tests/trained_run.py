@@ -18,6 +18,9 @@ DIGITS = {
     "std": [0.37],
 }
 
+# As which exports are compared with Keras: other steps, another scheme.
+MANIFESTATIONS = [("euler", 2), ("rk4", 1)]
+
 # One block instead of the preset's three, where the net is not the point of a test.
 SMALL = {"widths": (4,), "strides": (1,)}
 

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import os
 import pathlib
 
+from cnet_tf.checkpoint import write_bytes
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -132,15 +132,9 @@ def write(directory, rows):
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
     table.writerows(rows)
-    _replace(directory / "grid.csv", text.getvalue().encode())
-    _replace(directory / "grid.md", (markdown(rows) + "\n").encode())
-    _replace(directory / "grid.png", picture(rows))
-
-
-def _replace(path, content):
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_bytes(directory / "grid.csv", text.getvalue().encode())
+    write_bytes(directory / "grid.md", (markdown(rows) + "\n").encode())
+    write_bytes(directory / "grid.png", picture(rows))
 
 
 def picture(rows) -> bytes:

@@ -98,7 +98,8 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     if options.ema:
         _average(options, state, data)
         checkpoint.save(state.net, run / "net", metadata)
-    test = steps.evaluate(state.net, eval_batches(data, "test", _EVALUATED), strategy)
+    held_out = eval_batches(data, "test", _EVALUATED)
+    test = steps.evaluate_with(programs[1], held_out, strategy)
     summary = {
         "run": str(run),
         **{f"test_{key}": value for key, value in test.items()},
