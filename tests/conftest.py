@@ -56,3 +56,11 @@ def runs(tmp_path_factory):
         "digits": save_run(folder / "digits-1"),
         "small": save_run(folder / "small-1", **SMALL),
     }
+
+
+@pytest.fixture(scope="module")
+def digits(digits_dir):
+    """The shipped digits, a tenth of the train split held out."""
+    from trainers import data
+
+    return data.load("digits", digits_dir)
