@@ -7,6 +7,7 @@ know neither formats nor files.
 """
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,20 +24,52 @@ class ParityError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Gate:
+    """What an export has to keep to.
+
+    Attributes:
+        delta: Largest max |delta logits|.
+        drop, gain: By how much the accuracy on the test images may be lower or higher
+            than that of Keras, in points (0.01 is one in ten thousand).
+    """
+
+    delta: float
+    drop: float
+    gain: float
+
+    @classmethod
+    def exact(cls, delta) -> "Gate":
+        """For float32: logits within delta, accuracy within 0.02 points."""
+        return cls(delta, 0.02, 0.02)
+
+    @classmethod
+    def reduced(cls) -> "Gate":
+        """For reduced precision: at most half a point of accuracy is lost."""
+        return cls(math.inf, 0.5, math.inf)
+
+
+@dataclasses.dataclass(frozen=True)
 class Parity:
     """How an export compares with Keras.
 
     Attributes:
         delta: max |delta logits|; infinite where either is not finite.
         worst: The batch with that difference.
-        reference_accuracy, candidate_accuracy: Of Keras and of the export, on the real
-            images; the export's from its own labels.
+        images: Real images that the accuracies are of.
+        reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
+            the export's from its own labels.
     """
 
     delta: float
     worst: str
+    images: int
     reference_accuracy: float
     candidate_accuracy: float
+
+    @property
+    def gained(self) -> float:
+        """Points of accuracy that the export has over Keras."""
+        return 100 * (self.candidate_accuracy - self.reference_accuracy)
 
 
 def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
@@ -79,7 +112,11 @@ def max_delta(reference, candidate) -> float:
 
 
 def compare(
-    reference: Callable, candidate: Callable, images: np.ndarray, labels: np.ndarray
+    reference: Callable,
+    candidate: Callable,
+    images: np.ndarray,
+    labels: np.ndarray,
+    parity_images: int | None = None,
 ) -> Parity:
     """Compares two functions of uint8 pixels.
 
@@ -88,6 +125,8 @@ def compare(
         candidate: Function to a dict with logits and label.
         images: uint8 (B, H, W, C), B at least 1.
         labels: (B,).
+        parity_images: Compare the logits of so many of the images, rounded up to whole
+            batches, and the accuracy on all. Default: all.
 
     Raises:
         ParityError: shapes differ.
@@ -96,8 +135,9 @@ def compare(
     seen = 0
     for batch in split(images):
         expected, received = np.asarray(reference(batch)), candidate(batch)
-        name = f"images {seen}..{seen + len(batch) - 1}"
-        deltas[name] = max_delta(expected, received["logits"])
+        if parity_images is None or seen < parity_images:
+            name = f"images {seen}..{seen + len(batch) - 1}"
+            deltas[name] = max_delta(expected, received["logits"])
         truth = labels[seen : seen + len(batch)]
         votes = expected.argmax(-1), np.asarray(received["label"])
         right += [np.sum(vote == truth) for vote in votes]
@@ -105,7 +145,7 @@ def compare(
     for name, batch in edge_batches(images.shape[1:]).items():
         deltas[name] = max_delta(reference(batch), candidate(batch)["logits"])
     worst = max(deltas, key=deltas.get)
-    return Parity(deltas[worst], worst, *(right / seen).tolist())
+    return Parity(deltas[worst], worst, seen, *(right / seen).tolist())
 
 
 def median_latency(call: Callable, repeats: int = 50, warm_up: int = 5) -> float:
@@ -118,13 +158,15 @@ def median_latency(call: Callable, repeats: int = 50, warm_up: int = 5) -> float
     return statistics.median(seconds[warm_up:])
 
 
-def row(name: str, size: int, parity: Parity, gate: float, latency: float) -> dict:
+def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dict:
     """The facts of one export as cells of a table, by heading."""
+    exact = math.isfinite(gate.delta)
     return {
         "manifestation": name,
         "size (kB)": f"{size / 1000:,.1f}",
         "max abs delta logits": f"{parity.delta:.1e}",
-        "gate": f"{gate:.0e}",
+        "gate": f"{gate.delta:.0e}" if exact else f"-{gate.drop} points",
+        "images": f"{parity.images:,}",
         "accuracy, Keras": f"{parity.reference_accuracy:.4f}",
         "accuracy, export": f"{parity.candidate_accuracy:.4f}",
         "latency, 1 image (ms)": f"{1000 * latency:.3f}",
@@ -147,42 +189,77 @@ def _cells(line, widths):
     return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
 
 
-def check(parity: Parity, gate: float) -> None:
-    """Raises ParityError unless delta is within the gate."""
-    if not parity.delta <= gate:
+def check(parity: Parity, gate: Gate) -> None:
+    """Raises ParityError unless the logits and the accuracy are within the gate."""
+    if not (math.isfinite(parity.delta) and parity.delta <= gate.delta):
         raise ParityError(
-            f"parity: expected logits within {gate:.0e} of Keras. Received a "
+            f"parity: expected logits within {gate.delta:.0e} of Keras. Received a "
             f"difference of {parity.delta:.1e} on {parity.worst}: nothing was written, "
             "please report it."
         )
+    # One vote in 5,000 is 0.02 points exactly, but not in binary.
+    if not -gate.drop - 1e-9 <= parity.gained <= gate.gain + 1e-9:
+        raise ParityError(
+            f"parity: expected an accuracy from {gate.drop} points below to "
+            f"{gate.gain} above the {100 * parity.reference_accuracy:.2f} % of Keras. "
+            f"Received {100 * parity.candidate_accuracy:.2f} % on {parity.images} "
+            "images: nothing was written, keep more bits or recalibrate."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One signature of an export that was read back.
+
+    Attributes:
+        name: For the table.
+        reference: Function of uint8 pixels to the logits of Keras.
+        call: Function of what the graph takes to a dict of its outputs.
+        seconds: Median latency of one image. Default: measured on `call`.
+    """
+
+    name: str
+    reference: Callable
+    call: Callable
+    seconds: float | None = None
 
 
 def accept(
-    reference: Callable,
-    call: Callable,
+    candidates: Iterable[Candidate],
     feed: Callable,
     images: np.ndarray,
     labels: np.ndarray,
-    gate: float,
-    name: str,
+    parity_images: int,
+    gate: Gate,
     size: int,
-) -> Parity:
+) -> list[Parity]:
     """Compares, prints the table and lets only an export within the gate pass.
 
     Args:
-        reference: Function of uint8 pixels to logits.
-        call: The export, function of its input to a dict of outputs.
-        feed: Function of uint8 pixels to that input.
-        images, labels: See `compare`.
-        gate: Largest delta to accept.
-        name, size: Of the export, for the table.
+        candidates: The signatures of the export.
+        feed: Function of uint8 pixels to what they take.
+        images, labels, parity_images: See `compare`.
+        gate: For all of them.
+        size: Of the export, for the table.
 
     Raises:
-        ParityError: delta is above the gate, or not a number.
+        ParityError: a candidate is not within the gate.
     """
-    found = compare(reference, lambda pixels: call(feed(pixels)), images, labels)
+    found, rows = [], []
     one = feed(images[:1])
-    latency = median_latency(lambda: call(one))
-    print(table([row(name, size, found, gate, latency)]))
-    check(found, gate)
+    for candidate in candidates:
+        call = candidate.call
+        result = compare(
+            candidate.reference,
+            lambda pixels, call=call: call(feed(pixels)),
+            images,
+            labels,
+            parity_images,
+        )
+        seconds = candidate.seconds or median_latency(lambda call=call: call(one))
+        found.append(result)
+        rows.append(row(candidate.name, size, result, gate, seconds))
+    print(table(rows))
+    for result in found:
+        check(result, gate)
     return found

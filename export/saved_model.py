@@ -11,6 +11,7 @@ What was written is loaded again and has to agree with Keras within 1e-5 in all 
 Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -23,14 +24,16 @@ if not __package__:
 
 import tensorflow as tf
 
-from export import options, parity, serving, staging
+from export import options, parity, serving, staging, trained
 
-GATE = 1e-5
+GATE = parity.Gate.exact(1e-5)
+
+OPTIONS = (*options.SHARED, options.MANIFESTATIONS)
 
 
-def write(directory, source: options.Manifestation, kind: str) -> None:
-    """Writes the SavedModel of a manifestation with its extra assets."""
-    serving.write_archive(directory, source.net, source.data, kind)
+def write(directory, source: trained.Trained, kind: str) -> None:
+    """Writes the SavedModel of a trained net with its extra assets."""
+    serving.write_archive(directory, source.graphs, source.data, kind)
     # SavedModel's own place for files that the graph does not read.
     extra = pathlib.Path(directory, "assets.extra")
     extra.mkdir()
@@ -40,36 +43,33 @@ def write(directory, source: options.Manifestation, kind: str) -> None:
     (extra / "normalization.json").write_text(json.dumps(normalization) + "\n")
 
 
-def reload(directory):
-    """The serving signature of a SavedModel, as a function of an array."""
+def reload(directory) -> dict:
+    """The signatures of a SavedModel, as functions of an array."""
     model = tf.saved_model.load(str(directory))
-    signature = model.signatures[serving.SIGNATURE]
 
-    def call(image):
-        # `model` is named here to keep it alive: the signature does not own the
-        # variables.
-        _ = model
-        return {k: v.numpy() for k, v in signature(image=tf.constant(image)).items()}
+    def run(signature, image):
+        # `model` is kept alive by this: a signature does not own its variables.
+        outputs = model.signatures[signature](image=tf.constant(image))
+        return {name: value.numpy() for name, value in outputs.items()}
 
-    return call
+    return {name: functools.partial(run, name) for name in model.signatures}
 
 
 def main(values) -> pathlib.Path:
     """Exports as the flags say. Returns the folder of the new version."""
-    source = options.load_manifestation(values)
-    images, labels = options.load_test_images(source, values)
+    source, data = trained.load(values)
+    images, labels = trained.first_test_images(data, values.accuracy_images)
     parent = source.output / "saved_model"
     with staging.workspace(parent) as temporary:
         model = temporary / "model"
         write(model, source, values.input)
         parity.accept(
-            serving.keras_logits(source.net, source.data),
-            reload(model),
+            source.candidates(reload(model)),
             serving.feeder(source.data, values.input),
             images,
             labels,
+            values.parity_images,
             GATE,
-            source.name,
             staging.size_on_disk(model),
         )
         version = staging.publish_version(model, parent)
@@ -78,4 +78,4 @@ def main(values) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    options.run(main)
+    options.run(main, OPTIONS)

@@ -90,18 +90,25 @@ def keras_logits(net, data: dict):
     return lambda pixels: np.asarray(net(feed(pixels), training=False))
 
 
-def write_archive(directory, net, data: dict, kind: str = "normalized") -> None:
-    """Writes the serving graph as a SavedModel.
+def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized"):
+    """Writes serving graphs as a SavedModel, one signature each.
 
     By Keras' ExportArchive: Keras variables saved through a `tf.Module` come out of
-    the TFLite converter as NaN. The endpoint is not named `serve`, as that makes the
+    the TFLite converter as NaN. No endpoint is named `serve`, as that makes the
     converter drop any other.
+
+    Args:
+        directory: Made.
+        graphs: Layers from normalised images to logits, by signature. Variables that
+            they share are written once.
+        data, kind: See `serving_function`.
     """
     archive = keras.export.ExportArchive()
-    archive.track(net)
-    archive.add_endpoint(
-        SIGNATURE,
-        serving_function(net, data, kind),
-        input_signature=[image_spec(kind, data)],
-    )
+    for signature, graph in graphs.items():
+        archive.track(graph)
+        archive.add_endpoint(
+            signature,
+            serving_function(graph, data, kind),
+            input_signature=[image_spec(kind, data)],
+        )
     archive.write_out(str(directory), verbose=False)

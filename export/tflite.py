@@ -11,6 +11,7 @@ What was written is run by LiteRT and has to agree with Keras within 1e-4 in all
 Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -23,12 +24,13 @@ if not __package__:
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from export import options, parity, serving, staging
+from export import options, parity, serving, staging, trained
 
-GATE = 1e-4
+GATE = parity.Gate.exact(1e-4)
 
 OPTIONS = (
     *options.SHARED,
+    options.MANIFESTATIONS,
     (
         "threads",
         options.AtLeast(1),
@@ -38,39 +40,43 @@ OPTIONS = (
 )
 
 
-def convert(saved_model) -> bytes:
-    """A .tflite of the serving signature of a SavedModel, without custom operations."""
+def convert(saved_model, signatures) -> bytes:
+    """A .tflite of these signatures of a SavedModel, without custom operations."""
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(saved_model), signature_keys=[serving.SIGNATURE]
+        str(saved_model), signature_keys=list(signatures)
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter.convert()
 
 
-def reload(path, threads: int = 1):
-    """The serving signature of a .tflite, as a function of an array."""
+def reload(path, threads: int = 1) -> dict:
+    """The signatures of a .tflite, as functions of an array."""
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    signature = interpreter.get_signature_runner(serving.SIGNATURE)
-    return lambda image: signature(image=image)
+
+    def run(signature, image):
+        return interpreter.get_signature_runner(signature)(image=image)
+
+    return {
+        name: functools.partial(run, name) for name in interpreter.get_signature_list()
+    }
 
 
 def main(values) -> pathlib.Path:
     """Exports as the flags say. Returns the path of the file."""
-    source = options.load_manifestation(values)
-    images, labels = options.load_test_images(source, values)
+    source, data = trained.load(values)
+    images, labels = trained.first_test_images(data, values.accuracy_images)
     target = source.output / f"{source.name}.tflite"
     with staging.workspace(source.output) as temporary:
         archive, file = temporary / "saved_model", temporary / "model.tflite"
-        serving.write_archive(archive, source.net, source.data, values.input)
-        file.write_bytes(convert(archive))
+        serving.write_archive(archive, source.graphs, source.data, values.input)
+        file.write_bytes(convert(archive, source.graphs))
         parity.accept(
-            serving.keras_logits(source.net, source.data),
-            reload(file, values.threads),
+            source.candidates(reload(file, values.threads)),
             serving.feeder(source.data, values.input),
             images,
             labels,
+            values.parity_images,
             GATE,
-            source.name,
             staging.size_on_disk(file),
         )
         os.replace(file, target)

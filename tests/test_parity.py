@@ -3,6 +3,7 @@ import pytest
 
 from export import parity
 
+EXACT = parity.Gate.exact(1e-5)
 _IMAGES = np.arange(140, dtype=np.uint8).reshape(140, 1, 1, 1)
 _LABELS = np.arange(140) % 3
 
@@ -40,7 +41,7 @@ def test_equal_functions_have_no_delta_and_equal_accuracy():
     found = parity.compare(_logits, _export, _IMAGES, _LABELS)
     assert found.delta == 0
     assert found.reference_accuracy == found.candidate_accuracy == 1
-    parity.check(found, 1e-5)
+    parity.check(found, EXACT)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,9 @@ def test_a_difference_in_any_batch_fails_the_gate(wrong_for, worst):
     assert found.delta == pytest.approx(2e-5, rel=0.01)
     if worst != "images 0..0":  # Single edge images then differ as much.
         assert found.worst == worst
-    parity.check(found, 1e-4)
+    parity.check(found, parity.Gate.exact(1e-4))
     with pytest.raises(parity.ParityError, match="within 1e-05.*Received.*2.0e-05"):
-        parity.check(found, 1e-5)
+        parity.check(found, EXACT)
 
 
 def test_accuracy_of_the_export_is_that_of_its_own_labels():
@@ -81,8 +82,39 @@ def test_numbers_that_are_not_finite_fail(bad):
     broken[1, 2] = bad
     for pair in [(logits, broken), (broken, logits), (broken, broken)]:
         assert parity.max_delta(*pair) == np.inf
-    with pytest.raises(parity.ParityError):
-        parity.check(parity.Parity(np.nan, "x", 1, 1), 1e-5)
+    for gate in (EXACT, parity.Gate.reduced()):
+        for delta in (np.nan, np.inf):
+            with pytest.raises(parity.ParityError):
+                parity.check(parity.Parity(delta, "x", 1, 1, 1), gate)
+
+
+@pytest.mark.parametrize(
+    "gate, reference, candidate, passes",
+    [
+        (EXACT, 0.7650, 0.7652, True),
+        (EXACT, 0.7652, 0.7650, True),
+        (EXACT, 0.7650, 0.7653, False),
+        (EXACT, 0.7653, 0.7650, False),
+        (parity.Gate.reduced(), 0.7650, 0.7600, True),
+        (parity.Gate.reduced(), 0.7650, 0.7599, False),
+        (parity.Gate.reduced(), 0.7650, 0.8, True),
+    ],
+)
+def test_the_gate_of_accuracy(gate, reference, candidate, passes):
+    found = parity.Parity(0.0, "x", 10_000, reference, candidate)
+    if passes:
+        parity.check(found, gate)
+    else:
+        with pytest.raises(parity.ParityError, match="expected an accuracy"):
+            parity.check(found, gate)
+
+
+def test_logits_of_as_many_images_as_asked_for_are_compared():
+    def broken(pixels):
+        return {**_export(pixels), "logits": _logits(pixels) + (139 in pixels)}
+
+    assert parity.compare(_logits, broken, _IMAGES, _LABELS, 100).delta == 0
+    assert parity.compare(_logits, broken, _IMAGES, _LABELS, 140).delta == 1
 
 
 def test_another_shape_is_refused_even_if_it_broadcasts():
@@ -97,10 +129,10 @@ def test_median_latency_counts_calls_after_the_warm_up():
 
 
 def test_table_is_aligned_markdown():
-    found = parity.Parity(1.2e-6, "white", 0.5, 0.25)
+    found = parity.Parity(1.2e-6, "white", 1000, 0.5, 0.25)
     rows = [
-        parity.row("rk4-2", 1_234_567, found, 1e-5, 0.0012),
-        parity.row("euler-16", 99, found, 1e-5, 0.1),
+        parity.row("rk4-2", 1_234_567, found, EXACT, 0.0012),
+        parity.row("euler-16", 99, found, EXACT, 0.1),
     ]
     lines = parity.table(rows).splitlines()
     assert len(lines) == 4
@@ -108,6 +140,6 @@ def test_table_is_aligned_markdown():
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert cells[0] == list(rows[0])
     assert cells[2] == [
-        "rk4-2", "1,234.6", "1.2e-06", "1e-05", "0.5000", "0.2500", "1.200"
+        "rk4-2", "1,234.6", "1.2e-06", "1e-05", "1,000", "0.5000", "0.2500", "1.200"
     ]  # fmt: skip
     assert cells[3][0] == "euler-16"

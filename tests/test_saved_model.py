@@ -20,7 +20,7 @@ from trained_run import (
 )
 
 import export
-from export import options, parity, saved_model, serving, staging
+from export import parity, saved_model, serving, staging, trained
 from trainers.errors import OptionError
 from trainers.sources import DataError
 
@@ -63,7 +63,7 @@ def _files(folder):
 
 @pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
 def test_export_agrees_with_keras(runs, exported, scheme, steps):
-    call = saved_model.reload(exported[scheme, steps])
+    call = saved_model.reload(exported[scheme, steps])["serving_default"]
     net = copy_of_keras(runs["digits"], scheme, steps)
     for count in (1, 5):
         outputs = call(serving.feeder(DIGITS)(pixels(count)))
@@ -167,14 +167,14 @@ def test_uint8_input_as_trained(flags_for, capsys):
 )
 def test_names_of_manifestations(tmp_path, flags_for, preset, overrides, name):
     run = save_run(tmp_path / "other", preset, **overrides)
-    assert options.load_manifestation(flags_for(f"--run={run}")).name == name
+    assert trained.load(flags_for(f"--run={run}"))[0].name == name
 
 
 def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "latest").symlink_to(runs["small"])
-    source = options.load_manifestation(parse([]))
+    source, _ = trained.load(parse([]))
     assert source.output == pathlib.Path("exports", "small-1")
 
 
@@ -182,7 +182,7 @@ def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         run = save_run(tmp_path / "mixed", **SMALL)
-        net = options.load_manifestation(flags_for(f"--run={run}", "--steps=2")).net
+        net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
     finally:
         keras.config.set_dtype_policy("float32")
     wide = copy_of_keras(runs["small"], "rk4", 2)
@@ -256,7 +256,7 @@ def test_an_output_below_a_file_is_refused(tmp_path, flags_for):
 
 def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    with pytest.raises(OptionError, match="--scheme, --steps: .*depth is fixed"):
+    with pytest.raises(OptionError, match="--scheme, --steps, .*depth is fixed"):
         saved_model.main(flags_for(f"--run={run}", "--steps=2"))
 
 

@@ -21,6 +21,9 @@ import export
 from export import parity, serving, tflite
 from trainers.errors import OptionError
 
+# Passes anything finite.
+ANYTHING = parity.Gate(1e9, 100.0, 100.0)
+
 
 @pytest.fixture
 def flags_for(runs, digits_dir, tmp_path):
@@ -43,7 +46,7 @@ def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
     assert path == tmp_path / "out" / f"{scheme}-{steps}.tflite"
     assert os.listdir(path.parent) == [path.name]
     reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
-    call = tflite.reload(path)
+    call = tflite.reload(path)["serving_default"]
     for count in (1, 5, 2):
         outputs = call(serving.feeder(DIGITS)(pixels(count)))
         expected = reference(pixels(count))
@@ -76,7 +79,7 @@ def test_uint8_input(runs, flags_for):
     assert list(image["shape_signature"]) == [-1, 8, 8, 1]
     # From raw pixels to the logits that Keras gives for normalised ones.
     reference = serving.keras_logits(copy_of_keras(runs["small"], "rk4", 1), DIGITS)
-    logits = tflite.reload(path)(pixels(5))["logits"]
+    logits = tflite.reload(path)["serving_default"](pixels(5))["logits"]
     np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
 
 
@@ -84,7 +87,7 @@ def test_uint8_input(runs, flags_for):
 def broken(monkeypatch):
     """Writing is quick and what was written is wrong."""
     monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
-    monkeypatch.setattr(tflite, "convert", lambda _: b"new")
+    monkeypatch.setattr(tflite, "convert", lambda *_: b"new")
     monkeypatch.setattr(tflite, "reload", stand_in)
 
 
@@ -106,14 +109,14 @@ def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
 def test_the_file_of_before_is_replaced(broken, flags_for, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "rk4-1.tflite").write_bytes(b"old")
-    monkeypatch.setattr(tflite, "GATE", float("inf"))
+    monkeypatch.setattr(tflite, "GATE", ANYTHING)
     assert tflite.main(flags_for()).read_bytes() == b"new"
     assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]
 
 
 def test_a_folder_in_the_way_is_refused(broken, flags_for, tmp_path, monkeypatch):
     (tmp_path / "out" / "rk4-1.tflite").mkdir(parents=True)
-    monkeypatch.setattr(tflite, "GATE", float("inf"))
+    monkeypatch.setattr(tflite, "GATE", ANYTHING)
     with pytest.raises(OptionError, match="--output: .*rk4-1.tflite"):
         tflite.main(flags_for())
     assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]

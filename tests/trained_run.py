@@ -8,7 +8,7 @@ from absl import flags
 
 import cnet_tf
 from cnet_tf import checkpoint
-from export import options
+from export import options, saved_model
 
 DIGITS = {
     "name": "digits",
@@ -48,7 +48,7 @@ def save_run(folder, preset="digits", data=DIGITS, **overrides) -> pathlib.Path:
     return pathlib.Path(folder)
 
 
-def parse(arguments, known=options.SHARED) -> flags.FlagValues:
+def parse(arguments, known=saved_model.OPTIONS) -> flags.FlagValues:
     """Parsed flags, apart from the process's own."""
     values = flags.FlagValues()
     options.define(values, known)
@@ -62,7 +62,7 @@ def stand_in(*_):
     def call(image):
         return {"logits": np.full((len(image), 10), 1e6), "label": np.zeros(len(image))}
 
-    return call
+    return {"serving_default": call}
 
 
 def copy_of_keras(run, scheme, steps) -> keras.Model:

@@ -1,0 +1,47 @@
+"""Training images from which integer formats learn the ranges of their activations."""
+
+import hashlib
+
+import numpy as np
+
+from export.options import AtLeast
+from trainers.data import ImageData
+from trainers.errors import OptionError
+
+# With fewer, ranges are those of a few images and the rest is clipped.
+SMALLEST = 100
+
+OPTION = (
+    "calibration_images",
+    AtLeast(SMALLEST),
+    500,
+    f"Training images to learn the ranges of int8 on, {SMALLEST} or more.",
+)
+
+
+def calibration_images(data: ImageData, count: int) -> np.ndarray:
+    """Training images spread over the whole split, which may be sorted by class.
+
+    Args:
+        data: The data of the run.
+        count: At least `SMALLEST`.
+
+    Returns:
+        uint8 (count, H, W, C), the same for the same data.
+
+    Raises:
+        OptionError: there are not that many.
+    """
+    size = data.sizes["train"]
+    if size < count:
+        raise OptionError(
+            f"--calibration_images: expected at most {size}, the training images of "
+            f"{data.name!r}. Received {count}: ask for fewer, but not below {SMALLEST}."
+        )
+    spread = data.train.shard(size // count, 0).take(count).batch(count)
+    return next(spread.as_numpy_iterator())["image"]
+
+
+def sha256(images: np.ndarray) -> str:
+    """Of the pixels in order: which calibration set an artefact was made with."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()

@@ -1,0 +1,206 @@
+"""The trained net that an export starts from, and the data it was trained on."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+
+import cnet_tf
+from cnet_tf import checkpoint
+from cnet_tf.net import Net
+from export.folding import fold
+from export.parity import Candidate
+from export.serving import SIGNATURE, keras_logits
+from trainers.batches import train_batches
+from trainers.data import ImageData, load_as_trained
+from trainers.errors import OptionError
+
+# What the trainer has to say of its data, all of which an export needs.
+_DATA_KEYS = ("name", "image_shape", "class_names", "mean", "std")
+_RECALIBRATION_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained net as one or several manifestations, ready to be exported.
+
+    Attributes:
+        nets: Built nets by signature, `serving_default` first; they share variables.
+        graphs: What is exported under these names: the nets, or folded forms of them.
+        metadata: What the trainer saved with the net; `data` is a part of it.
+        changes: What was done to the net as it was trained, in words.
+        run: The run directory.
+        output: Where its exports go. May not exist yet.
+    """
+
+    nets: dict[str, Net]
+    graphs: dict
+    metadata: dict
+    changes: tuple[str, ...]
+    run: pathlib.Path
+    output: pathlib.Path
+
+    @property
+    def data(self) -> dict:
+        """Name, image_shape, class_names, mean and std of the training data."""
+        return self.metadata["data"]
+
+    @property
+    def net(self) -> Net:
+        """The net of `serving_default`."""
+        return self.nets[SIGNATURE]
+
+    @property
+    def name(self) -> str:
+        """`<scheme>-<steps>` of `serving_default`."""
+        return manifestation_name(self.net)
+
+    def candidates(self, calls: dict) -> list[Candidate]:
+        """What to compare with Keras: the signatures of an export, read back."""
+        return [
+            Candidate(
+                manifestation_name(net), keras_logits(net, self.data), calls[signature]
+            )
+            for signature, net in self.nets.items()
+        ]
+
+
+def manifestation_name(net: Net) -> str:
+    """`<scheme>-<steps>`, with one number a block where they differ."""
+    if not net.blocks:
+        return type(net).__name__.lower()
+    steps = [block.steps for block in net.blocks]
+    steps = steps[:1] if len(set(steps)) == 1 else steps
+    return "-".join(map(str, [net.blocks[0].scheme, *steps]))
+
+
+def load(values) -> tuple[Trained, ImageData]:
+    """The net of `--run` as the flags ask for it, and its data.
+
+    Args:
+        values: Parsed flags, or anything with attributes of their names.
+
+    Raises:
+        OptionError: no run, a damaged checkpoint, a net without what was asked for,
+            other data than the run's, or an output folder that cannot be written.
+            Nothing was written.
+        DataError: the data cannot be had.
+    """
+    run = pathlib.Path(values.run)
+    wanted = getattr(values, "manifestations", None) or ()
+    fold_graphs = not wanted if values.fold is None else values.fold
+    if fold_graphs and wanted:
+        raise OptionError(
+            "--fold: expected one manifestation. Received --manifestations too, and "
+            "folded weights cannot be shared: leave one of the two out."
+        )
+    if values.recalibrate and wanted:
+        raise OptionError(
+            "--recalibrate: expected one manifestation. Received --manifestations too, "
+            "which share their statistics: leave one of the two out."
+        )
+    output = pathlib.Path(values.output or pathlib.Path("exports", run.resolve().name))
+    _check_writable(output)
+    try:
+        found = checkpoint.load(run / "net")
+        _check_data(found, run)
+    except (checkpoint.CheckpointError, OSError) as error:
+        raise OptionError(f"--run: {error}") from error
+    net, changes = _projected(found.net, values.basis_size)
+    nets = _manifestations(_in_float32(net), values.scheme, values.steps, wanted)
+    data = _load_data(found.metadata["data"], values.data_dir)
+    if values.recalibrate:
+        batches = _recalibrate(nets[SIGNATURE], data, found, values.recalibrate)
+        changes += (f"batch norms recalibrated on {batches} training batches",)
+    graphs = {key: fold(net) for key, net in nets.items()} if fold_graphs else nets
+    return Trained(nets, graphs, found.metadata, changes, run, output), data
+
+
+def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images and labels, uint8 (B, H, W, C) and int64 (B,)."""
+    batch = next(data.test.take(count).batch(count).as_numpy_iterator())
+    return batch["image"], batch["label"]
+
+
+def _projected(net, size):
+    """The net in a basis of that size, and what was done in words."""
+    if size is None:
+        return net, ()
+    try:
+        cnet_tf.net.require_blocks(net)
+        sizes = [block.rate.basis.size for block in net.blocks]
+        if size > min(sizes):
+            raise ValueError(f"expected at most K = {min(sizes)}. Received {size}")
+        steps = [block.steps for block in net.blocks]
+        net = cnet_tf.project(net, nodes=size, steps=steps)
+    except ValueError as error:
+        raise OptionError(f"--basis_size: {error}") from error
+    return net, (f"weights projected from K = {max(sizes)} to {size}",)
+
+
+def _manifestations(net, scheme, steps, others):
+    """Nets by signature."""
+    try:
+        if scheme is not None or steps is not None:
+            net = cnet_tf.manifest(net, scheme, steps)
+        nets = {SIGNATURE: net}
+        for scheme, steps in others:
+            nets[f"{scheme}_{steps}"] = cnet_tf.manifest(net, scheme, steps)
+    except ValueError as error:
+        raise OptionError(f"--scheme, --steps, --manifestations: {error}") from error
+    return nets
+
+
+def _load_data(known, data_dir):
+    found = load_as_trained(known, data_dir)
+    if list(found.class_names) != list(known["class_names"]):
+        raise OptionError(
+            f"--data_dir: expected {known['name']!r} with the classes of the run, "
+            f"{_brief(known['class_names'])}. Received {_brief(found.class_names)}: "
+            "name the folder of the data that the net was trained on."
+        )
+    return found
+
+
+def _recalibrate(net, data, found, batches):
+    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
+    augment = found.metadata["data"].get("augment", "none")
+    images = train_batches(data, size, seed=0, epoch=0, augment=augment)
+    return cnet_tf.recalibrate(net, images.take(batches))
+
+
+def _in_float32(net: Net) -> Net:
+    """The net with all its arithmetic in float32, whatever precision it trained in."""
+    # Its variables are float32 already; LiteRT knows no bfloat16.
+    for layer in net._flatten_layers():
+        layer.dtype_policy = "float32"
+    return net
+
+
+def _check_data(found: checkpoint.Checkpoint, run) -> None:
+    """Refuses a net whose metadata do not say what it was trained on."""
+    data = found.metadata.get("data", {})
+    missing = [key for key in _DATA_KEYS if key not in data]
+    shape = tuple(found.net.get_build_config()["input_shape"][1:])
+    if missing or tuple(data["image_shape"]) != shape:
+        received = f"none of {', '.join(missing)}" if missing else data["image_shape"]
+        raise checkpoint.CheckpointError(
+            f"{run}: expected a net that says what images of shape {shape} "
+            f"it was trained on. Received {received}: train it with trainers/train.py."
+        )
+
+
+def _check_writable(folder: pathlib.Path) -> None:
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OptionError(
+            f"--output: expected a folder that can be written. Received {str(folder)!r}"
+            f", where {str(nearest)!r} is not one: choose another."
+        )
+
+
+def _brief(names) -> str:
+    return f"{len(names)}: {', '.join(list(names)[:3])}, .."
