@@ -30,10 +30,17 @@ class CheckpointError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A net read from disk and the plain data that was saved with it."""
+    """A net read from disk and the plain data that was saved with it.
+
+    Attributes:
+        net: Built.
+        metadata: What `save` was given.
+        sha256: Of the file of the weights.
+    """
 
     net: Net
     metadata: dict
+    sha256: str
 
 
 def save(net: Net, directory, metadata=None):
@@ -99,7 +106,7 @@ def load(directory) -> Checkpoint:
         raise CheckpointError(
             f"{directory}: the net cannot be rebuilt: {reason}"
         ) from (error)
-    return Checkpoint(net, description["metadata"])
+    return Checkpoint(net, description["metadata"], description["sha256"])
 
 
 def write_json(path, value):

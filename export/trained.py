@@ -30,6 +30,7 @@ class Trained:
         graphs: What is exported under these names: the nets, or folded forms of them.
         metadata: What the trainer saved with the net; `data` is a part of it.
         changes: What was done to the net as it was trained, in words.
+        sha256: Of the trained weights.
         run: The run directory.
         output: Where its exports go. May not exist yet.
     """
@@ -38,6 +39,7 @@ class Trained:
     graphs: dict
     metadata: dict
     changes: tuple[str, ...]
+    sha256: str
     run: pathlib.Path
     output: pathlib.Path
 
@@ -114,7 +116,10 @@ def load(values) -> tuple[Trained, ImageData]:
         batches = _recalibrate(nets[SIGNATURE], data, found, values.recalibrate)
         changes += (f"batch norms recalibrated on {batches} training batches",)
     graphs = {key: fold(net) for key, net in nets.items()} if fold_graphs else nets
-    return Trained(nets, graphs, found.metadata, changes, run, output), data
+    return (
+        Trained(nets, graphs, found.metadata, changes, found.sha256, run, output),
+        data,
+    )
 
 
 def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:
