@@ -157,6 +157,12 @@ SHARED = (
         "Fold batch norms, step and horizon into the kernels. Default: yes, but not "
         "where several manifestations share their weights.",
     ),
+    (
+        "license",
+        TEXT,
+        "unspecified",
+        "Licence of the weights, for the model card.",
+    ),
 )
 
 # For formats with several signatures in one artefact.

@@ -232,7 +232,7 @@ def accept(
     parity_images: int,
     gate: Gate,
     size: int,
-) -> list[Parity]:
+) -> list[dict[str, str]]:
     """Compares, prints the table and lets only an export within the gate pass.
 
     Args:
@@ -241,6 +241,9 @@ def accept(
         images, labels, parity_images: See `compare`.
         gate: For all of them.
         size: Of the export, for the table.
+
+    Returns:
+        The rows of the table, see `row`.
 
     Raises:
         ParityError: a candidate is not within the gate.
@@ -262,4 +265,4 @@ def accept(
     print(table(rows))
     for result in found:
         check(result, gate)
-    return found
+    return rows

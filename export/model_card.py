@@ -1,0 +1,157 @@
+"""The model card: what an artefact is, was made of and keeps to, in Markdown.
+
+After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
+"""
+
+import json
+import pathlib
+
+from export.parity import table
+from export.usage import usage
+
+_LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
+_FORMATS = {
+    "saved_model": "TensorFlow SavedModel",
+    "tflite": "TFLite (LiteRT)",
+    "onnx": "ONNX",
+}
+# Cells of the table of an export that differ from one export to the next.
+_MEASURED = ("latency, 1 image (ms)",)
+
+
+def card(
+    form: str,
+    file: str,
+    description: dict,
+    rows: list[dict],
+    run: pathlib.Path,
+    *,
+    dtype: str,
+    license: str,
+    model: str = "cnet",
+) -> str:
+    """The text of a model card; the same for the same export.
+
+    Args:
+        form: `"saved_model"`, `"tflite"` or `"onnx"`.
+        file: How the artefact is called where it is used.
+        description: From `describe`.
+        rows: From `parity.accept`.
+        run: The run directory; what it holds of recipe and results is repeated.
+        dtype: NumPy's name of the type of `image`.
+        license: Of the weights.
+        model: Its name in TF Serving. Default `"cnet"`.
+    """
+    shape = description["image_shape"]
+    snippets = usage(
+        form,
+        file=file,
+        model=model,
+        signature="serving_default",
+        dtype=dtype,
+        shape=", ".join(map(str, shape)),
+        zeros=f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
+    )
+    parts = [
+        f"# {file}",
+        f"A {_FORMATS[form]} of a {description['architecture']} trained on "
+        f"`{description['data']}`, exported by cnet_tf and compared with Keras.",
+        "## Input and outputs",
+        _io(description, dtype),
+        "## Manifestations",
+        _manifestations(description["signatures"]),
+        "## Agreement with Keras at the same manifestation",
+        table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
+        "## Net",
+        _net(description),
+        "## Training",
+        _training(run),
+        "## Use",
+        *(
+            f"{_LANGUAGES[language]}:\n\n```{language}\n{text}```"
+            for language, text in snippets.items()
+        ),
+        "## Licence",
+        f"Weights: {license}. cnet_tf: Apache-2.0. Data set `{description['data']}`: "
+        "the terms of its provider.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _io(description, dtype) -> str:
+    shape = ", ".join(map(str, description["image_shape"]))
+    classes = len(description["labels"])
+    normalization = description["normalization"]
+    return "\n".join(
+        [
+            f"- `image`: {dtype} (batch, {shape}); {description['input_text']}, with "
+            f"mean {_numbers(normalization['mean'])} and std "
+            f"{_numbers(normalization['std'])} per channel",
+            f"- `logits`, `probabilities`: (batch, {classes})",
+            "- `label`: (batch,), an index into: " + ", ".join(description["labels"]),
+        ]
+    )
+
+
+def _manifestations(signatures: dict) -> str:
+    if not any(signatures.values()):
+        return "One: the depth of this net is fixed."
+    return table(
+        {
+            "signature": name,
+            "scheme": found["scheme"],
+            "steps N": _numbers(found["steps"]),
+            "basis": found["basis"],
+            "nodes K": _numbers(found["basis_size"]),
+        }
+        for name, found in signatures.items()
+    )
+
+
+def _net(description) -> str:
+    lines = [
+        f"- Parameters, statistics included: {description['parameters']:,}",
+        f"- Trained weights, sha256: `{description['weights_sha256']}`",
+        f"- Run: `{description['run']}`",
+        f"- Precision: {description['precision']}",
+        "- Batch norms, step and horizon: "
+        + ("folded into the kernels" if description["folded"] else "as in Keras"),
+    ]
+    lines += [f"- Changed: {change}" for change in description["changes"]]
+    if calibration := description.get("calibration"):
+        lines.append(
+            f"- Calibrated on {calibration['images']} training images, sha256 "
+            f"`{calibration['sha256']}`"
+        )
+    return "\n".join(lines)
+
+
+def _training(run) -> str:
+    parts = []
+    summary = _json(run / "summary.json")
+    if "test_accuracy" in summary:
+        parts.append(
+            f"Test accuracy as trained: {100 * summary['test_accuracy']:.2f} %."
+        )
+    environment = _json(run / "environment.json")
+    if environment:
+        packages = environment.get("packages", {}).items()
+        versions = ", ".join(f"{name} {version}" for name, version in packages)
+        parts.append(f"Code: git {environment.get('git')}; {versions}.")
+    flags = run / "flags.txt"
+    if flags.is_file():
+        parts.append(f"Recipe:\n\n```\n{flags.read_text().strip()}\n```")
+    return "\n\n".join(parts) or "Not recorded."
+
+
+def _json(path) -> dict:
+    """The content of a file of the run, empty where there is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _numbers(values) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
