@@ -110,6 +110,12 @@ def _mapped_optimizer(optimizer, net, new, matrices):
     return twin
 
 
+def slots(optimizer, net) -> list:
+    """The variables that an optimizer keeps for the weights of a net: its momenta."""
+    found, _ = _slots_and_counters(optimizer, len(net.trainable_variables))
+    return [variable for slot in found for variable in slot]
+
+
 def _slots_and_counters(optimizer, count):
     """Slots are the lists of one variable per weight; the rest counts or scales."""
     slots = [

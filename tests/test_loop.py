@@ -4,11 +4,12 @@ import csv
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from cnet_tf import checkpoint
+from cnet_tf import checkpoint, continuous_net
 from trainers import loop
 from trainers.errors import OptionError
 from trainers.options import Options
@@ -39,10 +40,10 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     jumps = []
     grow = loop.grow
 
-    def watched(state, factor):
+    def watched(state, factor, momentum):
         rng = np.random.default_rng(0)
         x = rng.normal(size=(64, 8, 8, 1)).astype("float32")
-        new = grow(state, factor)
+        new = grow(state, factor, momentum)
         before, after = state.net(x), new.net(x)
         jumps.append(np.max(np.abs(after - before)) / np.std(before))
         assert new.optimizer.iterations == state.optimizer.iterations == 12
@@ -61,6 +62,20 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     assert [row["steps"] for row in rows] == ["1.0", "1.0", "2.0"]
     losses = [float(row["loss"]) for row in rows]
     assert losses[2] < losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("momentum", ["carry", "reset"])
+def test_growth_carries_or_resets_the_momentum(momentum):
+    net = continuous_net("digits", widths=(4,), strides=(1,))
+    net.build((None, 8, 8, 1))
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(net.trainable_variables)
+    optimizer.apply([ops.ones(v.shape) for v in net.trainable_variables])
+    new = loop.grow(loop.State(net, optimizer), 2, momentum)
+    assert new.optimizer.iterations == 1
+    expected = {"carry": -0.1, "reset": 0.0}[momentum]
+    for slot in new.optimizer.momentums:
+        np.testing.assert_allclose(ops.convert_to_numpy(slot), expected, rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
@@ -125,7 +140,6 @@ def test_average_of_the_weights_ends_the_run(options):
 
 
 def test_flops_count_the_multiply_adds_of_the_graph(options):
-    from cnet_tf import continuous_net
     from trainers.flops import forward_flops
 
     counts = []

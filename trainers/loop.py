@@ -10,7 +10,7 @@ import tensorflow as tf
 from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
 from cnet_tf.presets import continuous_net
-from cnet_tf.refinement import refine
+from cnet_tf.refinement import refine, slots
 from trainers import data as image_data
 from trainers import fused_norm, run_directory, steps
 from trainers.batches import eval_batches, train_batches
@@ -71,7 +71,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     for epoch in range(options.epochs):
         if epoch in options.refine_epochs:
             with strategy.scope():
-                state = grow(state, options.refine_factor)
+                state = grow(state, options.refine_factor, options.refine_momentum)
             programs = None
         # Graphs hold the net they were traced with: growth needs new ones.
         programs = programs or _programs(options, state, strategy, jit)
@@ -127,8 +127,14 @@ def data_metadata(data, options) -> dict:
     }
 
 
-def grow(state: State, factor: int) -> State:
+def grow(state: State, factor: int, momentum: str = "carry") -> State:
     """Refines net and optimizer together.
+
+    Args:
+        state: Before.
+        factor: See `refine`.
+        momentum: `"carry"` (default) refines the optimizer's slots like their weights,
+            `"reset"` sets them to zero.
 
     Raises:
         RuntimeError: the optimizer does not hold exactly the new net's weights; it
@@ -138,6 +144,9 @@ def grow(state: State, factor: int) -> State:
     held = [id(v) for v in optimizer._trainable_variables]
     if held != [id(v) for v in net.trainable_variables]:
         raise RuntimeError("growth: the optimizer does not hold the new net's weights.")
+    if momentum == "reset":
+        for slot in slots(optimizer, net):
+            slot.assign(keras.ops.zeros_like(slot))
     return State(net, optimizer)
 
 

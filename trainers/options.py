@@ -53,6 +53,7 @@ class Options:
     jit_compile: str = "auto"
     refine_epochs: tuple[int, ...] = ()
     refine_factor: int = 2
+    refine_momentum: str = "carry"
     strategy: str = "none"
     replicas: int = 0
     seed: int = 0
@@ -64,6 +65,7 @@ class Options:
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
+MOMENTA = ("carry", "reset")
 
 # flag -> (help, range or choices). Types come from `Options`.
 _HELP = {
@@ -106,6 +108,8 @@ _HELP = {
     "refine_epochs": "Epochs before which the depth is refined, increasing, in 1 .. "
     "epochs-1",
     "refine_factor": "What a refinement multiplies cells and steps by, >= 2",
+    "refine_momentum": "The optimizer's slots at a refinement: carry (refined like "
+    "their weights) or reset (to zero)",
     "strategy": "tf.distribute strategy: none, or mirrored (all devices of a machine)",
     "replicas": "Devices of the mirrored strategy, >= 0; 0 is all of them",
     "seed": "Seed of weights, order and augmentation, >= 0",
@@ -204,6 +208,7 @@ _CHECKS = {
     "jit_compile": _one_of(JIT),
     "refine_epochs": _integers(1),
     "refine_factor": _integer(2),
+    "refine_momentum": _one_of(MOMENTA),
     "strategy": _one_of(STRATEGIES),
     "replicas": _integer(0),
     "seed": _integer(0),
