@@ -1,26 +1,32 @@
 """A net on disk: constructor arguments and weights, verified on load.
 
-    <directory>/net.json                format, class, config, metadata, sha256 ..
-    <directory>/net-<sha>.weights.h5    the weights, as Keras writes them
+    <directory>/net.json               format, class, config, metadata, sha256 ..
+    <directory>/net-<sha>.safetensors  the weights, see `tensor_file`
 
 Only data is read: the class is one of the nets of this package, by name, and neither
-pickle nor a path to code is involved.
+pickle nor a path to code is involved. A damaged or hostile directory is refused before
+memory is taken for it.
 """
 
 import dataclasses
-import hashlib
 import json
+import math
 import os
 import pathlib
+import re
 
+from keras import ops
+
+from cnet_tf import tensor_file
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.net import Net
 from cnet_tf.resnet import ResNet
 
 # Raise it when an old directory can no longer be read.
-FORMAT = 1
+FORMAT = 2
 _DESCRIPTION = "net.json"
+_SIZES = ("widths", "width", "stem_width", "nodes", "blocks_per_stage", "classes")
 _NETS = {net.__name__: net for net in (ContinuousNet, ContinuousClassifier, ResNet)}
 
 
@@ -51,12 +57,13 @@ def save(net: Net, directory, metadata=None):
         directory: Made if it is missing.
         metadata: JSON-able data to keep with it, for example the normalisation.
     """
+    if not net.built:
+        raise ValueError(f"net: expected a built net. Received {net.name!r}.")
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    # Keras insists on this ending.
-    temporary = directory / f"tmp-{os.getpid()}.weights.h5"
-    net.save_weights(temporary)
-    sha256 = _sha256(temporary)
+    arrays = {name: ops.convert_to_numpy(v) for name, v in variables(net).items()}
+    temporary = directory / f"tmp-{os.getpid()}.safetensors"
+    sha256 = tensor_file.write(temporary, arrays)
     weights = _weights(directory, sha256)
     os.replace(temporary, weights)
     # Weights are named by their content, so until this rename the old description
@@ -73,9 +80,14 @@ def save(net: Net, directory, metadata=None):
             "sha256": sha256,
         },
     )
-    for old in directory.glob("*.weights.h5"):
+    for old in directory.glob("*.safetensors"):
         if old != weights:
             old.unlink()
+
+
+def variables(net: Net) -> dict:
+    """The variables of a net by names that do not depend on the name of the net."""
+    return {v.path.partition("/")[2]: v for v in net.variables}
 
 
 def load(directory) -> Checkpoint:
@@ -87,25 +99,25 @@ def load(directory) -> Checkpoint:
     """
     directory = pathlib.Path(directory)
     description = _description(directory / _DESCRIPTION)
-    weights = _weights(directory, description["sha256"])
-    if not weights.is_file():
-        raise CheckpointError(f"{weights}: expected the weights of a net, found none.")
-    if _sha256(weights) != description["sha256"]:
-        raise CheckpointError(
-            f"{weights}: the checksum differs from the one in {_DESCRIPTION}: the file "
-            "is damaged or belongs to another net. Restore it or train again."
-        )
+    sha256 = description["sha256"]
+    weights = _weights(directory, sha256)
     try:
+        _check_size(description["config"], tensor_file.elements(weights, sha256))
         net = _NETS[description["class"]](
             **description["config"], dtype=description["policy"]
         )
         net.build(tuple(description["input_shape"]))
-        net.load_weights(weights)
+        targets = variables(net)
+        expected = {name: (v.shape, v.dtype) for name, v in targets.items()}
+        for name, value in tensor_file.read(weights, sha256, expected).items():
+            targets[name].assign(value)
+    except tensor_file.TensorFileError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # A hand-edited config may break anything.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise CheckpointError(
             f"{directory}: the net cannot be rebuilt: {reason}"
-        ) from (error)
+        ) from error
     return Checkpoint(net, description["metadata"], description["sha256"])
 
 
@@ -118,8 +130,32 @@ def write_bytes(path, content: bytes):
     """Writes a file beside its target, then renames it: whole, or not at all."""
     path = pathlib.Path(path)
     temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    temporary.write_bytes(content)
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _check_size(config, elements):
+    """Refuses a config whose net is far larger than its weights, before it is built.
+
+    With widths w, cells K and classes C, a net has more than K w^2 and than C weights.
+    """
+    numbers = {
+        key: max(value if isinstance(value, (list, tuple)) else [value])
+        for key, value in config.items()
+        if key in _SIZES and value
+    }
+    width = max(numbers.get(key, 1) for key in ("widths", "width", "stem_width"))
+    depth = max(numbers.get(key, 1) for key in ("nodes", "blocks_per_stage"))
+    blocks = len(config.get("widths", ()))
+    needed = max(width**2 * depth, numbers.get("classes", 1), blocks)
+    if not math.isfinite(needed) or needed > elements:
+        raise ValueError(
+            f"config: expected a net of {elements} weights. Received one of more than "
+            f"{needed}."
+        )
 
 
 def _description(path):
@@ -147,13 +183,13 @@ def _description(path):
             f"{path}: class: expected one of {', '.join(_NETS)}. "
             f"Received {description['class']!r}."
         )
+    if not re.fullmatch("[0-9a-f]{64}", str(description["sha256"])):
+        raise CheckpointError(
+            f"{path}: sha256 of the weights: expected 64 hexadecimal digits. "
+            f"Received {description['sha256']!r}."
+        )
     return description
 
 
 def _weights(directory, sha256):
-    return directory / f"net-{str(sha256)[:16]}.weights.h5"
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return directory / f"net-{sha256[:16]}.safetensors"

@@ -106,7 +106,7 @@ def files(directory):
 
 
 def weights_file(directory):
-    (path,) = directory.glob("*.weights.h5")
+    (path,) = directory.glob("*.safetensors")
     return path
 
 
@@ -149,7 +149,7 @@ def test_a_crash_while_saving_leaves_the_old_net(tmp_path, monkeypatch, survived
     np.testing.assert_array_equal(found.net(normal((3, 2))), old(normal((3, 2))))
     # and the next save clears up
     checkpoint.save(new, tmp_path, {"seed": 2})
-    assert len(list(tmp_path.glob("*.weights.h5"))) == 1
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert checkpoint.load(tmp_path).metadata == {"seed": 2}
 
 
@@ -203,7 +203,7 @@ def refuses(directory, match):
 def test_missing_files(saved):
     refuses(saved / "nowhere", "expected a trained net, found no such file")
     weights_file(saved).unlink()
-    refuses(saved, "expected the weights of a net, found none")
+    refuses(saved, "expected a file of weights")
 
 
 def test_truncated_weights(saved):
@@ -254,8 +254,8 @@ def edit(directory, change):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("format", 0, "expected format 1. Received 0"),
-        ("format", None, "expected format 1"),
+        ("format", 0, "expected format 2. Received 0"),
+        ("format", None, "expected format 2"),
         ("class", "Model", "class: expected one of .* Received 'Model'"),
         ("class", None, "class: expected one of"),
         ("class", ["ResNet"], "class"),
@@ -264,7 +264,7 @@ def edit(directory, change):
         ("policy", 7, "cannot be rebuilt"),
         ("input_shape", None, "cannot be rebuilt"),
         ("input_shape", [], "cannot be rebuilt"),
-        ("input_shape", [None, 5], "cannot be rebuilt"),
+        ("input_shape", [None, 5], "stem/kernel: expected float32 of shape"),
         ("input_shape", {"a": 1}, "cannot be rebuilt"),
         ("input_shape", [None, "2"], "cannot be rebuilt"),
         ("config", {}, "cannot be rebuilt"),
@@ -316,7 +316,32 @@ def test_missing_key(saved, key):
 )
 def test_edited_config(saved_image, key, value):
     edit(saved_image, lambda d: d["config"].update({key: value}))
-    refuses(saved_image, "cannot be rebuilt")
+    refuses(saved_image, "cannot be rebuilt|: expected .* Received")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("widths", [10**6, 10**6]),
+        ("nodes", 10**9),
+        ("classes", 10**10),
+        ("stem_width", 10**6),
+        ("widths", [4] * 10**6),
+    ],
+)
+def test_a_config_far_larger_than_its_weights_takes_no_memory(
+    saved_image, key, value, monkeypatch
+):
+    edit(saved_image, lambda d: d["config"].update({key: value}))
+    monkeypatch.setitem(checkpoint._NETS, "ContinuousNet", None)  # Never called.
+    refuses(saved_image, "config: expected a net of .* weights")
+
+
+def test_links_are_refused(saved, tmp_path):
+    path = weights_file(saved)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    refuses(saved, "expected a regular file. Received a link")
 
 
 def test_refuses_a_net_that_is_not_built(tmp_path):

@@ -39,8 +39,8 @@ def test_description_is_plain_data_of_the_net(runs, source_of):
     assert found["labels"] == DIGITS["class_names"]
     assert found["normalization"] == {"mean": DIGITS["mean"], "std": DIGITS["std"]}
     assert (found["input"], found["folded"]) == ("uint8", False)
-    (weights,) = (runs["digits"] / "net").glob("*.h5")
-    assert weights.name == f"net-{found['weights_sha256'][:16]}.weights.h5"
+    (weights,) = (runs["digits"] / "net").glob("*.safetensors")
+    assert weights.name == f"net-{found['weights_sha256'][:16]}.safetensors"
     assert "calibration" not in found
 
 

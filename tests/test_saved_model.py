@@ -220,7 +220,7 @@ def test_an_interruption_leaves_earlier_versions_alone(
 
 
 def _truncate(run):
-    (weights,) = (run / "net").glob("*.h5")
+    (weights,) = (run / "net").glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
 
 

@@ -1,0 +1,129 @@
+"""Named arrays in one file: safetensors, which holds numbers and nothing else.
+
+No pickle, no links to other files, no code; names, shapes and types stand in a header
+that is read and checked before any number is.
+Reference: https://github.com/huggingface/safetensors, "Format".
+"""
+
+import hashlib
+import os
+import pathlib
+import stat
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+# NumPy's names of the types that nets and optimizers have.
+_TYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "I64": "int64",
+    "I32": "int32",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+class TensorFileError(ValueError):
+    """A file is missing, damaged, or holds other arrays; the message is one line."""
+
+
+def write(path, arrays: dict[str, np.ndarray]) -> str:
+    """Writes arrays and flushes them to the disk; returns the sha256 of the file.
+
+    Args:
+        path: Where to; nobody may be reading it. Rename it afterwards.
+        arrays: By name. The same arrays give the same bytes.
+    """
+    # 0-d arrays need the copy: NumPy makes them 1-d where it makes them contiguous.
+    content = save({k: np.array(v, order="C") for k, v in arrays.items()})
+    # Not by `save_file`, which hides what the system says, a full disk for example.
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(path, sha256: str, expected: dict) -> dict[str, np.ndarray]:
+    """Reads arrays, after everything about them has been checked.
+
+    Args:
+        path: A regular file; links are refused.
+        sha256: Of its content.
+        expected: (shape, dtype) by name, for exactly the arrays there have to be.
+
+    Raises:
+        TensorFileError: the file is missing, no regular file or has another checksum,
+            or names, shapes or types differ.
+    """
+    check(path, sha256)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {}
+            for name in file.keys():  # noqa: SIM118, it is no dict
+                part = file.get_slice(name)
+                found[name] = (tuple(part.get_shape()), _TYPES.get(part.get_dtype()))
+            _compare(path, found, expected)
+            return {name: file.get_tensor(name) for name in found}
+    except SafetensorError as error:
+        raise TensorFileError(f"{path}: not readable: {error}") from error
+
+
+def elements(path, sha256: str) -> int:
+    """Numbers that a file holds, from its header.
+
+    Raises:
+        TensorFileError: see `read`.
+    """
+    check(path, sha256)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except SafetensorError as error:
+        raise TensorFileError(f"{path}: not readable: {error}") from error
+    return sum(int(np.prod(shape, dtype=object)) for shape in shapes)
+
+
+def check(path, sha256: str):
+    """Refuses what is no regular file with that checksum.
+
+    Raises:
+        TensorFileError: see `read`.
+    """
+    path = pathlib.Path(path)
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise TensorFileError(
+                f"{path}: expected a regular file. Received a link or a folder: copy "
+                "the file itself here."
+            )
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TensorFileError(
+            f"{path}: expected a file of weights. Received {error.strerror}."
+        ) from error
+    if found != sha256:
+        raise TensorFileError(
+            f"{path}: the checksum differs from the one on record: the file is damaged "
+            "or belongs to another net. Restore it or train again."
+        )
+
+
+def _compare(path, found, expected):
+    expected = {
+        name: (tuple(shape), str(np.dtype(dtype)))
+        for name, (shape, dtype) in expected.items()
+    }
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise TensorFileError(
+                f"{path}: {name}: expected {_shown(expected.get(name))}. "
+                f"Received {_shown(found.get(name))}."
+            )
+
+
+def _shown(entry):
+    return "no such array" if entry is None else f"{entry[1]} of shape {entry[0]}"
