@@ -51,8 +51,8 @@ def step(scheme, f, x, times, h):
     tableau: ButcherTableau = get_scheme(scheme)
     slopes = []
     for row, t in zip(tableau.a, times, strict=True):
-        slopes.append(f(t, _advance(x, h, row, slopes)))
-    return _advance(x, h, tableau.b, slopes)
+        slopes.append(f(t, advance(x, h, row, slopes)))
+    return advance(x, h, tableau.b, slopes)
 
 
 def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
@@ -82,7 +82,7 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
     return x
 
 
-def _advance(x, h, coefficients, slopes):
+def advance(x, h, coefficients, slopes):
     """x + sum_i (h coefficient_i) slope_i without the terms that are zero."""
     for coefficient, slope in zip(coefficients, slopes, strict=True):
         factor = h * coefficient

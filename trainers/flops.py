@@ -9,19 +9,31 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 
+def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
+    """The inference graph of a net, its variables turned into constants.
+
+    Args:
+        net: Called with training=False.
+        image_shape: (height, width, channels).
+        batch: Images, or None for any number. Default 1.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((batch, *image_shape), tf.float32)])
+    def forward(images):
+        return net(images, training=False)
+
+    return convert_variables_to_constants_v2(forward.get_concrete_function()).graph
+
+
 def forward_flops(net, image_shape) -> int:
     """Operations of one forward pass of one image; a multiply-add counts as two.
 
     Graphs here are unrolled, so TensorFlow's count per operation is exact.
     """
-
-    @tf.function(input_signature=[tf.TensorSpec((1, *image_shape), tf.float32)])
-    def forward(images):
-        return net(images, training=False)
-
-    graph = convert_variables_to_constants_v2(forward.get_concrete_function()).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     with contextlib.redirect_stdout(io.StringIO()):
-        profile = tf.compat.v1.profiler.profile(graph, options=options)
+        profile = tf.compat.v1.profiler.profile(
+            frozen_graph(net, image_shape), options=options
+        )
     return profile.total_float_ops

@@ -1,0 +1,53 @@
+"""What an inference graph costs: its operations and its multiply-accumulates."""
+
+import math
+
+import tensorflow as tf
+
+from trainers.flops import frozen_graph
+
+# Neither computes nor moves anything.
+_FREE = {"Const", "Placeholder", "Identity", "NoOp"}
+
+
+def node_count(net, image_shape) -> int:
+    """Operations of the frozen graph that depend on the images.
+
+    Those of constants alone are left out: every runtime computes them once.
+
+    Args:
+        net: A layer from images to logits, called with training=False.
+        image_shape: (height, width, channels).
+    """
+    return len(operations(net, image_shape))
+
+
+def operations(net, image_shape) -> list[str]:
+    """The types of the operations that `node_count` counts."""
+    varying, found = set(), []
+    for node in frozen_graph(net, image_shape, batch=None).get_operations():
+        fed = node.type == "Placeholder" or any(
+            x.op.name in varying for x in node.inputs
+        )
+        if fed:
+            varying.add(node.name)
+            if node.type not in _FREE:
+                found.append(node.type)
+    return found
+
+
+def macs(net, image_shape) -> int:
+    """Multiply-accumulates of one image in convolutions and matrix products.
+
+    Args:
+        net, image_shape: See `node_count`.
+    """
+    return sum(_macs(node) for node in frozen_graph(net, image_shape).get_operations())
+
+
+def _macs(node: tf.Operation) -> int:
+    if node.type not in ("Conv2D", "MatMul"):
+        return 0
+    # Each number of the output is a sum over the kernel but for its output channels.
+    kernel = node.inputs[1].shape
+    return math.prod(node.outputs[0].shape) * math.prod(kernel[:-1])

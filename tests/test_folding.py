@@ -1,0 +1,210 @@
+"""Folded graphs give the logits of the net, with fewer operations."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+
+import cnet_tf
+from cnet_tf.continuous_net import UNITS
+from cnet_tf.resnet import ResNet
+from export import graph_cost, serving, tflite
+from export.folding import Activation, Affine, Linear, fold, folded
+
+SHAPE = (6, 5, 2)
+RELU = Activation(keras.activations.relu)
+TANH = Activation(keras.activations.tanh)
+
+
+def perturbed(net, positive=False):
+    """Norms far from neutral: gammas of both signs and zeros, shifts, variances."""
+    net.build((None, *SHAPE))
+    rng = np.random.default_rng(0)
+    for v in net.variables:
+        value = v.numpy()
+        if v.name == "gamma":
+            value = rng.uniform(0.5, 1.5, v.shape)
+            if not positive:
+                value *= rng.choice([-1, 1], v.shape)
+                value[..., 0] = 0.0
+        elif v.name == "moving_variance":
+            value = rng.uniform(0.5, 2, v.shape)
+        elif v.name in ("beta", "moving_mean", "bias", "alpha"):
+            value = rng.uniform(-0.5, 0.5, v.shape)
+        v.assign(value)
+    return net
+
+
+def net_of(**overrides):
+    settings = {"widths": (4, 6), "strides": (1, 2), "nodes": 2, **overrides}
+    return cnet_tf.ContinuousNet(3, **settings)
+
+
+def images(count=5):
+    return np.random.default_rng(1).normal(size=(count, *SHAPE)).astype("float32")
+
+
+def assert_same(net, tolerance=2e-5):
+    graph = fold(net)
+    for count in (1, 5):
+        expected = net(images(count), training=False).numpy()
+        found = graph(images(count), training=False).numpy()
+        np.testing.assert_allclose(found, expected, atol=tolerance, rtol=tolerance)
+    assert np.std(expected) > 1e-2
+    return graph
+
+
+@pytest.mark.parametrize("scheme", cnet_tf.SCHEMES)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_every_scheme_with_fewer_as_many_and_more_steps(scheme, steps):
+    assert_same(perturbed(net_of(scheme=scheme, steps=steps)))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("scheme", ["euler", "rk4"])
+def test_every_unit(unit, scheme):
+    assert_same(perturbed(net_of(unit=unit, scheme=scheme)))
+
+
+@pytest.mark.parametrize("basis", cnet_tf.BASES)
+@pytest.mark.parametrize("restriction", ["average", "point"])
+def test_every_basis(basis, restriction):
+    net = net_of(basis=basis, nodes=4, steps=3, restriction=restriction)
+    assert_same(perturbed(net))
+
+
+@pytest.mark.parametrize("settings", [{"horizon": 0.75}, {"stitch": -0.5}])
+def test_horizon_and_stitch(settings):
+    assert_same(perturbed(net_of(**settings)))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_residual_networks(wide):
+    assert_same(perturbed(ResNet(3, 2, widths=(4, 6), wide=wide, stem_width=4)))
+
+
+def test_series_are_copied_and_the_net_is_left_alone():
+    net = perturbed(net_of())
+    before = [v.numpy() for v in net.variables]
+    graph = fold(net)
+    logits = graph(images()).numpy()
+    for old, v in zip(before, net.variables, strict=True):
+        np.testing.assert_array_equal(old, v.numpy())
+    for series in net.series:
+        series.variable.assign(series.variable + 1.0)
+    np.testing.assert_array_equal(graph(images()), logits)
+
+
+def apply(operations, x):
+    """The operations, written out for (batch, features)."""
+    for operation in operations:
+        if isinstance(operation, Linear):
+            x = x @ operation.kernel + operation.bias
+        elif isinstance(operation, Affine):
+            x = x * operation.scale + operation.shift
+        else:
+            x = operation.function(x).numpy()
+    return x
+
+
+def random_linear(rng):
+    return Linear(rng.normal(size=(3, 3)), rng.normal(size=3))
+
+
+def random_affine(rng):
+    return Affine(np.array([-1.5, 0.0, 2.0]), rng.normal(size=3))
+
+
+@pytest.mark.parametrize("factor", [1.0, -0.5, 0.0])
+@pytest.mark.parametrize(
+    "names", ["LA", "LrA", "LrALrA", "ArLArL", "LtAL", "AA", "rA", ""]
+)
+def test_rules_are_exact(names, factor):
+    rng = np.random.default_rng(2)
+    make = {
+        "L": random_linear,
+        "A": random_affine,
+        "r": lambda _: RELU,
+        "t": lambda _: TANH,
+    }
+    operations = [make[name](rng) for name in names]
+    x = rng.normal(size=(20, 3))
+    np.testing.assert_allclose(
+        apply(folded(operations, factor), x),
+        factor * apply(operations, x),
+        atol=1e-6,
+    )
+
+
+def kinds(operations):
+    return "".join(type(operation).__name__[:2] for operation in operations)
+
+
+def test_what_is_folded():
+    rng = np.random.default_rng(2)
+    linear, affine = random_linear(rng), random_affine(rng)
+    scale = Affine(np.array([0.5, 1.0, 2.0]), np.zeros(3))
+    assert kinds(folded([linear, affine], 0.3)) == "Li"
+    assert kinds(folded([linear, RELU, scale], 0.3)) == "LiAc"
+    assert kinds(folded([linear, RELU, affine], 0.3)) == "LiAcAf"
+    assert kinds(folded([linear, RELU, affine, linear])) == "LiAcLi"  # No padding.
+    assert kinds(folded([linear, TANH, scale, linear])) == "LiAcLi"
+    conv = Linear(rng.normal(size=(3, 3, 3, 3)), np.zeros(3), 1)
+    shifted = folded([conv, RELU, affine, conv], 0.3)
+    assert kinds(shifted) == "LiAcAfLi"
+    assert np.all(shifted[2].scale == 1)
+    assert kinds(folded([], 1.0)) == ""
+    # tanh(2 x) is not 2 tanh(x).
+    assert kinds(folded([linear, TANH, affine])) == "LiAcAf"
+
+
+def counts(graph):
+    return collections.Counter(graph_cost.operations(graph, SHAPE))
+
+
+@pytest.mark.parametrize(
+    "scheme, multiplications", [("euler", 0), ("midpoint", 0), ("rk4", 3)]
+)
+def test_multiplications_that_are_left(scheme, multiplications):
+    """RK4 reads its first three slopes twice, with different factors."""
+    net = perturbed(net_of(scheme=scheme, steps=3, horizon=0.7), positive=True)
+    found = counts(assert_same(net))
+    assert found["Mul"] == multiplications * 3 * 2  # steps, blocks
+    assert found["Mul"] < counts(net)["Mul"]
+    assert graph_cost.node_count(fold(net), SHAPE) < graph_cost.node_count(net, SHAPE)
+
+
+def test_nodes_of_one_evaluation():
+    """conv, bias, relu, shift twice, and the sum: nine instead of more."""
+    nodes = [
+        graph_cost.node_count(
+            fold(perturbed(net_of(scheme="euler", nodes=1, steps=n), positive=True)),
+            SHAPE,
+        )
+        for n in (1, 2)
+    ]
+    assert nodes[1] - nodes[0] == 9 * 2
+
+
+def test_steps_that_read_the_same_weights_share_them():
+    sizes = [
+        fold(perturbed(net_of(scheme="euler", steps=n))).count_params() for n in (2, 8)
+    ]
+    assert sizes[0] == sizes[1]
+    # RK4 has two factors, h/6 and h/3, for the second kernel; the first has none.
+    net = perturbed(net_of(scheme="rk4", steps=2))
+    kernels = 9 * (4 * 4 + 6 * 6) * 2  # two cells
+    more = fold(net).count_params() - sizes[0]
+    assert kernels <= more <= kernels + 4 * (4 + 6) * 2
+
+
+def test_converters_take_it(tmp_path):
+    net = perturbed(net_of(scheme="rk4"))
+    data = {"image_shape": SHAPE, "mean": [0, 0], "std": [1, 1]}
+    serving.write_archive(tmp_path / "model", {"serving_default": fold(net)}, data)
+    (tmp_path / "model.tflite").write_bytes(
+        tflite.convert(tmp_path / "model", ["serving_default"])
+    )
+    call = tflite.reload(tmp_path / "model.tflite")["serving_default"]
+    np.testing.assert_allclose(call(images())["logits"], net(images()), atol=1e-4)
