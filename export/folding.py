@@ -230,20 +230,19 @@ class FoldedNet(keras.layers.Layer):
 
     def _block(self, part):
         tableau = get_scheme(part.scheme)
-        h = Fraction(part.horizon) / part.steps
-        factors = [_factor(tableau, h, j) for j in range(tableau.stages)]
-        # Every slope comes multiplied by its factor; these are what is left to do.
+        # One factor for all stages, though a factor each would leave fewer products:
+        # kernels of a cell would then be stored once for every factor.
+        unit = _most_common(tableau)
+        factor = float(unit * Fraction(part.horizon) / part.steps)
         a, b = (
-            [[h * c / f for c, f in zip(row, factors, strict=False)] for row in rows]
+            [[c / unit for c in row] for row in rows]
             for rows in (tableau.a, [tableau.b])
         )
         forward = ForwardPass(part.restriction)
         steps = [
             [
-                self._chain(
-                    part.rate, forward.at(StageTime(n, c, part.steps)), float(factor)
-                )
-                for c, factor in zip(tableau.c, factors, strict=True)
+                self._chain(part.rate, forward.at(StageTime(n, c, part.steps)), factor)
+                for c in tableau.c
             ]
             for n in range(part.steps)
         ]
@@ -271,10 +270,10 @@ class FoldedNet(keras.layers.Layer):
         return self._stored[key]
 
 
-def _factor(tableau, h, stage):
-    """What the slope of a stage is multiplied by first: h b, or the first h a not 0."""
-    uses = [tableau.b[stage], *(row[stage] for row in tableau.a[stage + 1 :]), 1]
-    return h * next(c for c in uses if c != 0)
+def _most_common(tableau) -> Fraction:
+    """The coefficient that slopes are multiplied by most often; the last among equals."""
+    uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
+    return max(reversed(uses), key=uses.count)
 
 
 def _linear_function(operation, weight):

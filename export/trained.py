@@ -77,11 +77,12 @@ def manifestation_name(net: Net) -> str:
     return "-".join(map(str, [net.blocks[0].scheme, *steps]))
 
 
-def load(values) -> tuple[Trained, ImageData]:
+def load(values, fold_by_default: bool = True) -> tuple[Trained, ImageData]:
     """The net of `--run` as the flags ask for it, and its data.
 
     Args:
         values: Parsed flags, or anything with attributes of their names.
+        fold_by_default: Whether a single manifestation is folded unless the flags say.
 
     Raises:
         OptionError: no run, a damaged checkpoint, a net without what was asked for,
@@ -91,7 +92,7 @@ def load(values) -> tuple[Trained, ImageData]:
     """
     run = pathlib.Path(values.run)
     wanted = getattr(values, "manifestations", None) or ()
-    fold_graphs = not wanted if values.fold is None else values.fold
+    fold_graphs = fold_by_default and not wanted if values.fold is None else values.fold
     if fold_graphs and wanted:
         raise OptionError(
             "--fold: expected one manifestation. Received --manifestations too, and "

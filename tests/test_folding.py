@@ -164,10 +164,10 @@ def counts(graph):
 
 
 @pytest.mark.parametrize(
-    "scheme, multiplications", [("euler", 0), ("midpoint", 0), ("rk4", 3)]
+    "scheme, multiplications", [("euler", 0), ("midpoint", 1), ("rk4", 5)]
 )
 def test_multiplications_that_are_left(scheme, multiplications):
-    """RK4 reads its first three slopes twice, with different factors."""
+    """Of the coefficients 1/2 1/2 1, 1/6 1/3 1/3 1/6 of RK4 two are in the kernels."""
     net = perturbed(net_of(scheme=scheme, steps=3, horizon=0.7), positive=True)
     found = counts(assert_same(net))
     assert found["Mul"] == multiplications * 3 * 2  # steps, blocks
@@ -187,16 +187,12 @@ def test_nodes_of_one_evaluation():
     assert nodes[1] - nodes[0] == 9 * 2
 
 
-def test_steps_that_read_the_same_weights_share_them():
+@pytest.mark.parametrize("scheme", ["euler", "midpoint", "rk4"])
+def test_evaluations_of_the_same_weights_share_them(scheme):
     sizes = [
-        fold(perturbed(net_of(scheme="euler", steps=n))).count_params() for n in (2, 8)
+        fold(perturbed(net_of(scheme=scheme, steps=n))).count_params() for n in (2, 8)
     ]
-    assert sizes[0] == sizes[1]
-    # RK4 has two factors, h/6 and h/3, for the second kernel; the first has none.
-    net = perturbed(net_of(scheme="rk4", steps=2))
-    kernels = 9 * (4 * 4 + 6 * 6) * 2  # two cells
-    more = fold(net).count_params() - sizes[0]
-    assert kernels <= more <= kernels + 4 * (4 + 6) * 2
+    assert sizes[0] == sizes[1] < perturbed(net_of()).count_params()
 
 
 def test_converters_take_it(tmp_path):
