@@ -271,7 +271,7 @@ class FoldedNet(keras.layers.Layer):
 
 
 def _most_common(tableau) -> Fraction:
-    """The coefficient that slopes are multiplied by most often; the last among equals."""
+    """The coefficient that a slope meets most often; the last one among equals."""
     uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
     return max(reversed(uses), key=uses.count)
 

@@ -154,8 +154,8 @@ SHARED = (
         "fold",
         SWITCH,
         None,
-        "Fold batch norms, step and horizon into the kernels. Default: yes for TFLite "
-        "and ONNX unless several manifestations share their weights, no for SavedModel.",
+        "Fold batch norms, step and horizon into the kernels. Default: no for SavedModel "
+        "and where several manifestations share their weights, else yes.",
     ),
     (
         "license",

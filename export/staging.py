@@ -41,6 +41,20 @@ def workspace(parent):
                 folder.rmdir()
 
 
+def publish_file(file, target: pathlib.Path, card: str) -> None:
+    """Renames a file to `target`, and puts its model card beside it as `<target>.md`.
+
+    Args:
+        file: In a `workspace` of the same file system.
+        target: Replaced if it is there.
+        card: The text.
+    """
+    text = pathlib.Path(file).with_name("card.md")
+    text.write_text(card, encoding="utf-8")
+    os.replace(file, target)
+    os.replace(text, target.with_name(f"{target.name}.md"))
+
+
 def publish_version(folder, parent) -> pathlib.Path:
     """Renames a folder to `parent/<n>`, n one above the versions that are there."""
     while True:

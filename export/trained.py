@@ -58,11 +58,19 @@ class Trained:
         """`<scheme>-<steps>` of `serving_default`."""
         return manifestation_name(self.net)
 
-    def candidates(self, calls: dict) -> list[Candidate]:
-        """What to compare with Keras: the signatures of an export, read back."""
+    def candidates(self, calls: dict, cost=None) -> list[Candidate]:
+        """What to compare with Keras.
+
+        Args:
+            calls: The signatures of an export that was read back.
+            cost: Function of a signature to its `Cost`, or None.
+        """
         return [
             Candidate(
-                manifestation_name(net), keras_logits(net, self.data), calls[signature]
+                manifestation_name(net),
+                keras_logits(net, self.data),
+                calls[signature],
+                cost(signature).median if cost else None,
             )
             for signature, net in self.nets.items()
         ]
