@@ -154,8 +154,8 @@ SHARED = (
         "fold",
         SWITCH,
         None,
-        "Fold batch norms, step and horizon into the kernels. Default: no for SavedModel "
-        "and where several manifestations share their weights, else yes.",
+        "Fold batch norms, step and horizon into the kernels. Default: not in a "
+        "SavedModel, nor where several manifestations share their weights; else yes.",
     ),
     (
         "license",

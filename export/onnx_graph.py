@@ -1,0 +1,201 @@
+"""Exports a trained net as an ONNX graph, opset 18.
+
+    python export/onnx_graph.py --steps=2
+    python export/onnx_graph.py --scheme=midpoint --precision=int8
+
+writes <output>/<scheme>-<steps>[-int8].onnx, replacing the one that is there, and its
+model card beside it. The graph takes `image` (batch, height, width, channels), any
+batch, and gives `logits`, `probabilities` and `label`. Labels and metadata are in the
+file's metadata_props.
+
+What was written is checked by onnx and run by ONNX Runtime. In float32 it has to agree
+with Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may
+lose half a point. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2
+nothing is left.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+
+if not __package__:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+
+from export import (
+    calibration,
+    model_card,
+    options,
+    parity,
+    serving,
+    staging,
+    trained,
+)
+from export.description import describe
+from export.onnx_int8 import quantize
+
+OPSET = 18
+
+GATES: dict[str, parity.Gate] = {
+    "float32": parity.Gate.exact(1e-4),
+    "int8": parity.Gate.reduced(),
+}
+
+OPTIONS = (
+    *options.SHARED,
+    (
+        "precision",
+        options.OneOf(GATES),
+        "float32",
+        "float32, or int8: weights per channel and activations, as QDQ nodes.",
+    ),
+    calibration.OPTION,
+    (
+        "threads",
+        options.AtLeast(1),
+        1,
+        "Threads of ONNX Runtime in the comparison, 1 or more. No part of the file.",
+    ),
+)
+
+
+def build(source, kind: str, precision: str, samples, folder) -> pathlib.Path:
+    """Writes the ONNX graph of `serving_default` to a folder; returns its path.
+
+    Args:
+        source: A `Trained`.
+        kind: A key of `serving.INPUTS`.
+        precision: A key of `GATES`.
+        samples: uint8 calibration images for int8, else None.
+        folder: For the file.
+    """
+    model = convert(source.graphs[serving.SIGNATURE], source.data, kind)
+    path = pathlib.Path(folder, "model.onnx")
+    if precision == "int8":
+        feed = serving.feeder(source.data, kind)
+        model = quantize(model, [feed(image[None]) for image in samples], folder)
+    else:
+        samples = None
+    model = named_by_position(model)
+    description = describe(source, kind, precision, samples)
+    properties = {key: json.dumps(value) for key, value in description.items()}
+    onnx.helper.set_model_props(model, dict(sorted(properties.items())))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+def convert(graph, data: dict, kind: str) -> onnx.ModelProto:
+    """The ONNX graph of a layer from images to logits."""
+    serve = tf.function(
+        serving.serving_function(graph, data, kind),
+        input_signature=[serving.image_spec(kind, data)],
+    )
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    model, _ = tf2onnx.convert.from_function(
+        serve, input_signature=serve.input_signature, opset=OPSET
+    )
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return model
+
+
+def named_by_position(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with short names, which do not tell of the process that made it.
+
+    TensorFlow numbers its nodes through a process, so that the same net would give
+    other bytes each time.
+    """
+    graph = model.graph
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    names = {}
+
+    def short(name):
+        if name and name not in kept:
+            name = names.setdefault(name, f"t{len(names)}")
+        return name
+
+    for i, node in enumerate(graph.node):
+        node.name, node.doc_string = f"n{i}", ""
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
+    for weight in graph.initializer:
+        weight.name = short(weight.name)
+    # In the order in which the nodes, not the dicts of the converter, have them.
+    weights = sorted(graph.initializer, key=lambda weight: int(weight.name[1:]))
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(weights)
+    graph.name, graph.doc_string, model.doc_string = "cnet_tf", "", ""
+    return model
+
+
+def read_metadata(path) -> dict:
+    """The description that `build` put into a file."""
+    model = onnx.load(str(path), load_external_data=False)
+    return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+
+
+def nodes(path) -> list[str]:
+    """The types of the nodes of a file, in order."""
+    return [node.op_type for node in onnx.load(str(path)).graph.node]
+
+
+def reload(path, threads: int = 1) -> dict:
+    """The one signature of a file, as a function of an array."""
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        str(path), settings, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+
+    def call(image):
+        return dict(zip(names, session.run(names, {"image": image}), strict=True))
+
+    return {serving.SIGNATURE: call}
+
+
+def main(values) -> pathlib.Path:
+    """Exports as the flags say. Returns the path of the file."""
+    source, data = trained.load(values)
+    samples = None
+    if values.precision == "int8":
+        samples = calibration.calibration_images(data, values.calibration_images)
+    images, labels = trained.first_test_images(data, values.accuracy_images)
+    suffix = "" if values.precision == "float32" else f"-{values.precision}"
+    target = source.output / f"{source.name}{suffix}.onnx"
+    with staging.workspace(source.output) as temporary:
+        file = build(source, values.input, values.precision, samples, temporary)
+        rows = parity.accept(
+            source.candidates(reload(file, values.threads)),
+            serving.feeder(source.data, values.input),
+            images,
+            labels,
+            values.parity_images,
+            GATES[values.precision],
+            staging.size_on_disk(file),
+        )
+        card = model_card.card(
+            "onnx",
+            target.name,
+            read_metadata(file),
+            rows,
+            source.run,
+            dtype=serving.INPUTS[values.input].dtype.name,
+            license=values.license,
+        )
+        staging.publish_file(file, target, card)
+    print(f"Wrote {target}")
+    return target
+
+
+if __name__ == "__main__":
+    options.run(main, OPTIONS)
