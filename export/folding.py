@@ -23,6 +23,7 @@ from fractions import Fraction
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
@@ -278,7 +279,10 @@ def _most_common(tableau) -> Fraction:
 
 def _linear_function(operation, weight):
     kernel = weight(operation.kernel)
-    shift = _affine_function(Affine(np.ones(()), operation.bias), weight)
+    # TensorFlow's own operation, which converters merge into the linear one.
+    shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
+    if not np.any(operation.bias):
+        shift = tf.identity
     if operation.strides is None:
         return lambda x: shift(ops.matmul(x, kernel))
     convolve = functools.partial(

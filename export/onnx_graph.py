@@ -84,7 +84,7 @@ def build(source, kind: str, precision: str, samples, folder) -> pathlib.Path:
         model = quantize(model, [feed(image[None]) for image in samples], folder)
     else:
         samples = None
-    model = named_by_position(model)
+    model = in_fixed_order(model)
     description = describe(source, kind, precision, samples)
     properties = {key: json.dumps(value) for key, value in description.items()}
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
@@ -108,33 +108,51 @@ def convert(graph, data: dict, kind: str) -> onnx.ModelProto:
     return model
 
 
-def named_by_position(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with short names, which do not tell of the process that made it.
+def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its nodes in an order, and with names, that its structure gives.
 
-    TensorFlow numbers its nodes through a process, so that the same net would give
-    other bytes each time.
+    TensorFlow numbers nodes through a process and ONNX Runtime sorts them differently
+    each time, so that the same net would give other bytes.
     """
     graph = model.graph
+    nodes = _from_the_outputs(graph)
     kept = {value.name for value in (*graph.input, *graph.output)}
-    names = {}
-
-    def short(name):
-        if name and name not in kept:
-            name = names.setdefault(name, f"t{len(names)}")
-        return name
-
-    for i, node in enumerate(graph.node):
+    names = {name: name for name in ("", *kept)}
+    for i, node in enumerate(nodes):
+        for name in (*node.input, *node.output):
+            names.setdefault(name, f"t{len(names)}")
         node.name, node.doc_string = f"n{i}", ""
-        node.input[:] = [short(name) for name in node.input]
-        node.output[:] = [short(name) for name in node.output]
-    for weight in graph.initializer:
-        weight.name = short(weight.name)
-    # In the order in which the nodes, not the dicts of the converter, have them.
-    weights = sorted(graph.initializer, key=lambda weight: int(weight.name[1:]))
-    del graph.initializer[:], graph.value_info[:]
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+        node.attribute.sort(key=lambda attribute: attribute.name)
+    weights = [weight for weight in graph.initializer if weight.name in names]
+    for weight in weights:
+        weight.name = names[weight.name]
+    weights.sort(key=lambda weight: int(weight.name[1:]))
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
     graph.initializer.extend(weights)
     graph.name, graph.doc_string, model.doc_string = "cnet_tf", "", ""
     return model
+
+
+def _from_the_outputs(graph) -> list:
+    """The nodes that the outputs need, each after those that it needs itself."""
+    makers = {name: node for node in graph.node for name in node.output}
+    done, seen = [], set()
+    stack = [(output.name, False) for output in reversed(graph.output)]
+    while stack:
+        name, expanded = stack.pop()
+        node = makers.get(name)
+        if node is None or (not expanded and id(node) in seen):
+            continue
+        if expanded:
+            done.append(node)
+        else:
+            seen.add(id(node))
+            stack.append((name, True))
+            stack.extend((source, False) for source in reversed(node.input))
+    return done
 
 
 def read_metadata(path) -> dict:

@@ -1,59 +1,143 @@
-"""A .tflite after its conversion: short names, metadata, and what can be read of it.
+"""A .tflite after its conversion: small, aligned, with metadata; and reading it.
 
-The metadata are a zip archive behind the flatbuffer, where tools for TFLite metadata
-look for associated files; `unzip model.tflite` shows them. (Their own schema has no
-package for this Python.) Runtimes do not read beyond the flatbuffer.
+Metadata are where LiteRT's standard has them: an entry of the flatbuffer's own list, and
+labels in a zip archive behind the flatbuffer, which `unzip model.tflite` shows and no
+runtime reads. The entry is JSON named `cnet_tf`, as the standard's own schema
+(`TFLITE_METADATA`) has no package for this Python.
+https://ai.google.dev/edge/litert/models/metadata
 """
 
 import io
 import json
+import pathlib
 import zipfile
 
+import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from export.parity import ParityError
+
+_ENTRY = "cnet_tf"
 _LABELS = "labels.txt"
 _DESCRIPTION = "metadata.json"
 # An archive has a time for every file; the first that it can tell.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
+# `Buffer.data` in the schema: force_align 16, for vector units and flash memory.
+_ALIGNMENT = 16
 
 
-def without_names(content: bytes) -> bytes:
-    """The file without the names of its intermediate tensors.
+def finish(content: bytes, description: dict) -> bytes:
+    """The file as it is shipped: the same graph in fewer bytes, and its metadata.
 
-    They are long, one for each operation: of a net with eight RK4 steps a block they
-    are 6 % of the file. Signatures find their tensors by number.
+    Args:
+        content: As the converter wrote it.
+        description: From `describe`.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    _strip(model)
+    text = json.dumps(description, sort_keys=True)
+    _add_metadata(model, text)
+    file = io.BytesIO(_pack(model))
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, member in (
+            (_LABELS, "".join(f"{label}\n" for label in description["labels"])),
+            (_DESCRIPTION, text + "\n"),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, _NO_TIME), member)
+    return file.getvalue()
+
+
+def _strip(model) -> None:
+    """Removes what only the converter needs of intermediate tensors.
+
+    These are a name each, longer than the rest of the tensor; an empty buffer each,
+    where the schema has buffer 0 for all of them; and an empty quantisation in float
+    graphs. Signatures find their tensors by number.
+    """
     for graph in model.subgraphs:
         ends = {*graph.inputs, *graph.outputs}
         for i, tensor in enumerate(graph.tensors):
             if i not in ends:
-                tensor.name = b""
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+                tensor.name = None
+            if not _size(model.buffers[tensor.buffer]):
+                tensor.buffer = 0
+            quantization = tensor.quantization
+            if quantization is not None and quantization.scale is None:
+                tensor.quantization = None
+    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    holders += model.metadata
+    kept = sorted({0, *(holder.buffer for holder in holders)})
+    number = {old: new for new, old in enumerate(kept)}
+    model.buffers = [model.buffers[old] for old in kept]
+    for holder in holders:
+        holder.buffer = number[holder.buffer]
 
 
-def with_metadata(content: bytes, description: dict) -> bytes:
-    """The file with a description and its labels behind it.
+def _size(buffer) -> int:
+    return 0 if buffer.data is None else len(buffer.data)
 
-    Args:
-        content: A .tflite file.
-        description: From `describe`.
+
+def _add_metadata(model, text) -> None:
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
+    entry.name, entry.buffer = _ENTRY, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
+
+
+class _Builder(flatbuffers.Builder):
+    """Writes equal vectors once, and the data of tensors where the schema wants them.
+
+    Shapes, scales and zero points are the same for many tensors. Flatbuffers may point
+    to one vector from several places.
     """
-    file = io.BytesIO(content)
-    with zipfile.ZipFile(file, "a") as archive:
-        for name, text in (
-            (_LABELS, "".join(f"{label}\n" for label in description["labels"])),
-            (_DESCRIPTION, json.dumps(description, indent=1, sort_keys=True) + "\n"),
-        ):
-            archive.writestr(zipfile.ZipInfo(name, _NO_TIME), text)
-    return file.getvalue()
+
+    def __init__(self):
+        super().__init__(1 << 16)
+        self._written = {}
+
+    def CreateNumpyVector(self, x):
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            if x.dtype == np.uint8:
+                # flatbuffers for Python knows no force_align (google/flatbuffers#5839),
+                # and TensorFlow's converter goes through it too.
+                self.Prep(_ALIGNMENT, x.nbytes)
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
+def _pack(model) -> bytes:
+    builder = _Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def read_metadata(path) -> dict:
-    """The description in a file of `with_metadata`."""
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(_DESCRIPTION))
+    """The description in a file of `finish`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    model = flatbuffer_utils.read_model(str(path))
+    entries = {entry.name.decode(): entry.buffer for entry in model.metadata}
+    return json.loads(model.buffers[entries[_ENTRY]].data.tobytes())
+
+
+def require_pixels(path) -> None:
+    """Raises ParityError unless every signature takes uint8 pixels as they are."""
+    model = flatbuffer_utils.read_model(str(path))
+    for signature in model.signatureDefs:
+        graph = model.subgraphs[signature.subgraphIndex]
+        (image,) = (graph.tensors[i] for i in graph.inputs)
+        found = [*image.quantization.scale, *image.quantization.zeroPoint]
+        if image.type != schema.TensorType.UINT8 or found != [1, 0]:
+            raise ParityError(
+                "tflite: expected pixels with scale 1 and zero point 0. Received "
+                f"{found}: nothing was written, please report it."
+            )
 
 
 def operators(path, signature: str = "serving_default") -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 import cnet_tf
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.resnet import ResNet
-from export import graph_cost, serving, tflite
+from export import graph_cost
 from export.folding import Activation, Affine, Linear, fold, folded
 
 SHAPE = (6, 5, 2)
@@ -193,14 +193,3 @@ def test_evaluations_of_the_same_weights_share_them(scheme):
         fold(perturbed(net_of(scheme=scheme, steps=n))).count_params() for n in (2, 8)
     ]
     assert sizes[0] == sizes[1] < perturbed(net_of()).count_params()
-
-
-def test_converters_take_it(tmp_path):
-    net = perturbed(net_of(scheme="rk4"))
-    data = {"image_shape": SHAPE, "mean": [0, 0], "std": [1, 1]}
-    serving.write_archive(tmp_path / "model", {"serving_default": fold(net)}, data)
-    (tmp_path / "model.tflite").write_bytes(
-        tflite.convert(tmp_path / "model", ["serving_default"])
-    )
-    call = tflite.reload(tmp_path / "model.tflite")["serving_default"]
-    np.testing.assert_allclose(call(images())["logits"], net(images()), atol=1e-4)

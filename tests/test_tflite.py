@@ -1,24 +1,32 @@
+import dataclasses
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
 import pytest
 from absl import flags
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.schema_py_generated import TensorType
+from ai_edge_litert.tools import flatbuffer_utils
 from trained_run import (
     DIGITS,
     MANIFESTATIONS,
     copy_of_keras,
     parse,
     pixels,
+    save_run,
     stand_in,
 )
 
 import export
-from export import parity, serving, tflite
+from export import calibration, parity, serving, tflite, tflite_file
+from export.description import describe
+from export.measure import Cost
 from trainers.errors import OptionError
 
 # Passes anything finite.
@@ -44,7 +52,7 @@ def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
         flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
     )
     assert path == tmp_path / "out" / f"{scheme}-{steps}.tflite"
-    assert os.listdir(path.parent) == [path.name]
+    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
     reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
     call = tflite.reload(path)["serving_default"]
     for count in (1, 5, 2):
@@ -83,12 +91,194 @@ def test_uint8_input(runs, flags_for):
     np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
 
 
+def _logits(path, signature="serving_default", count=20):
+    image = serving.feeder(DIGITS)(pixels(count))
+    return tflite.reload(path)[signature](image)["logits"]
+
+
+def _likeness(a, b):
+    """Correlation over all logits."""
+    return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
+
+
+@pytest.fixture(scope="module")
+def by_precision(runs, digits_dir, tmp_path_factory):
+    """The digits net in all precisions; untrained, so that accuracy says nothing."""
+    output = tmp_path_factory.mktemp("precisions")
+    arguments = [f"--run={runs['digits']}", f"--data_dir={digits_dir}"]
+    arguments += [f"--output={output}", "--parity_images=20", "--steps=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, precision in tflite.PRECISIONS.items():
+            loose = dataclasses.replace(precision, gate=ANYTHING)
+            patch.setitem(tflite.PRECISIONS, name, loose)
+        return {
+            name: tflite.main(
+                parse([*arguments, f"--precision={name}"], tflite.OPTIONS)
+            )
+            for name in tflite.PRECISIONS
+        }
+
+
+def test_fewer_bits_are_smaller_and_alike(runs, by_precision):
+    net = copy_of_keras(runs["digits"], "rk4", 2)
+    expected = serving.keras_logits(net, DIGITS)(pixels(20))
+    size = {name: path.stat().st_size for name, path in by_precision.items()}
+    # The weights of this small net are about three quarters of its file.
+    assert size["int8"] < 0.62 * size["float32"]
+    assert size["dynamic"] < 0.62 * size["float32"]
+    assert size["float16"] < 0.75 * size["float32"]
+    deltas = {
+        name: np.abs(_logits(path) - expected).max() / np.std(expected)
+        for name, path in by_precision.items()
+    }
+    assert deltas["float32"] < 1e-4 < deltas["float16"] < 0.02
+    assert 1e-3 < deltas["dynamic"] < 0.2
+    assert 1e-3 < deltas["int8"] < 0.5
+    for path in by_precision.values():
+        assert _likeness(_logits(path), expected) > 0.99
+    assert {path.name for path in by_precision.values()} == {
+        "rk4-2.tflite",
+        "rk4-2-float16.tflite",
+        "rk4-2-dynamic.tflite",
+        "rk4-2-int8.tflite",
+    }
+
+
+def test_int8_is_integers_from_image_to_logits(by_precision):
+    interpreter = Interpreter(model_path=str(by_precision["int8"]))
+    runner = interpreter.get_signature_runner("serving_default")
+    assert runner.get_input_details()["image"]["dtype"] == np.int8
+    types = {k: v["dtype"] for k, v in runner.get_output_details().items()}
+    assert types == {"logits": np.int8, "probabilities": np.int8, "label": np.int32}
+    # Of the file: an interpreter adds scratch tensors of its own. LiteRT's ARG_MAX is
+    # not for int8, so that the logits are turned back to float for it.
+    (graph,) = flatbuffer_utils.read_model(str(by_precision["int8"])).subgraphs
+    floats = [
+        t for t in graph.tensors if t.type not in (TensorType.INT8, TensorType.INT32)
+    ]
+    assert [list(tensor.shape) for tensor in floats] == [[1, 10]]
+    assert tflite_file.operators(by_precision["int8"]).count("DEQUANTIZE") == 1
+    assert "CAST" not in tflite_file.operators(by_precision["int8"])
+
+
+def test_int8_weights_have_a_scale_for_each_channel(by_precision):
+    interpreter = Interpreter(model_path=str(by_precision["int8"]))
+    kernels = [
+        tensor["quantization_parameters"]["scales"]
+        for tensor in interpreter.get_tensor_details()
+        if len(tensor["shape"]) == 4
+        and tuple(tensor["shape"][1:3]) == (3, 3)
+        # Activations of these nets have one scale.
+        and len(tensor["quantization_parameters"]["scales"]) > 1
+    ]
+    assert len(kernels) >= 1 + 2 * 3 + 2 * 3
+    assert all(len(set(scales)) == len(scales) for scales in kernels)
+
+
+def test_int8_tells_its_calibration_set(by_precision, digits):
+    found = tflite_file.read_metadata(by_precision["int8"])["calibration"]
+    whole = dataclasses.replace(
+        digits, train=digits.train.concatenate(digits.validation)
+    )
+    whole.sizes["train"] += whole.sizes["validation"]
+    images = calibration.calibration_images(whole, 500)
+    assert found == {"images": 500, "sha256": calibration.sha256(images)}
+    assert "calibration" not in tflite_file.read_metadata(by_precision["dynamic"])
+
+
+def test_int8_of_pixels_takes_them_as_they_are(flags_for, monkeypatch):
+    loose = dataclasses.replace(tflite.PRECISIONS["int8"], gate=ANYTHING)
+    monkeypatch.setitem(tflite.PRECISIONS, "int8", loose)
+    path = tflite.main(flags_for("--precision=int8", "--input=uint8"))
+    (image,) = Interpreter(model_path=str(path)).get_input_details()
+    assert image["dtype"] == np.uint8
+    assert image["quantization"] == (1.0, 0)
+    text = path.with_name(f"{path.name}.md").read_text()
+    assert "`image`: uint8 (batch, 8, 8, 1)" in text
+
+
+def test_int8_of_floats_is_refused(flags_for, tmp_path):
+    with pytest.raises(OptionError, match="--input: expected normalized or uint8"):
+        tflite.main(flags_for("--precision=int8", "--input=float"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_calibration_set_that_is_too_large_for_the_data_is_refused(
+    flags_for, tmp_path
+):
+    with pytest.raises(OptionError, match="--calibration_images: expected at most"):
+        tflite.main(flags_for("--precision=int8", "--calibration_images=5000"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_signatures_share_their_weights(tmp_path, flags_for):
+    """Three in one file at most 1.1 x the size of one; the weights outweigh graphs."""
+    run = save_run(tmp_path / "wide", widths=(64,), strides=(1,), nodes=2)
+    arguments = (f"--run={run}", "--scheme=rk4", "--nofold")
+    one = tflite.main(flags_for(*arguments)).stat().st_size
+    several = tflite.main(
+        flags_for(*arguments[:2], "--manifestations=euler:2,midpoint:2")
+    )
+    assert several.stat().st_size < 1.1 * one
+    nets = {
+        "serving_default": copy_of_keras(run, "rk4", 2),
+        "euler_2": copy_of_keras(run, "euler", 2),
+        "midpoint_2": copy_of_keras(run, "midpoint", 2),
+    }
+    assert tflite.reload(several).keys() == nets.keys()
+    for signature, net in nets.items():
+        expected = serving.keras_logits(net, DIGITS)(pixels(20))
+        assert np.abs(_logits(several, signature) - expected).max() < 1e-4
+    others = [_logits(several, signature) for signature in nets]
+    assert np.abs(others[0] - others[1]).max() > 0.01
+    assert np.abs(others[0] - others[2]).max() > 0.001
+    found = tflite_file.read_metadata(several)["signatures"]
+    assert {name: value["steps"] for name, value in found.items()} == {
+        name: [2] for name in nets
+    }
+
+
+def test_folding_leaves_fewer_operators(flags_for):
+    folded = tflite_file.operators(tflite.main(flags_for("--steps=2")))
+    plain = tflite_file.operators(tflite.main(flags_for("--steps=2", "--nofold")))
+    assert folded.count("CONV_2D") == plain.count("CONV_2D")
+    assert len(folded) < len(plain)
+
+
+def test_the_same_net_gives_the_same_bytes(flags_for):
+    first, again = (tflite.main(flags_for()).read_bytes() for _ in range(2))
+    assert first == again
+
+
+def test_labels_and_metadata_are_a_zip_archive_in_the_file(runs, flags_for):
+    path = tflite.main(flags_for("--steps=2"))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("labels.txt").decode().split() == DIGITS["class_names"]
+    found = tflite_file.read_metadata(path)
+    assert found["signatures"]["serving_default"]["scheme"] == "rk4"
+    assert found["normalization"] == {"mean": DIGITS["mean"], "std": DIGITS["std"]}
+    assert str(runs["small"].parent) not in json.dumps(found)
+
+
 @pytest.fixture
 def broken(monkeypatch):
     """Writing is quick and what was written is wrong."""
-    monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
-    monkeypatch.setattr(tflite, "convert", lambda *_: b"new")
+
+    def build(source, kind, precision, samples, folder):
+        description = describe(source, kind, precision, samples)
+        return tflite_file.with_metadata(b"new", description)
+
+    monkeypatch.setattr(tflite, "build", build)
     monkeypatch.setattr(tflite, "reload", stand_in)
+    monkeypatch.setattr(tflite, "dtype_of", lambda _: "float32")
+    cost = Cost(median=1e-3, low=1e-3, high=1e-3, peak_memory=1)
+    monkeypatch.setattr(tflite, "measure", lambda *_: cost)
+
+
+@pytest.fixture
+def ungated(monkeypatch):
+    loose = dataclasses.replace(tflite.PRECISIONS["float32"], gate=ANYTHING)
+    monkeypatch.setitem(tflite.PRECISIONS, "float32", loose)
 
 
 def test_a_failed_gate_keeps_the_file_of_before(broken, flags_for, tmp_path):
@@ -106,17 +296,16 @@ def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_file_of_before_is_replaced(broken, flags_for, tmp_path, monkeypatch):
+def test_the_file_of_before_is_replaced(broken, ungated, flags_for, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "rk4-1.tflite").write_bytes(b"old")
-    monkeypatch.setattr(tflite, "GATE", ANYTHING)
-    assert tflite.main(flags_for()).read_bytes() == b"new"
-    assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]
+    assert tflite.main(flags_for()).read_bytes().startswith(b"new")
+    names = ["rk4-1.tflite", "rk4-1.tflite.md"]
+    assert sorted(os.listdir(tmp_path / "out")) == names
 
 
-def test_a_folder_in_the_way_is_refused(broken, flags_for, tmp_path, monkeypatch):
+def test_a_folder_in_the_way_is_refused(broken, ungated, flags_for, tmp_path):
     (tmp_path / "out" / "rk4-1.tflite").mkdir(parents=True)
-    monkeypatch.setattr(tflite, "GATE", ANYTHING)
     with pytest.raises(OptionError, match="--output: .*rk4-1.tflite"):
         tflite.main(flags_for())
     assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]
@@ -129,6 +318,13 @@ def test_a_folder_in_the_way_is_refused(broken, flags_for, tmp_path, monkeypatch
         ("--steps=two", "expected an integer >= 1. Received 'two'"),
         ("--steps=-1", "expected an integer >= 1. Received '-1'"),
         ("--parity_images=0", "expected an integer >= 1. Received '0'"),
+        ("--precision=int4", "expected one of float32, .*Received 'int4'"),
+        ("--calibration_images=50", "expected an integer >= 100. Received '50'"),
+        ("--manifestations=rk4", "expected scheme:steps, like rk4:2. Received 'rk4'"),
+        ("--manifestations=rk4:0", "expected an integer >= 1. Received '0'"),
+        ("--manifestations=rk5:1", "expected one of euler, .*Received 'rk5'"),
+        ("--manifestations=rk4:1,rk4:1", "each value once"),
+        ("--basis_size=0", "expected an integer >= 1. Received '0'"),
         ("--scheme=rk5", "expected one of euler, .*Received 'rk5'"),
         ("--input=float16", "expected one of normalized, .*Received 'float16'"),
     ],

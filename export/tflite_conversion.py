@@ -1,0 +1,92 @@
+"""From a SavedModel to a flatbuffer for LiteRT, in one of four precisions."""
+
+import dataclasses
+import warnings
+
+import tensorflow as tf
+
+from export import parity
+
+_SMALLER = (tf.lite.Optimize.DEFAULT,)
+# Whatever has no built-in operation is refused: those of TensorFlow itself, which the
+# converter would take in their place, need a runtime of 100 MB.
+_FLOATS = tf.lite.OpsSet.TFLITE_BUILTINS
+_INTEGERS = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """How weights and activations are stored.
+
+    Attributes:
+        gate: What an export has to keep to.
+        operations: The set that the graph may use; that of int8 has no floats at all,
+            and takes ranges of activations from a calibration set.
+        optimizations: Of the converter.
+        types: Of the weights, where they are not the converter's choice.
+    """
+
+    gate: parity.Gate
+    operations: tf.lite.OpsSet = _FLOATS
+    optimizations: tuple = ()
+    types: tuple = ()
+
+    @property
+    def integer(self) -> bool:
+        """Whether all arithmetic is in integers, input and outputs too."""
+        return self.operations is _INTEGERS
+
+
+PRECISIONS: dict[str, Precision] = {
+    "float32": Precision(parity.Gate.exact(1e-4)),
+    "float16": Precision(
+        parity.Gate.reduced(), optimizations=_SMALLER, types=(tf.float16,)
+    ),
+    # Weights in int8, activations in ranges found at run time.
+    "dynamic": Precision(parity.Gate.reduced(), optimizations=_SMALLER),
+    # Weights per channel: the converter's way for this set of operations.
+    "int8": Precision(parity.Gate.reduced(), _INTEGERS, _SMALLER),
+}
+
+# For int8, by kind of input: the kind that is traced, and the type it is quantised to.
+# Pixels are traced as floats, so that quantising them is the converter's: the identity,
+# as their range is 0..255. A graph that casts integers itself would hold floats.
+INTEGER_INPUTS: dict[str, tuple[str, tf.DType]] = {
+    "normalized": ("normalized", tf.int8),
+    "uint8": ("float", tf.uint8),
+}
+
+
+def convert(
+    archive,
+    signatures: list[str],
+    precision: str = "float32",
+    inputs: list | tuple = (),
+    input_type: tf.DType = tf.int8,
+) -> bytes:
+    """Converts some signatures of a SavedModel; constants they share are stored once.
+
+    Args:
+        archive: Folder of the SavedModel.
+        signatures: Their names.
+        precision: A key of `PRECISIONS`.
+        inputs: For int8, what `image` takes in the SavedModel: arrays of one image.
+        input_type: For int8, of `image` in the result. Default int8.
+    """
+    chosen = PRECISIONS[precision]
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(archive), signature_keys=list(signatures)
+    )
+    converter.optimizations = list(chosen.optimizations)
+    converter.target_spec.supported_types = list(chosen.types)
+    converter.target_spec.supported_ops = [chosen.operations]
+    if chosen.integer:
+        converter.representative_dataset = lambda: (
+            (signature, {"image": image}) for signature in signatures for image in inputs
+        )
+        converter.inference_input_type = input_type
+        converter.inference_output_type = tf.int8
+    with warnings.catch_warnings():
+        # TensorFlow calibrates with an interpreter that it has deprecated itself.
+        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
+        return converter.convert()

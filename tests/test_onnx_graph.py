@@ -1,0 +1,188 @@
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from absl import flags
+from trained_run import DIGITS, MANIFESTATIONS, copy_of_keras, parse, pixels, stand_in
+
+import export
+from export import calibration, onnx_graph, parity, serving
+from trainers.errors import OptionError
+
+# Passes anything finite.
+ANYTHING = parity.Gate(1e9, 100.0, 100.0)
+
+
+@pytest.fixture
+def flags_for(runs, digits_dir, tmp_path):
+    """Flags for an export of the small run to an empty folder."""
+
+    def build(*arguments):
+        output = f"--output={tmp_path / 'out'}"
+        shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
+        return parse([*shared, "--parity_images=20", *arguments], onnx_graph.OPTIONS)
+
+    return build
+
+
+@pytest.fixture
+def ungated(monkeypatch):
+    for precision in onnx_graph.GATES:
+        monkeypatch.setitem(onnx_graph.GATES, precision, ANYTHING)
+
+
+def _call(path):
+    return onnx_graph.reload(path)["serving_default"]
+
+
+@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
+def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
+    run = runs["digits"]
+    path = onnx_graph.main(
+        flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
+    )
+    assert path == tmp_path / "out" / f"{scheme}-{steps}.onnx"
+    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
+    reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
+    for count in (1, 5, 2, 7):
+        outputs = _call(path)(serving.feeder(DIGITS)(pixels(count)))
+        expected = reference(pixels(count))
+        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            outputs["probabilities"], keras.ops.softmax(expected), atol=1e-4
+        )
+        np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
+    other = serving.keras_logits(copy_of_keras(run, "midpoint", 3), DIGITS)
+    assert np.abs(other(pixels(7)) - expected).max() > 0.01
+
+
+def test_the_graph_is_standard(flags_for):
+    model = onnx.load(onnx_graph.main(flags_for("--steps=2")))
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    assert opsets.pop("") == 18 and opsets.keys() <= {"ai.onnx.ml"}
+    assert {node.domain for node in model.graph.node} == {""}
+    shapes = {
+        value.name: [
+            d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim
+        ]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {
+        "image": ["batch", 8, 8, 1],
+        "logits": ["batch", 10],
+        "probabilities": ["batch", 10],
+        "label": ["batch"],
+    }
+    types = {v.name: v.type.tensor_type.elem_type for v in model.graph.output}
+    assert types["label"] == onnx.TensorProto.INT32
+    counts = collections.Counter(node.op_type for node in model.graph.node)
+    # Channels go to the front once; ReduceMean over the image takes them back.
+    assert counts["Transpose"] + counts["Reshape"] <= 2
+    assert counts["BatchNormalization"] == 0
+
+
+def test_folding_leaves_fewer_nodes(flags_for):
+    folded = onnx_graph.nodes(onnx_graph.main(flags_for("--steps=2")))
+    plain = onnx_graph.nodes(onnx_graph.main(flags_for("--steps=2", "--nofold")))
+    assert folded.count("Conv") == plain.count("Conv")
+    assert len(folded) < len(plain)
+
+
+@pytest.mark.parametrize("precision", onnx_graph.GATES)
+def test_the_same_net_gives_the_same_bytes(flags_for, ungated, precision):
+    arguments = flags_for(f"--precision={precision}", "--calibration_images=100")
+    first, again = (onnx_graph.main(arguments).read_bytes() for _ in range(2))
+    assert first == again
+
+
+def test_metadata(runs, flags_for):
+    found = onnx_graph.read_metadata(onnx_graph.main(flags_for("--steps=2")))
+    assert found["labels"] == DIGITS["class_names"]
+    assert found["signatures"]["serving_default"]["steps"] == [2]
+    assert found["precision"] == "float32" and "calibration" not in found
+    assert str(runs["small"].parent) not in json.dumps(found)
+
+
+def test_uint8_input(runs, flags_for):
+    path = onnx_graph.main(flags_for("--threads=2", "--input=uint8"))
+    reference = serving.keras_logits(copy_of_keras(runs["small"], "rk4", 1), DIGITS)
+    logits = _call(path)(pixels(5))["logits"]
+    np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
+
+
+def test_int8(runs, flags_for, ungated, digits):
+    plain = onnx_graph.main(flags_for(f"--run={runs['digits']}", "--steps=2"))
+    path = onnx_graph.main(
+        flags_for(f"--run={runs['digits']}", "--steps=2", "--precision=int8")
+    )
+    assert path.name == "rk4-2-int8.onnx"
+    assert path.stat().st_size < 0.65 * plain.stat().st_size
+    image = serving.feeder(DIGITS)(pixels(20))
+    exact, found = (_call(p)(image)["logits"] for p in (plain, path))
+    assert 1e-3 < np.abs(found - exact).max() / np.std(exact) < 0.5
+    assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.99
+    model = onnx.load(path)
+    assert {node.domain for node in model.graph.node} == {""}
+    # The kernels: int8, with a scale for each of their output channels.
+    weights = {w.name: w for w in model.graph.initializer}
+    scales = [
+        (weights[node.input[0]], weights[node.input[1]])
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    ]
+    # What is (1, C, 1, 1) is a shift.
+    kernels = [(w, s) for w, s in scales if len(w.dims) == 4 and w.dims[0] > 1]
+    assert len(kernels) >= 1 + 2 * 3 + 2 * 3
+    for kernel, scale in kernels:
+        assert kernel.data_type == onnx.TensorProto.INT8
+        assert scale.dims == kernel.dims[:1]
+    whole = dataclasses.replace(
+        digits,
+        train=digits.train.concatenate(digits.validation),
+        sizes={"train": digits.sizes["train"] + digits.sizes["validation"]},
+    )
+    samples = calibration.calibration_images(whole, 500)
+    assert onnx_graph.read_metadata(path)["calibration"] == {
+        "images": 500,
+        "sha256": calibration.sha256(samples),
+    }
+
+
+def test_a_failed_gate_keeps_the_file_of_before(flags_for, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_graph, "reload", stand_in)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rk4-1.onnx").write_bytes(b"old")
+    with pytest.raises(parity.ParityError):
+        onnx_graph.main(flags_for())
+    assert (tmp_path / "out" / "rk4-1.onnx").read_bytes() == b"old"
+    assert os.listdir(tmp_path / "out") == ["rk4-1.onnx"]
+
+
+def test_bad_flags_are_refused(flags_for, tmp_path):
+    with pytest.raises(flags.IllegalFlagValueError, match="Received 'float16'"):
+        flags_for("--precision=float16")
+    with pytest.raises(OptionError, match="--calibration_images: expected at most"):
+        onnx_graph.main(flags_for("--precision=int8", "--calibration_images=5000"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_script_says_one_line_and_exits_with_2(tmp_path):
+    script = pathlib.Path(export.__file__).parent / "onnx_graph.py"
+    done = subprocess.run(
+        [sys.executable, script, "--run=none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: --run: none/net/net.json")
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
