@@ -7,6 +7,8 @@ import pathlib
 import shutil
 import tempfile
 
+import tensorflow as tf
+
 from trainers.errors import OptionError
 
 
@@ -27,7 +29,7 @@ def workspace(parent):
         parent.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=".tmp-", dir=parent)
         yield pathlib.Path(temporary)
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow has its own for it.
         raise OptionError(
             f"--output: expected a folder that can be written. Received {error}: "
             "choose another or make room."
@@ -55,10 +57,21 @@ def publish_file(file, target: pathlib.Path, card: str) -> None:
     os.replace(text, target.with_name(f"{target.name}.md"))
 
 
-def publish_version(folder, parent) -> pathlib.Path:
-    """Renames a folder to `parent/<n>`, n one above the versions that are there."""
+def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
+    """Renames a folder to `parent/<version>`, which never replaces one that is there.
+
+    Args:
+        folder: On the same file system.
+        parent: Made if it is missing.
+        version: Default: one above the versions that are there.
+
+    Raises:
+        OptionError: the version is there already.
+    """
+    parent = pathlib.Path(parent)
+    parent.mkdir(exist_ok=True)
     while True:
-        target = pathlib.Path(parent, str(_next_version(parent)))
+        target = parent / str(version or _next_version(parent))
         try:
             os.rename(folder, target)
             return target
@@ -67,6 +80,16 @@ def publish_version(folder, parent) -> pathlib.Path:
             # folder with something in it.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            refuse_version(parent, version)
+
+
+def refuse_version(parent, version: int | None) -> None:
+    """Raises OptionError if a version that was asked for is there already."""
+    if version and pathlib.Path(parent, str(version)).exists():
+        raise OptionError(
+            f"--version: expected one that is not in {parent}. Received {version}: "
+            "versions are never overwritten, leave the flag out for the next one."
+        )
 
 
 def _next_version(parent) -> int:

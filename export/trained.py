@@ -111,7 +111,7 @@ def load(values, fold_by_default: bool = True) -> tuple[Trained, ImageData]:
             "--recalibrate: expected one manifestation. Received --manifestations too, "
             "which share their statistics: leave one of the two out."
         )
-    output = pathlib.Path(values.output or pathlib.Path("exports", run.resolve().name))
+    output = output_folder(values)
     _check_writable(output)
     try:
         found = checkpoint.load(run / "net")
@@ -129,6 +129,12 @@ def load(values, fold_by_default: bool = True) -> tuple[Trained, ImageData]:
         Trained(nets, graphs, found.metadata, changes, found.sha256, run, output),
         data,
     )
+
+
+def output_folder(values) -> pathlib.Path:
+    """Where the exports of the run go."""
+    name = pathlib.Path(values.run).resolve().name
+    return pathlib.Path(values.output or pathlib.Path("exports", name))
 
 
 def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,91 @@
+"""What TensorFlow Serving reads beside a SavedModel, and the command that starts it.
+
+<serving>/models.config        the models, by name
+<serving>/batching.config      how requests are put together
+<serving>/<model>/<version>/   SavedModels
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+
+from cnet_tf.checkpoint import write_bytes
+
+# Where the container sees the folder.
+_MOUNT = "/models"
+
+# Requests of a signature that wait less than 2 ms are run as one batch of at most 32,
+# two at a time; more than 64 batches in the queue are refused, so that a server that
+# is too slow says so instead of answering late. Batches are padded to one of four
+# sizes: a graph is prepared for every size that it meets.
+_BATCHING = """\
+max_batch_size { value: 32 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 4
+allowed_batch_sizes: 16
+allowed_batch_sizes: 32
+batch_timeout_micros { value: 2000 }
+max_enqueued_batches { value: 64 }
+num_batch_threads { value: 2 }
+"""
+
+# Sizes to warm up with: single requests, and a batch.
+WARM_UP_SIZES = (1, 4)
+
+
+def write_configs(serving) -> None:
+    """Writes models.config and batching.config for the models in a folder.
+
+    Args:
+        serving: Folder of `<model>/<version>/` folders.
+    """
+    # Here, as it is no quick import.
+    from tensorflow_serving.config import model_server_config_pb2
+
+    serving = pathlib.Path(serving)
+    config = model_server_config_pb2.ModelServerConfig()
+    for folder in sorted(serving.iterdir()):
+        if not folder.name.startswith(".") and any(folder.glob("*/saved_model.pb")):
+            config.model_config_list.config.add(
+                name=folder.name,
+                base_path=f"{_MOUNT}/{folder.name}",
+                model_platform="tensorflow",
+            )
+    text = text_format.MessageToString(config)
+    write_bytes(serving / "models.config", text.encode())
+    write_bytes(serving / "batching.config", _BATCHING.encode())
+
+
+def docker_command(serving) -> str:
+    """The line that serves the models of a folder, gRPC on port 8500, REST on 8501."""
+    folder = pathlib.Path(serving).absolute()
+    return (
+        f"docker run --rm -p 8500:8500 -p 8501:8501 -v '{folder}:{_MOUNT}:ro' "
+        f"tensorflow/serving --model_config_file={_MOUNT}/models.config "
+        f"--enable_batching=true --batching_parameters_file={_MOUNT}/batching.config"
+    )
+
+
+def write_warmup(path, model: str, signatures, images: np.ndarray) -> None:
+    """Writes requests that a server runs before it says that it is ready.
+
+    Args:
+        path: `<version>/assets.extra/tf_serving_warmup_requests`.
+        model: Its name.
+        signatures: Names.
+        images: As the signatures take them, max(WARM_UP_SIZES) or fewer.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature in signatures:
+            for size in WARM_UP_SIZES:
+                log = prediction_log_pb2.PredictionLog()
+                request = log.predict_log.request
+                request.model_spec.name = model
+                request.model_spec.signature_name = signature
+                batch = np.resize(images, (size, *images.shape[1:]))
+                request.inputs["image"].CopyFrom(tf.make_tensor_proto(batch))
+                file.write(log.SerializeToString())
