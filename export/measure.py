@@ -10,6 +10,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ if not __package__:
 import numpy as np
 
 _WARM_UP = 5
+_BENCHMARK = "ai_edge_litert.tools.benchmark_litert_model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,50 +60,19 @@ def measure(form: str, path, signature: str, image, threads=1, runs=50) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         file, result = pathlib.Path(folder, "image.npy"), pathlib.Path(folder, "result")
         np.save(file, image)
-        command = _benchmark if form == "tflite" else _this_script
-        log, peak = _run(command(form, path, signature, file, threads, runs, result))
+        arguments = [__file__, form, path, signature, file, threads, runs, result]
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         try:
-            found = json.loads(result.read_text())
+            return Cost(**json.loads(result.read_text()))
         except (OSError, ValueError):
             raise RuntimeError(
-                f"measure: {path}: expected a result. Received: {log[-300:]}"
+                f"measure: {path}: expected a result. Received: {done.stdout[-300:]}"
             ) from None
-    if form == "tflite":
-        found = {
-            name: found["latency"][f"{key}_ms"] / 1000
-            for name, key in (("median", "median"), ("low", "p5"), ("high", "p95"))
-        }
-    return Cost(**found, peak_memory=peak)
-
-
-def _benchmark(form, path, signature, image, threads, runs, result):
-    return [
-        "-m",
-        "ai_edge_litert.tools.benchmark_litert_model",
-        f"--model={path}",
-        f"--signature={signature}",
-        f"--num_threads={threads}",
-        f"--num_runs={runs}",
-        f"--warmup_runs={_WARM_UP}",
-        f"--result_json={result}",
-    ]
-
-
-def _this_script(form, path, signature, image, threads, runs, result):
-    return [__file__, form, path, signature, image, threads, runs, result]
-
-
-def _run(arguments) -> tuple[str, int]:
-    """What a Python process said, and the bytes of memory it took at most."""
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)], stdout=log, stderr=log
-        )
-        # Of this child alone, which `resource.getrusage` cannot tell.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        return log.read().decode(errors="replace"), usage.ru_maxrss * 1024
 
 
 def _saved_model(path, threads):
@@ -122,19 +94,58 @@ def _onnx(path, threads):
 _READERS = {"saved_model": _saved_model, "onnx": _onnx}
 
 
-def main(form, path, signature, image, threads, runs, result):
-    """Runs an artefact in this process and writes what it took as JSON."""
-    calls = _READERS[form](path, int(threads))
-    image = np.load(image)
+def _benchmark(path, signature, threads, runs) -> dict:
+    """What `litert-benchmark` says, run in this process."""
+    with tempfile.NamedTemporaryFile() as result:
+        sys.argv = [
+            "litert-benchmark",
+            f"--model={path}",
+            f"--signature={signature}",
+            f"--num_threads={threads}",
+            f"--num_runs={runs}",
+            f"--warmup_runs={_WARM_UP}",
+            f"--result_json={result.name}",
+        ]
+        runpy.run_module(_BENCHMARK, run_name="__main__")
+        found = json.load(result)["latency"]
+    return {
+        "median": found["median_ms"] / 1000,
+        "low": found["p5_ms"] / 1000,
+        "high": found["p95_ms"] / 1000,
+    }
+
+
+def _time(call, runs) -> dict:
     seconds = []
-    for _ in range(_WARM_UP + int(runs)):
+    for _ in range(_WARM_UP + runs):
         start = time.perf_counter()
-        calls[signature](image)
+        call()
         seconds.append(time.perf_counter() - start)
     low, median, high = np.percentile(seconds[_WARM_UP:], [5, 50, 95]).tolist()
-    pathlib.Path(result).write_text(
-        json.dumps({"median": median, "low": low, "high": high})
-    )
+    return {"median": median, "low": low, "high": high}
+
+
+def peak_memory() -> int:
+    """Bytes of this process at its largest."""
+    try:
+        # Not `getrusage`, which starts with the size of the process that forked.
+        with open("/proc/self/status") as file:
+            (peak,) = (line.split()[1] for line in file if line.startswith("VmHWM"))
+    except OSError:  # No Linux.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * 1024
+
+
+def main(form, path, signature, image, threads, runs, result):
+    """Runs an artefact in this process and writes what it took as JSON."""
+    threads, runs = int(threads), int(runs)
+    if form == "tflite":
+        found = _benchmark(path, signature, threads, runs)
+    else:
+        call, image = _READERS[form](path, threads)[signature], np.load(image)
+        found = _time(lambda: call(image), runs)
+    found["peak_memory"] = peak_memory()
+    pathlib.Path(result).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -188,12 +188,13 @@ def define(flag_values: flags.FlagValues, options=SHARED) -> None:
             flags.DEFINE(parser, name, default, text, serializer=serializer, **settings)
 
 
-def run(main, options=SHARED) -> NoReturn:
+def run(main, options=SHARED, failures=(ParityError,)) -> NoReturn:
     """Runs `main(flags)` as a program and turns its errors into lines and exit codes.
 
     Args:
         main: Function of the parsed flags.
         options: The flags of the program, like `SHARED`.
+        failures: Exceptions that tell of a result: exit code 1.
     """
     define(flags.FLAGS, options)
-    run_command(lambda: main(flags.FLAGS), failures=[ParityError])
+    run_command(lambda: main(flags.FLAGS), failures)

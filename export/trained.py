@@ -85,12 +85,15 @@ def manifestation_name(net: Net) -> str:
     return "-".join(map(str, [net.blocks[0].scheme, *steps]))
 
 
-def load(values, fold_by_default: bool = True) -> tuple[Trained, ImageData]:
+def load(
+    values, fold_by_default: bool = True, data: ImageData | None = None
+) -> tuple[Trained, ImageData]:
     """The net of `--run` as the flags ask for it, and its data.
 
     Args:
         values: Parsed flags, or anything with attributes of their names.
         fold_by_default: Whether a single manifestation is folded unless the flags say.
+        data: The data of the run, where they are loaded already.
 
     Raises:
         OptionError: no run, a damaged checkpoint, a net without what was asked for,
@@ -120,7 +123,7 @@ def load(values, fold_by_default: bool = True) -> tuple[Trained, ImageData]:
         raise OptionError(f"--run: {error}") from error
     net, changes = _projected(found.net, values.basis_size)
     nets = _manifestations(_in_float32(net), values.scheme, values.steps, wanted)
-    data = _load_data(found.metadata["data"], values.data_dir)
+    data = data or _load_data(found.metadata["data"], values.data_dir)
     if values.recalibrate:
         batches = _recalibrate(nets[SIGNATURE], data, found, values.recalibrate)
         changes += (f"batch norms recalibrated on {batches} training batches",)

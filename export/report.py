@@ -1,0 +1,266 @@
+"""Measures every manifestation of a trained net in every format and precision.
+
+    python export/report.py --manifestations=euler:2,midpoint:2,rk4:2
+    python export/report.py --budget_ms=1.5 --budget_kb=500
+
+builds each artefact as the export scripts do, runs it on the test set and on single
+images, and writes report.csv, report.md and pareto.png to <output>/report/. With a
+budget it names the most accurate artefact that fits. Nothing else is kept: what is
+chosen is exported with the script of its format.
+
+Latencies and memory are those of one image in a process of its own on this machine.
+Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
+"""
+
+import csv
+import io
+import os
+import pathlib
+import sys
+import types
+
+if not __package__:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags
+
+from cnet_tf.checkpoint import write_bytes
+from export import (
+    calibration,
+    graph_cost,
+    onnx_graph,
+    options,
+    parity,
+    saved_model,
+    serving,
+    staging,
+    tflite,
+    trained,
+)
+from export.measure import measure
+from export.pareto import BudgetError, best, picture
+
+
+def _saved_model(source, kind, precision, samples, folder):
+    return saved_model.build(source, kind, "cnet", samples[:1], folder)
+
+
+def _tflite(source, kind, precision, samples, folder):
+    path = pathlib.Path(folder, "model.tflite")
+    path.write_bytes(tflite.build(source, kind, precision, samples, folder))
+    return path
+
+
+# Format -> (precisions, build, reload, whether it is folded).
+FORMATS = {
+    "saved_model": (["float32"], _saved_model, saved_model.reload, False),
+    "tflite": (list(tflite.PRECISIONS), _tflite, tflite.reload, True),
+    "onnx": (list(onnx_graph.GATES), onnx_graph.build, onnx_graph.reload, True),
+}
+PRECISIONS = list(dict.fromkeys(p for found, *_ in FORMATS.values() for p in found))
+
+_LEFT_OUT = ("scheme", "steps", "fold", "license")
+
+OPTIONS = (
+    *(option for option in options.SHARED if option[0] not in _LEFT_OUT),
+    (
+        "manifestations",
+        options.ListOf(options.Manifestation()),
+        None,
+        "What to measure beside the net as trained, like euler:2,midpoint:2. Default: "
+        "Euler and midpoint with the steps of the net.",
+    ),
+    (
+        "formats",
+        options.ListOf(options.OneOf(FORMATS)),
+        ",".join(FORMATS),
+        f"Any of {', '.join(FORMATS)}.",
+    ),
+    (
+        "precisions",
+        options.ListOf(options.OneOf(PRECISIONS)),
+        ",".join(PRECISIONS),
+        f"Any of {', '.join(PRECISIONS)}; those that a format has.",
+    ),
+    calibration.OPTION,
+    ("threads", options.AtLeast(1), 1, "Threads of the runtimes, 1 or more."),
+    ("runs", options.AtLeast(10), 100, "Runs of one image to time, 10 or more."),
+    (
+        "budget_ms",
+        flags.FloatParser(lower_bound=0),
+        None,
+        "Name the most accurate artefact of at most this median latency.",
+    ),
+    (
+        "budget_kb",
+        flags.FloatParser(lower_bound=0),
+        None,
+        "Name the most accurate artefact of at most this size.",
+    ),
+)
+
+
+def rows_of(source, data, values, form, precision, reference) -> dict:
+    """The facts of one artefact, built in a folder that is gone afterwards.
+
+    Args:
+        source: A `Trained` of one manifestation.
+        data: Its data.
+        values: Flags.
+        form, precision: Keys of `FORMATS`, and one of its precisions.
+        reference: Function of pixels to the logits of Keras.
+    """
+    _, build, reload, _ = FORMATS[form]
+    images, labels = trained.first_test_images(data, values.accuracy_images)
+    samples = calibration.calibration_images(data, values.calibration_images)
+    feed = serving.feeder(source.data, values.input)
+    with staging.workspace(source.output / "report") as folder:
+        path = build(source, values.input, precision, samples, folder)
+        call = reload(path)[serving.SIGNATURE]
+        found = parity.compare(
+            reference,
+            lambda pixels: call(feed(pixels)),
+            images,
+            labels,
+            values.parity_images,
+        )
+        cost = measure(
+            form,
+            path,
+            serving.SIGNATURE,
+            feed(images[:1]),
+            values.threads,
+            values.runs,
+        )
+        return {
+            "manifestation": source.name,
+            "format": form,
+            "precision": precision,
+            "accuracy_percent": round(100 * found.candidate_accuracy, 3),
+            "keras_accuracy_percent": round(100 * found.reference_accuracy, 3),
+            "images": found.images,
+            "max_abs_delta_logits": float(f"{found.delta:.3g}"),
+            "size_kb": round(staging.size_on_disk(path) / 1000, 1),
+            "macs": graph_cost.macs(source.net, data.image_shape),
+            "median_ms": round(1000 * cost.median, 3),
+            "p5_ms": round(1000 * cost.low, 3),
+            "p95_ms": round(1000 * cost.high, 3),
+            "peak_memory_mb": round(cost.peak_memory / 1e6),
+        }
+
+
+def remembered(function):
+    """The function, which is asked once for equal pixels."""
+    known = {}
+
+    def call(pixels):
+        key = pixels.shape, hash(pixels.tobytes())
+        if key not in known:
+            known[key] = function(pixels)
+        return known[key]
+
+    return call
+
+
+def settings_of(values, scheme, steps, fold):
+    """The flags for one manifestation, as `trained.load` reads them."""
+    one = types.SimpleNamespace(**{name: values[name].value for name in values})
+    one.scheme, one.steps, one.fold, one.manifestations = scheme, steps, fold, None
+    return one
+
+
+def measured(values, progress=print) -> list[dict]:
+    """All rows, as the flags ask for them."""
+    rows = []
+    own = settings_of(values, None, None, False)
+    source, data = trained.load(own)
+    manifestations = [(None, None), *_manifestations(values, source.net)]
+    for scheme, steps in manifestations:
+        sources = {
+            fold: trained.load(settings_of(values, scheme, steps, fold), data=data)[0]
+            for fold in (False, True)
+        }
+        reference = remembered(serving.keras_logits(sources[False].net, source.data))
+        for form in values.formats:
+            precisions, _, _, fold = FORMATS[form]
+            for precision in precisions:
+                if precision in values.precisions:
+                    row = rows_of(
+                        sources[fold], data, values, form, precision, reference
+                    )
+                    rows.append(row)
+                    progress(line(row))
+    return rows
+
+
+def _manifestations(values, net):
+    """Those asked for, but the net's own, which comes first anyway."""
+    if not net.blocks:
+        return []
+    steps = net.blocks[0].steps
+    own = (net.blocks[0].scheme, steps)
+    wanted = values.manifestations
+    if wanted is None:
+        wanted = [("euler", steps), ("midpoint", steps)]
+    uniform = all(block.steps == steps for block in net.blocks)
+    return [pair for pair in wanted if not (uniform and pair == own)]
+
+
+def line(row) -> str:
+    """A row as a line of progress."""
+    return (
+        f"{row['manifestation']} {row['format']} {row['precision']}: "
+        f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.2f} ms, "
+        f"{row['size_kb']:,.0f} kB"
+    )
+
+
+def markdown(rows) -> str:
+    """The report as a Markdown table."""
+    return parity.table(
+        {
+            "manifestation": row["manifestation"],
+            "format": row["format"],
+            "precision": row["precision"],
+            "accuracy, %": f"{row['accuracy_percent']:.2f}",
+            "Keras, %": f"{row['keras_accuracy_percent']:.2f}",
+            "max abs delta logits": f"{row['max_abs_delta_logits']:.1e}",
+            "size, kB": f"{row['size_kb']:,.0f}",
+            "M MACs": f"{row['macs'] / 1e6:,.1f}",
+            "latency, ms (5..95 %)": f"{row['median_ms']:.2f} "
+            f"({row['p5_ms']:.2f}..{row['p95_ms']:.2f})",
+            "peak memory, MB": f"{row['peak_memory_mb']:,}",
+        }
+        for row in rows
+    )
+
+
+def write(folder, rows) -> None:
+    """Writes report.csv, report.md and pareto.png, each whole or not at all."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_bytes(folder / "report.csv", text.getvalue().encode())
+    write_bytes(folder / "report.md", f"{markdown(rows)}\n".encode())
+    write_bytes(folder / "pareto.png", picture(rows))
+
+
+def main(values) -> list[dict]:
+    """Measures, writes, and names the best choice within the budget."""
+    folder = trained.output_folder(values) / "report"
+    rows = measured(values)
+    write(folder, rows)
+    print(f"{markdown(rows)}\nWrote {folder}: report.csv, report.md, pareto.png")
+    if values.budget_ms is not None or values.budget_kb is not None:
+        chosen = best(rows, values.budget_ms, values.budget_kb)
+        print(f"Best within the budget: {line(chosen)}")
+    return rows
+
+
+if __name__ == "__main__":
+    options.run(main, OPTIONS, failures=[BudgetError])

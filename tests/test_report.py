@@ -1,0 +1,101 @@
+"""The report measures what the export scripts would write."""
+
+import csv
+import os
+
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+from trained_run import copy_of_keras, parse, save_run
+
+from export import graph_cost, onnx_graph, report, tflite, trained
+from export.measure import Cost
+from export.pareto import BudgetError
+
+
+@pytest.fixture
+def flags_for(runs, digits_dir, tmp_path):
+    def build(*arguments, options=report.OPTIONS):
+        output = f"--output={tmp_path / 'out'}"
+        shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
+        shared += ["--parity_images=8", "--accuracy_images=40"]
+        return parse([*shared, *arguments], options)
+
+    return build
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Every artefact costs a number of milliseconds of its own: 1, 2, 3, .."""
+    costs = iter(range(1, 100))
+
+    def measure(*_):
+        median = next(costs) / 1000
+        return Cost(median, 0.5 * median, 2 * median, 3_000_000)
+
+    monkeypatch.setattr(report, "measure", measure)
+
+
+def test_rows_are_what_the_scripts_export(runs, flags_for, timed, tmp_path):
+    flags = flags_for(
+        "--manifestations=euler:2", "--formats=tflite,onnx", "--precisions=float32"
+    )
+    rows = report.main(flags)
+    names = [(row["manifestation"], row["format"], row["precision"]) for row in rows]
+    assert names == [
+        ("rk4-1", "tflite", "float32"),
+        ("rk4-1", "onnx", "float32"),
+        ("euler-2", "tflite", "float32"),
+        ("euler-2", "onnx", "float32"),
+    ]
+    assert [row["median_ms"] for row in rows] == [1, 2, 3, 4]
+    assert all(row["peak_memory_mb"] == 3 and row["images"] == 40 for row in rows)
+    assert all(0 < row["max_abs_delta_logits"] < 1e-4 for row in rows)
+    assert all(r["accuracy_percent"] == r["keras_accuracy_percent"] for r in rows)
+    net = copy_of_keras(runs["small"], "euler", 2)
+    assert rows[2]["macs"] == graph_cost.macs(net, (8, 8, 1)) < rows[0]["macs"]
+    for script, row in ((tflite, rows[0]), (onnx_graph, rows[1])):
+        path = script.main(flags_for(options=script.OPTIONS))
+        assert row["size_kb"] == round(path.stat().st_size / 1000, 1)
+    folder = tmp_path / "out" / "report"
+    assert sorted(os.listdir(folder)) == ["pareto.png", "report.csv", "report.md"]
+    with open(folder / "report.csv") as file:
+        assert [dict(row) for row in csv.DictReader(file)] == [
+            {key: str(value) for key, value in row.items()} for row in rows
+        ]
+    assert (folder / "report.md").read_text().count("\n") == 2 + len(rows)
+
+
+def test_a_budget_names_the_best_that_fits(flags_for, timed, capsys):
+    few = ("--manifestations=euler:2", "--formats=tflite", "--precisions=float32")
+    report.main(flags_for(*few, "--budget_ms=1.5"))
+    assert "Best within the budget: rk4-1 tflite" in capsys.readouterr().out
+    with pytest.raises(BudgetError, match="the quickest takes 3.0 ms"):
+        report.main(flags_for(*few, "--budget_ms=1.5"))
+
+
+def test_manifestations_by_default_and_without_the_nets_own(runs, flags_for, tmp_path):
+    net = trained.load(flags_for(options=tflite.OPTIONS))[0].net
+    found = report._manifestations(flags_for(), net)
+    assert found == [("euler", 1), ("midpoint", 1)]
+    found = report._manifestations(flags_for("--manifestations=rk4:1,rk4:3"), net)
+    assert found == [("rk4", 3)]
+    run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
+    net = trained.load(flags_for(f"--run={run}", options=tflite.OPTIONS))[0].net
+    assert report._manifestations(flags_for(), net) == []
+
+
+def test_remembered_asks_once_for_equal_pixels():
+    asked = []
+    call = report.remembered(lambda pixels: asked.append(1) or pixels.sum())
+    a, b = np.arange(4, dtype=np.uint8), np.arange(1, 5, dtype=np.uint8)
+    assert [call(a), call(b), call(a.copy()), call(a[:2])] == [6, 10, 6, 1]
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "argument", ["--formats=pickle", "--precisions=int4", "--runs=1", "--budget_ms=-1"]
+)
+def test_bad_flags_are_refused(flags_for, argument):
+    with pytest.raises(absl_flags.IllegalFlagValueError):
+        flags_for(argument)
