@@ -95,7 +95,8 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
 
     By Keras' ExportArchive: Keras variables saved through a `tf.Module` come out of
     the TFLite converter as NaN. No endpoint is named `serve`, as that makes the
-    converter drop any other.
+    converter drop any other. Layers are not `track`ed: the archive finds the variables
+    of its functions by itself, and would write those of tracked layers once more.
 
     Args:
         directory: Made.
@@ -105,7 +106,6 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
     """
     archive = keras.export.ExportArchive()
     for signature, graph in graphs.items():
-        archive.track(graph)
         archive.add_endpoint(
             signature,
             serving_function(graph, data, kind),

@@ -14,12 +14,10 @@ all logits and within 0.02 points of accuracy; with fewer bits it may lose half 
 Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
-import dataclasses
 import functools
 import os
 import pathlib
 import sys
-import warnings
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -27,7 +25,6 @@ if not __package__:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from export import (
@@ -42,36 +39,8 @@ from export import (
 )
 from export.description import describe
 from export.measure import measure
+from export.tflite_conversion import INTEGER_INPUTS, PRECISIONS, convert
 from trainers.errors import OptionError
-
-
-@dataclasses.dataclass(frozen=True)
-class Precision:
-    """How weights and activations are stored.
-
-    Attributes:
-        gate: What an export has to keep to.
-        optimizations: Of the converter.
-        types: Of the weights, where they are not the converter's choice.
-        integer: All arithmetic in int8, in ranges learned on a calibration set; weights
-            per channel.
-    """
-
-    gate: parity.Gate
-    optimizations: tuple = ()
-    types: tuple = ()
-    integer: bool = False
-
-
-_SMALLER = (tf.lite.Optimize.DEFAULT,)
-
-PRECISIONS: dict[str, Precision] = {
-    "float32": Precision(parity.Gate.exact(1e-4)),
-    "float16": Precision(parity.Gate.reduced(), _SMALLER, (tf.float16,)),
-    # Weights in int8, activations in ranges found at run time.
-    "dynamic": Precision(parity.Gate.reduced(), _SMALLER),
-    "int8": Precision(parity.Gate.reduced(), _SMALLER, integer=True),
-}
 
 OPTIONS = (
     *options.SHARED,
@@ -104,53 +73,23 @@ def build(source, kind: str, precision: str, samples, folder) -> bytes:
         samples: uint8 calibration images for int8, else None.
         folder: For intermediate files.
     """
-    chosen = PRECISIONS[precision]
-    # Pixels that are integers already are quantised by the converter, not by a cast.
-    traced = "float" if chosen.integer and kind == "uint8" else kind
     archive = pathlib.Path(folder, "saved_model")
-    serving.write_archive(archive, source.graphs, source.data, traced)
-    converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(archive), signature_keys=list(source.graphs)
-    )
-    converter.optimizations = list(chosen.optimizations)
-    converter.target_spec.supported_types = list(chosen.types)
-    converter.target_spec.supported_ops = [
-        tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-        if chosen.integer
-        else tf.lite.OpsSet.TFLITE_BUILTINS
-    ]
-    if chosen.integer:
+    inputs, traced, input_type = (), kind, None
+    if PRECISIONS[precision].integer:
+        traced, input_type = INTEGER_INPUTS[kind]
         feed = serving.feeder(source.data, traced)
-        converter.representative_dataset = _representatives(
-            [feed(image[None]) for image in _with_ends(samples)], list(source.graphs)
-        )
-        converter.inference_input_type = tf.uint8 if kind == "uint8" else tf.int8
-        converter.inference_output_type = tf.int8
-    with warnings.catch_warnings():
-        # TensorFlow calibrates with an interpreter that it has deprecated itself.
-        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
-        content = tflite_file.without_names(converter.convert())
-    return tflite_file.with_metadata(
-        content, describe(source, kind, precision, samples if chosen.integer else None)
-    )
+        inputs = [feed(image[None]) for image in _with_ends(samples)]
+    else:
+        samples = None
+    serving.write_archive(archive, source.graphs, source.data, traced)
+    content = convert(archive, list(source.graphs), precision, inputs, input_type)
+    return tflite_file.finish(content, describe(source, kind, precision, samples))
 
 
 def _with_ends(images):
     """The images, and two that reach the ends of the range of pixels."""
     black = np.zeros_like(images[:1])
     return np.concatenate([images, black, black + 255])
-
-
-def _representatives(inputs, signatures):
-    """What the converter asks for: inputs one by one, named where there are several."""
-
-    def generate():
-        for image in inputs:
-            for signature in signatures:
-                one = {"image": image}
-                yield one if len(signatures) == 1 else (signature, one)
-
-    return generate
 
 
 def reload(path, threads: int = 1) -> dict:
@@ -192,10 +131,10 @@ def _dequantized(values, tensor):
 def main(values) -> pathlib.Path:
     """Exports as the flags say. Returns the path of the file."""
     chosen = PRECISIONS[values.precision]
-    if chosen.integer and values.input == "float":
+    if chosen.integer and values.input not in INTEGER_INPUTS:
         raise OptionError(
-            "--input: expected normalized or uint8 with --precision=int8. Received "
-            "'float': an int8 net takes integers."
+            f"--input: expected {' or '.join(INTEGER_INPUTS)} with --precision=int8. "
+            f"Received {values.input!r}: an int8 net takes integers."
         )
     source, data = trained.load(values)
     samples = None
@@ -210,6 +149,8 @@ def main(values) -> pathlib.Path:
         file.write_bytes(
             build(source, values.input, values.precision, samples, temporary)
         )
+        if dtype_of(file) == "uint8" and chosen.integer:
+            tflite_file.require_pixels(file)
         rows = parity.accept(
             source.candidates(
                 reload(file, values.threads),

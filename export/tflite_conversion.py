@@ -62,7 +62,7 @@ def convert(
     signatures: list[str],
     precision: str = "float32",
     inputs: list | tuple = (),
-    input_type: tf.DType = tf.int8,
+    input_type: tf.DType | None = None,
 ) -> bytes:
     """Converts some signatures of a SavedModel; constants they share are stored once.
 
@@ -71,7 +71,7 @@ def convert(
         signatures: Their names.
         precision: A key of `PRECISIONS`.
         inputs: For int8, what `image` takes in the SavedModel: arrays of one image.
-        input_type: For int8, of `image` in the result. Default int8.
+        input_type: For int8, of `image` in the result.
     """
     chosen = PRECISIONS[precision]
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -82,7 +82,9 @@ def convert(
     converter.target_spec.supported_ops = [chosen.operations]
     if chosen.integer:
         converter.representative_dataset = lambda: (
-            (signature, {"image": image}) for signature in signatures for image in inputs
+            (signature, {"image": image})
+            for signature in signatures
+            for image in inputs
         )
         converter.inference_input_type = input_type
         converter.inference_output_type = tf.int8

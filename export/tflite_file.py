@@ -1,15 +1,14 @@
 """A .tflite after its conversion: small, aligned, with metadata; and reading it.
 
-Metadata are where LiteRT's standard has them: an entry of the flatbuffer's own list, and
-labels in a zip archive behind the flatbuffer, which `unzip model.tflite` shows and no
-runtime reads. The entry is JSON named `cnet_tf`, as the standard's own schema
+Metadata are where LiteRT's standard has them: an entry of the flatbuffer's own list,
+and labels in a zip archive behind the flatbuffer, which `unzip model.tflite` shows and
+no runtime reads. The entry is JSON named `cnet_tf`, as the standard's own schema
 (`TFLITE_METADATA`) has no package for this Python.
 https://ai.google.dev/edge/litert/models/metadata
 """
 
 import io
 import json
-import pathlib
 import zipfile
 
 import flatbuffers
@@ -21,7 +20,6 @@ from export.parity import ParityError
 
 _ENTRY = "cnet_tf"
 _LABELS = "labels.txt"
-_DESCRIPTION = "metadata.json"
 # An archive has a time for every file; the first that it can tell.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 # `Buffer.data` in the schema: force_align 16, for vector units and flash memory.
@@ -37,15 +35,11 @@ def finish(content: bytes, description: dict) -> bytes:
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     _strip(model)
-    text = json.dumps(description, sort_keys=True)
-    _add_metadata(model, text)
+    _add_metadata(model, json.dumps(description, sort_keys=True))
     file = io.BytesIO(_pack(model))
     with zipfile.ZipFile(file, "a") as archive:
-        for name, member in (
-            (_LABELS, "".join(f"{label}\n" for label in description["labels"])),
-            (_DESCRIPTION, text + "\n"),
-        ):
-            archive.writestr(zipfile.ZipInfo(name, _NO_TIME), member)
+        labels = "".join(f"{label}\n" for label in description["labels"])
+        archive.writestr(zipfile.ZipInfo(_LABELS, _NO_TIME), labels)
     return file.getvalue()
 
 

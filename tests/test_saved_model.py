@@ -1,13 +1,20 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
+from google.protobuf import text_format
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
 from trained_run import (
     DIGITS,
     MANIFESTATIONS,
@@ -20,7 +27,7 @@ from trained_run import (
 )
 
 import export
-from export import parity, saved_model, serving, staging, trained
+from export import parity, saved_model, serving, staging, tf_serving, trained
 from trainers.errors import OptionError
 from trainers.sources import DataError
 
@@ -89,6 +96,7 @@ def test_versions_count_up_and_leave_earlier_ones_alone(exported):
     assert (first.name, second.name) == ("1", "2")
     assert first.parent == second.parent
     assert sorted(os.listdir(first.parent)) == ["1", "2"]
+    assert first.parent.name == "cnet" and first.parent.parent.name == "serving"
 
 
 def test_versions_continue_above_the_highest(tmp_path):
@@ -193,6 +201,186 @@ def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for)
     )
 
 
+@pytest.fixture
+def several(flags_for):
+    """A SavedModel with three signatures."""
+    return saved_model.main(flags_for("--manifestations=euler:2,midpoint:4"))
+
+
+NETS = {
+    "serving_default": ("rk4", 1),
+    "euler_2": ("euler", 2),
+    "midpoint_4": ("midpoint", 4),
+}
+
+
+def test_signatures_by_tag_and_tensor_names_as_a_server_runs_them(runs, several):
+    images = {count: serving.feeder(DIGITS)(pixels(count)) for count in (1, 3, 7)}
+    found = {}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(several))
+        for name in NETS:
+            signature = meta.signature_def[name]
+            assert signature.method_name == "tensorflow/serving/predict"
+            assert list(signature.inputs) == ["image"]
+            assert sorted(signature.outputs) == ["label", "logits", "probabilities"]
+            outputs = {k: v.name for k, v in signature.outputs.items()}
+            for count, image in images.items():
+                fed = {signature.inputs["image"].name: image}
+                found[name, count] = session.run(outputs, fed)
+    for (name, count), outputs in found.items():
+        net = copy_of_keras(runs["small"], *NETS[name])
+        expected = serving.keras_logits(net, DIGITS)(pixels(count))
+        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
+    delta = found["euler_2", 7]["logits"] - found["serving_default", 7]["logits"]
+    assert np.abs(delta).max() > 0.01
+
+
+def test_signatures_share_one_set_of_variables(flags_for, several):
+    assert _variables(several) == _variables(saved_model.main(flags_for()))
+
+
+def test_warm_up_requests_run(several):
+    file = several / "assets.extra" / "tf_serving_warmup_requests"
+    model = tf.saved_model.load(str(several))
+    seen = []
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        assert request.model_spec.name == "cnet"
+        name = request.model_spec.signature_name
+        image = tf.make_ndarray(request.inputs["image"])
+        logits = model.signatures[name](image=tf.constant(image))["logits"]
+        assert np.all(np.isfinite(logits))
+        seen.append((name, len(image)))
+    assert seen == [(name, size) for name in NETS for size in (1, 4)]
+
+
+def test_configs_of_the_server(flags_for, several):
+    saved_model.main(flags_for("--model_name=other"))
+    folder = several.parent.parent
+    text = (folder / "models.config").read_text()
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    found = [
+        (model.name, model.base_path, model.model_platform)
+        for model in config.model_config_list.config
+    ]
+    assert found == [
+        ("cnet", "/models/cnet", "tensorflow"),
+        ("other", "/models/other", "tensorflow"),
+    ]
+    batching = (folder / "batching.config").read_text()
+    allowed = [int(n) for n in re.findall(r"allowed_batch_sizes: (\d+)", batching)]
+    (largest,) = re.findall(r"max_batch_size { value: (\d+) }", batching)
+    # Serving refuses to start unless they increase and end there.
+    assert allowed == sorted(allowed) and allowed[-1] == int(largest)
+    assert set(tf_serving.WARM_UP_SIZES) <= set(allowed)
+    command = tf_serving.docker_command(folder)
+    assert f"-v '{folder}:/models:ro'" in command
+    assert "--model_config_file=/models/models.config" in command
+    assert sorted(os.listdir(folder)) == [
+        "batching.config",
+        "cnet",
+        "models.config",
+        "other",
+    ]
+
+
+def test_model_card_beside_the_model(several):
+    text = (several / "model_card.md").read_text()
+    assert "/v1/models/cnet:predict" in text
+    assert re.search(r"\| midpoint_4 +\| +midpoint \| +4 \|", text)
+
+
+def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
+    first = saved_model.main(flags_for("--version=7"))
+    assert first.name == "7"
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+    monkeypatch.setattr(trained, "load", None)  # Refused before any work.
+    with pytest.raises(OptionError, match="--version: .*Received 7: versions are"):
+        saved_model.main(flags_for("--version=7"))
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
+
+
+def test_an_explicit_version_that_appears_meanwhile_is_left_alone(tmp_path):
+    (tmp_path / "model" / "3").mkdir(parents=True)
+    (tmp_path / "model" / "3" / "theirs").touch()
+    (tmp_path / "new").mkdir()
+    with pytest.raises(OptionError, match="--version: .*Received 3"):
+        staging.publish_version(tmp_path / "new", tmp_path / "model", 3)
+    assert os.listdir(tmp_path / "model" / "3") == ["theirs"]
+
+
+def test_a_polling_server_sees_whole_versions_only(flags_for, tmp_path):
+    """As TF Serving does: what has a number for a name is loaded at once."""
+    seen, stop = [], threading.Event()
+
+    def poll():
+        while not stop.is_set():
+            for folder in tmp_path.glob("out/serving/cnet/*"):
+                if folder.name.isdecimal():
+                    files = sorted(os.listdir(folder))
+                    seen.append((folder.name, files, os.listdir(folder / "variables")))
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        for _ in range(2):
+            version = saved_model.main(flags_for())
+        time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join()
+    whole = sorted(os.listdir(version))
+    assert {name for name, *_ in seen} == {"1", "2"}
+    assert all(files == whole and len(parts) == 2 for _, files, parts in seen)
+
+
+def _variables(folder):
+    """All numbers of a SavedModel; TensorFlow lists them by their place in memory."""
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    names = reader.get_variable_to_shape_map()
+    values = [reader.get_tensor(n) for n in names if n.endswith("VARIABLE_VALUE")]
+    return sorted((value.shape, value.tobytes()) for value in values)
+
+
+def test_the_same_net_gives_the_same_variables_and_assets(flags_for):
+    """The bytes of a graph differ, which TensorFlow does not write in a fixed order."""
+    first, again = (saved_model.main(flags_for()) for _ in range(2))
+    assert _variables(first) == _variables(again)
+    for path in (first / "assets.extra").iterdir():
+        assert path.read_bytes() == (again / "assets.extra" / path.name).read_bytes()
+    card = "model_card.md"
+    assert (first / card).read_text() == (again / card).read_text()
+
+
+def test_every_variable_is_written_once(runs, flags_for):
+    """Keras' `ExportArchive.track` would have each of them written twice."""
+    net = copy_of_keras(runs["small"], "rk4", 1)
+    expected = sorted((v.numpy().shape, v.numpy().tobytes()) for v in net.variables)
+    assert _variables(saved_model.main(flags_for())) == expected
+
+
+@pytest.mark.parametrize("name", ["7", "a/b", "..", "", "a b", "käse"])
+def test_bad_model_names_are_refused(flags_for, name):
+    with pytest.raises(flags.IllegalFlagValueError, match="but no number. Received"):
+        flags_for(f"--model_name={name}")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--fold"], "--fold: expected one manifestation"),
+        (["--recalibrate=2"], "--recalibrate: expected one manifestation"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(flags_for, arguments, message):
+    with pytest.raises(OptionError, match=message):
+        saved_model.main(flags_for("--manifestations=euler:2", *arguments))
+
+
 @pytest.mark.parametrize("output", ["out", "deep/er/out"])
 def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, output):
     monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
@@ -206,7 +394,7 @@ def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, 
 def test_an_interruption_leaves_earlier_versions_alone(
     flags_for, tmp_path, monkeypatch
 ):
-    (tmp_path / "out" / "saved_model" / "1").mkdir(parents=True)
+    (tmp_path / "out" / "serving" / "cnet" / "1").mkdir(parents=True)
     before = _files(tmp_path)
 
     def interrupt(path, *_):

@@ -25,8 +25,6 @@ from trained_run import (
 
 import export
 from export import calibration, parity, serving, tflite, tflite_file
-from export.description import describe
-from export.measure import Cost
 from trainers.errors import OptionError
 
 # Passes anything finite.
@@ -250,9 +248,10 @@ def test_the_same_net_gives_the_same_bytes(flags_for):
     assert first == again
 
 
-def test_labels_and_metadata_are_a_zip_archive_in_the_file(runs, flags_for):
+def test_metadata_are_in_the_file_and_labels_an_archive_behind_it(runs, flags_for):
     path = tflite.main(flags_for("--steps=2"))
     with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["labels.txt"]
         assert archive.read("labels.txt").decode().split() == DIGITS["class_names"]
     found = tflite_file.read_metadata(path)
     assert found["signatures"]["serving_default"]["scheme"] == "rk4"
@@ -260,19 +259,24 @@ def test_labels_and_metadata_are_a_zip_archive_in_the_file(runs, flags_for):
     assert str(runs["small"].parent) not in json.dumps(found)
 
 
+def test_weights_are_where_vector_units_want_them(flags_for):
+    """The schema's force_align of 16, which TensorFlow's converter does not keep."""
+    content = tflite.main(flags_for()).read_bytes()
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    weights = [b.data.tobytes() for b in model.buffers if b.data is not None]
+    places = [content.find(value) for value in weights if len(value) >= 64]
+    assert places and all(place % 16 == 0 for place in places)
+
+
+def test_pixels_that_are_scaled_are_refused(by_precision):
+    with pytest.raises(parity.ParityError, match="expected pixels with scale 1"):
+        tflite_file.require_pixels(by_precision["int8"])
+
+
 @pytest.fixture
 def broken(monkeypatch):
-    """Writing is quick and what was written is wrong."""
-
-    def build(source, kind, precision, samples, folder):
-        description = describe(source, kind, precision, samples)
-        return tflite_file.with_metadata(b"new", description)
-
-    monkeypatch.setattr(tflite, "build", build)
+    """What was written and read back is wrong."""
     monkeypatch.setattr(tflite, "reload", stand_in)
-    monkeypatch.setattr(tflite, "dtype_of", lambda _: "float32")
-    cost = Cost(median=1e-3, low=1e-3, high=1e-3, peak_memory=1)
-    monkeypatch.setattr(tflite, "measure", lambda *_: cost)
 
 
 @pytest.fixture
@@ -299,7 +303,7 @@ def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
 def test_the_file_of_before_is_replaced(broken, ungated, flags_for, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "rk4-1.tflite").write_bytes(b"old")
-    assert tflite.main(flags_for()).read_bytes().startswith(b"new")
+    assert len(tflite.main(flags_for()).read_bytes()) > 3
     names = ["rk4-1.tflite", "rk4-1.tflite.md"]
     assert sorted(os.listdir(tmp_path / "out")) == names
 
