@@ -35,10 +35,12 @@ _RANGES = {
 }
 
 
-def save_run(folder, preset="digits", data=DIGITS, **overrides) -> pathlib.Path:
+def save_run(
+    folder, preset="digits", data=DIGITS, shape=(8, 8, 1), **overrides
+) -> pathlib.Path:
     """Saves an untrained net with random norms and biases as the run `folder`."""
     net = cnet_tf.continuous_net(preset, **overrides)
-    net.build((None, *DIGITS["image_shape"]))
+    net.build((None, *shape))
     random = np.random.default_rng(0)
     for variable in net.variables:
         if variable.name in _RANGES:
