@@ -25,6 +25,7 @@ demo: $(ENVIRONMENT)
 	$(PYTHON) trainers/evaluate.py
 	$(PYTHON) export/saved_model.py --steps=2
 	$(PYTHON) export/tflite.py --steps=2
+	$(PYTHON) export/onnx_graph.py --steps=2
 
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -m "not slow"

@@ -1,7 +1,9 @@
 """The commands as people type them: help, one-line errors, exit codes."""
 
 import dataclasses
+import importlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -27,6 +29,15 @@ def test_help_explains_every_flag(script):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx_graph", "report"])
+def test_help_of_the_exports_explains_every_flag(name):
+    script = importlib.import_module(f"export.{name}")
+    text = _run(f"export/{name}.py", "--help").stdout
+    for flag, *_ in script.OPTIONS:
+        assert re.search(rf"--(\[no\])?{flag}:", text), flag
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -35,6 +46,8 @@ def test_help_explains_every_flag(script):
         (["trainers/train.py", "--dataset=cifar11"], "error: dataset: expected"),
         (["trainers/evaluate.py", "--run=/nowhere"], "error: /nowhere/net/net.json"),
         (["trainers/evaluate.py", "--steps=0"], "error: --steps: expected"),
+        (["export/report.py", "--run=/nowhere"], "error: --run: /nowhere/net/net.json"),
+        (["export/report.py", "--budget_ms=-1"], "error: --budget_ms=-1"),
     ],
 )
 def test_bad_input_is_a_line_and_exit_code_two(arguments, message, tmp_path):
