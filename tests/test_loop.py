@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from cnet_tf import checkpoint, continuous_net
-from trainers import loop
+from trainers import growth, loop, training
 from trainers.errors import OptionError
 from trainers.options import Options
 
@@ -38,7 +38,7 @@ def _weights(summary):
 def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     options = dataclasses.replace(options, scheme="rk4", epochs=3, refine_epochs=(2,))
     jumps = []
-    grow = loop.grow
+    grow = training.grow
 
     def watched(state, factor, momentum):
         rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
         assert any(np.any(ops.convert_to_numpy(m)) for m in new.optimizer.momentums)
         return new
 
-    monkeypatch.setattr(loop, "grow", watched)
+    monkeypatch.setattr(training, "grow", watched)
     summary = loop.fit(options)
     assert len(jumps) == 1 and jumps[0] < 0.05
     net = checkpoint.load(f"{summary['run']}/net").net
@@ -59,7 +59,7 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     assert np.all(cells[0] != cells[1])  # They were equal at the refinement.
     with open(f"{summary['run']}/log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["steps"] for row in rows] == ["1.0", "1.0", "2.0"]
+    assert [row["steps"] for row in rows] == ["1", "1", "2"]
     losses = [float(row["loss"]) for row in rows]
     assert losses[2] < losses[1] < losses[0]
 
@@ -71,7 +71,7 @@ def test_growth_carries_or_resets_the_momentum(momentum):
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     optimizer.build(net.trainable_variables)
     optimizer.apply([ops.ones(v.shape) for v in net.trainable_variables])
-    new = loop.grow(loop.State(net, optimizer), 2, momentum)
+    new = growth.grow(growth.State(net, optimizer), 2, momentum)
     assert new.optimizer.iterations == 1
     expected = {"carry": -0.1, "reset": 0.0}[momentum]
     for slot in new.optimizer.momentums:

@@ -1,42 +1,28 @@
-"""The training loop: one for every strategy, with growth of depth on the way."""
+"""Starts a training, or goes on with it: data, strategy, net, run directory."""
 
-import dataclasses
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from cnet_tf import checkpoint
-from cnet_tf.manifestation import recalibrate
 from cnet_tf.presets import continuous_net
-from cnet_tf.refinement import refine, slots
 from trainers import data as image_data
-from trainers import fused_norm, run_directory, steps
-from trainers.batches import eval_batches, train_batches
+from trainers import fused_norm, run_directory, snapshots
 from trainers.errors import OptionError
-from trainers.flops import forward_flops
+from trainers.growth import State
+from trainers.interruption import Interruption
 from trainers.options import Options, validate
-from trainers.schedule import learning_rate, make_optimizer
+from trainers.schedule import make_optimizer
+from trainers.snapshots import Progress
 from trainers.strategy import make_strategy
-
-# Images of a batch of evaluation.
-_EVALUATED = 500
-
-# Batches that re-estimate the batch norms of averaged weights.
-_RECALIBRATION_BATCHES = 20
-
-
-@dataclasses.dataclass
-class State:
-    """What training changes; growth replaces both."""
-
-    net: keras.Model
-    optimizer: keras.optimizers.Optimizer
+from trainers.training import Training, finish, train
 
 
 def fit(options: Options, describe=lambda run: None) -> dict:
     """Trains a net as the options say; returns the summary, also in the run directory.
+
+    A run of the same options that was interrupted goes on where its last snapshot was
+    taken, and ends with the same bits as one that was not.
 
     Args:
         options: Validated here, before any long work.
@@ -44,7 +30,9 @@ def fit(options: Options, describe=lambda run: None) -> dict:
 
     Raises:
         OptionError, DataError: bad input.
+        Interrupted: a signal or the end of the minutes; everything is saved.
     """
+    began = time.perf_counter()
     validate(options)
     strategy = make_strategy(options.strategy, options.replicas)
     jit = _jit(options, strategy)
@@ -55,63 +43,30 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         options.image_size,
     )
     per_epoch = _batches_per_epoch(options, data)
-    keras.utils.set_random_seed(options.seed)
     fused_norm.install()
+    # A net that cannot be built leaves no directory.
     with strategy.scope():
+        keras.utils.set_random_seed(options.seed)
         state = _start(options, data, per_epoch)
-    name = options.name or f"{options.dataset}-{options.preset}".replace("/", "-")
-    run = run_directory.create(options.runs_dir, name.replace(":", ""))
-    describe(run)
-    metadata = {"data": data_metadata(data, options)}
-
-    callbacks = _callbacks(options, run, state.net, per_epoch)
-    callbacks.on_train_begin()
-    began, trained, history = time.perf_counter(), 0.0, []
-    programs = None
-    for epoch in range(options.epochs):
-        if epoch in options.refine_epochs:
-            with strategy.scope():
-                state = grow(state, options.refine_factor, options.refine_momentum)
-            programs = None
-        # Graphs hold the net they were traced with: growth needs new ones.
-        programs = programs or _programs(options, state, strategy, jit)
-        callbacks.on_epoch_begin(epoch)
-        start = time.perf_counter()
-        rate = learning_rate(state.optimizer)
-        logs = _train_epoch(
-            options, data, epoch, per_epoch, strategy, programs, callbacks
+    run, lock = run_directory.start(options)
+    with lock, Interruption(options.max_minutes) as interruption:
+        describe(run)
+        with strategy.scope():
+            found = snapshots.newest(
+                run, lambda net: _built_optimizer(options, net, per_epoch)
+            )
+        progress = Progress()
+        if found:
+            net, optimizer, progress = found
+            state = State(net, optimizer)
+        metadata = {"data": data_metadata(data, options)}
+        training = Training(
+            options, data, per_epoch, strategy, jit, run, state, progress, metadata
         )
-        seconds = time.perf_counter() - start
-        trained += seconds
-        logs["learning_rate"] = rate
-        logs["images_per_second"] = per_epoch * options.batch_size / seconds
-        logs["steps"] = _depth(state.net)
-        if data.validation is not None:
-            validation = eval_batches(data, "validation", _EVALUATED)
-            scores = steps.evaluate_with(programs[1], validation, strategy)
-            logs |= {f"val_{key}": value for key, value in scores.items()}
-        logs["seconds"] = time.perf_counter() - began
-        checkpoint.save(state.net, run / "net", metadata)
-        history.append(dict(logs))
-        callbacks.on_epoch_end(epoch, logs)
-    callbacks.on_train_end()
-    if options.ema:
-        _average(options, state, data)
-        checkpoint.save(state.net, run / "net", metadata)
-    held_out = eval_batches(data, "test", _EVALUATED)
-    test = steps.evaluate_with(programs[1], held_out, strategy)
-    summary = {
-        "run": str(run),
-        **{f"test_{key}": value for key, value in test.items()},
-        "parameters": sum(int(np.prod(v.shape)) for v in state.net.trainable_variables),
-        "forward_flops_per_image": forward_flops(state.net, data.image_shape),
-        "images_per_second": options.epochs * per_epoch * options.batch_size / trained,
-        "train_seconds": trained,
-        "wall_seconds": time.perf_counter() - began,
-        "epochs": options.epochs,
-    }
-    checkpoint.write_json(run / "summary.json", {**summary, "history": history})
-    return summary
+        if not found:
+            training.snapshot()
+        train(training, interruption)
+        return finish(training, began)
 
 
 def data_metadata(data, options) -> dict:
@@ -125,29 +80,6 @@ def data_metadata(data, options) -> dict:
         "mean": [float(v) for v in data.mean],
         "std": [float(v) for v in data.std],
     }
-
-
-def grow(state: State, factor: int, momentum: str = "carry") -> State:
-    """Refines net and optimizer together.
-
-    Args:
-        state: Before.
-        factor: See `refine`.
-        momentum: `"carry"` (default) refines the optimizer's slots like their weights,
-            `"reset"` sets them to zero.
-
-    Raises:
-        RuntimeError: the optimizer does not hold exactly the new net's weights; it
-            would go on training the old ones without a word.
-    """
-    net, optimizer = refine(state.net, factor, optimizer=state.optimizer)
-    held = [id(v) for v in optimizer._trainable_variables]
-    if held != [id(v) for v in net.trainable_variables]:
-        raise RuntimeError("growth: the optimizer does not hold the new net's weights.")
-    if momentum == "reset":
-        for slot in slots(optimizer, net):
-            slot.assign(keras.ops.zeros_like(slot))
-    return State(net, optimizer)
 
 
 def _start(options, data, per_epoch) -> State:
@@ -171,84 +103,13 @@ def _start(options, data, per_epoch) -> State:
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
     net.build((None, *data.image_shape))
+    return State(net, _built_optimizer(options, net, per_epoch))
+
+
+def _built_optimizer(options, net, per_epoch):
     optimizer = make_optimizer(options, per_epoch)
     optimizer.build(net.trainable_variables)
-    return State(net, optimizer)
-
-
-def _programs(options, state, strategy, jit):
-    """(train, evaluate): the graphs of the current net."""
-    l2 = options.weight_decay if options.weight_decay_mode == "l2" else 0.0
-
-    def train(images, labels):
-        return steps.train_step(
-            state.net,
-            state.optimizer,
-            images,
-            labels,
-            batch_size=options.batch_size,
-            weight_decay=l2,
-            smoothing=options.label_smoothing,
-        )
-
-    def evaluate(images, labels):
-        return steps.eval_step(state.net, images, labels)
-
-    return (
-        steps.distributed(train, strategy, jit),
-        steps.distributed(evaluate, strategy, jit),
-    )
-
-
-def _train_epoch(options, data, epoch, per_epoch, strategy, programs, callbacks):
-    batches = train_batches(
-        data, options.batch_size, options.seed, epoch, options.augment
-    ).take(per_epoch)
-    totals = np.zeros(3)
-    for i, (images, labels) in enumerate(
-        strategy.experimental_distribute_dataset(batches)
-    ):
-        callbacks.on_train_batch_begin(i)
-        totals += [float(value) for value in programs[0](images, labels)]
-        logs = {"loss": totals[0] / totals[2], "accuracy": totals[1] / totals[2]}
-        callbacks.on_train_batch_end(i, logs)
-    # Before anything is saved: the checkpoint of the epoch before stays.
-    if not np.isfinite(logs["loss"]):
-        raise OptionError(
-            f"--learning_rate: the loss of epoch {epoch} is {logs['loss']}. Received "
-            f"{options.learning_rate}: lower it, or raise the batch size."
-        )
-    return logs
-
-
-def _average(options, state, data):
-    """Ends with the moving average of the weights and statistics that fit them."""
-    state.optimizer.finalize_variable_values(state.net.trainable_variables)
-    batches = train_batches(
-        data, options.batch_size, options.seed, options.epochs, options.augment
-    )
-    recalibrate(state.net, batches.take(_RECALIBRATION_BATCHES))
-
-
-def _callbacks(options, run, net, per_epoch):
-    callbacks = [keras.callbacks.CSVLogger(str(run / "log.csv"))]
-    if options.tensorboard:
-        callbacks.append(
-            keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)
-        )
-    return keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=options.verbose > 0,
-        model=net,
-        verbose=options.verbose,
-        epochs=options.epochs,
-        steps=per_epoch,
-    )
-
-
-def _depth(net):
-    """Steps of the first block, or 0 for nets of fixed depth: a number for the log."""
-    return net.blocks[0].steps if net.blocks else 0
+    return optimizer
 
 
 def _batches_per_epoch(options, data):

@@ -59,6 +59,10 @@ class Options:
     seed: int = 0
     runs_dir: str = "runs"
     name: str | None = None
+    resume: bool = True
+    save_batches: int = 0
+    keep: int = 2
+    max_minutes: float | None = None
     tensorboard: bool = True
     verbose: int = 1
 
@@ -115,6 +119,12 @@ _HELP = {
     "seed": "Seed of weights, order and augmentation, >= 0",
     "runs_dir": "Where run directories are made",
     "name": "First part of the run directory's name. Default: <dataset>-<preset>",
+    "resume": "Go on with the newest unfinished run of the same flags",
+    "save_batches": "Save a snapshot after so many batches too, >= 0; 0 is only after "
+    "every epoch",
+    "keep": "Snapshots to keep, >= 1",
+    "max_minutes": "Save and stop after so many minutes, > 0; the same command goes "
+    "on. Default: none",
     "tensorboard": "Write TensorBoard logs to <run>/tensorboard",
     "verbose": "Progress: 0 silent, 1 bar, 2 a line an epoch",
 }
@@ -212,6 +222,9 @@ _CHECKS = {
     "strategy": _one_of(STRATEGIES),
     "replicas": _integer(0),
     "seed": _integer(0),
+    "save_batches": _integer(0),
+    "keep": _integer(1),
+    "max_minutes": _POSITIVE,
     "verbose": _one_of((0, 1, 2)),
 }
 

@@ -1,15 +1,23 @@
 """runs/<name>-<time>/: everything that is needed to read, repeat and trust a run.
 
+options.json        the options; the same command finds its unfinished run by them
+lock                held by the process that trains; says nothing when it is gone
+snapshots/          what training needs to go on (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
 environment.json    versions, machine, git revision, command
 net/                the net (cnet_tf/checkpoint.py), renewed after every epoch
-log.csv             a row an epoch
+best/               the net with the best validation accuracy so far
+log.csv             a row an epoch, the same for the same run
+timing.csv          seconds and speed of the epochs, which are not
 tensorboard/        the same as curves
 summary.json        results at the end of the run
 """
 
+import dataclasses
 import datetime
+import fcntl
 import importlib
+import json
 import os
 import pathlib
 import platform
@@ -18,13 +26,76 @@ import sys
 
 from absl import flags
 
-from cnet_tf.checkpoint import write_json
+from cnet_tf.checkpoint import write_bytes, write_json
 from trainers.errors import OptionError
 
 LATEST = "latest"
+_OPTIONS = "options.json"
+# Options that change nothing of what a run computes.
+_INCIDENTAL = ("resume", "max_minutes", "verbose", "data_dir", "runs_dir")
 # By module: TensorFlow is distributed under several names.
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def start(options) -> tuple[pathlib.Path, object]:
+    """The newest unfinished run of these options, or a new one; and its lock.
+
+    Args:
+        options: The `Options`; with `resume` off the run is always a new one.
+
+    Returns:
+        (run, lock): hold on to the lock while training.
+
+    Raises:
+        OptionError: the path cannot be written.
+    """
+    runs_dir = pathlib.Path(options.runs_dir)
+    if options.resume and runs_dir.is_dir():
+        # By name: the times in them sort.
+        for run in sorted(runs_dir.iterdir(), reverse=True):
+            if _is_unfinished(run, options) and (lock := _lock(run)):
+                return run, lock
+    run = create(runs_dir, name_of(options))
+    write_json(run / _OPTIONS, _identity(options))
+    return run, _lock(run)
+
+
+def name_of(options) -> str:
+    """The first part of the name of a run directory."""
+    name = options.name or f"{options.dataset}-{options.preset}".replace("/", "-")
+    return name.replace(":", "")
+
+
+def _identity(options) -> dict:
+    """What has to be equal for a run to be the same run, as JSON has it."""
+    found = dataclasses.asdict(options)
+    for name in _INCIDENTAL:
+        del found[name]
+    return json.loads(json.dumps(found))
+
+
+def _is_unfinished(run, options) -> bool:
+    if run.is_symlink() or not run.is_dir() or (run / "summary.json").exists():
+        return False
+    try:
+        return json.loads((run / _OPTIONS).read_text()) == _identity(options)
+    except (OSError, ValueError):
+        return False
+
+
+def _lock(run):
+    """An open file that other processes see locked, or None if one of them was first.
+
+    The system gives a lock back when its process ends, however it ends.
+    """
+    file = open(run / "lock", "w")  # noqa: SIM115, it stays open
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def create(runs_dir, name) -> pathlib.Path:
@@ -58,7 +129,7 @@ def create(runs_dir, name) -> pathlib.Path:
 
 def describe(run: pathlib.Path, flag_values=flags.FLAGS):
     """Writes flags.txt and environment.json."""
-    (run / "flags.txt").write_text(replayable(flag_values))
+    write_bytes(run / "flags.txt", replayable(flag_values).encode())
     write_json(run / "environment.json", environment())
 
 

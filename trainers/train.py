@@ -4,7 +4,8 @@
     python trainers/train.py --flagfile=cifar.flags         # the published recipe
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
-Every flag has a default: see --help. Results are in runs/latest.
+Every flag has a default: see --help. Results are in runs/latest. A run that was
+stopped, by whatever, goes on when the same command is given again.
 """
 
 import pathlib
@@ -15,13 +16,17 @@ if not __package__:
 
 from trainers import options, run_directory
 from trainers.errors import run_command
+from trainers.interruption import Interrupted
 from trainers.loop import fit
 from trainers.summary import report
 
 
 def main():
     """Reads the flags, trains, reports."""
-    print(report(fit(options.from_flags(), run_directory.describe)))
+    try:
+        print(report(fit(options.from_flags(), run_directory.describe)))
+    except Interrupted as stop:
+        print(f"\nStopped by {stop}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,258 @@
+"""A run that was stopped ends with the bits of one that was not."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnet_tf import checkpoint
+from trainers import loop, run_directory, snapshots
+from trainers.interruption import Interrupted
+from trainers.options import Options
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, digits_dir):
+    """Two short epochs with growth between them, never interrupted."""
+    options = Options(
+        data_dir=str(digits_dir),
+        scheme="euler",
+        epochs=2,
+        batches_per_epoch=4,
+        batch_size=32,
+        learning_rate=0.05,
+        refine_epochs=(1,),
+        runs_dir=str(tmp_path_factory.mktemp("whole")),
+        tensorboard=False,
+        verbose=0,
+    )
+    loop.fit(options)
+    return options
+
+
+@pytest.fixture
+def options(whole, tmp_path):
+    """The same options, in another place."""
+    return dataclasses.replace(whole, runs_dir=str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def uninterrupted(whole):
+    return outcome(whole)
+
+
+def only_run(runs_dir):
+    (run,) = (
+        path for path in pathlib.Path(runs_dir).iterdir() if not path.is_symlink()
+    )
+    return run
+
+
+def outcome(options):
+    """Everything a run leaves that does not tell of time: weights, momenta, logs."""
+    run = only_run(options.runs_dir)
+    found = {"log": (run / "log.csv").read_text()}
+    for name in ("best", "net"):
+        found[name] = checkpoint.load(run / name).sha256
+    newest = snapshots.names(run)[-1]
+    for path in sorted((run / "snapshots" / newest).rglob("*.safetensors")):
+        found[path.name] = path.read_bytes()
+    assert (run / "summary.json").exists()
+    return found
+
+
+class After:
+    """Interrupts after so many batches."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def reason(self):
+        self.left -= 1
+        return "test" if self.left <= 0 else None
+
+
+def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
+    options, uninterrupted, monkeypatch
+):
+    """In the middle of an epoch, and one batch after the refinement."""
+    for batches in (2, 3):
+        monkeypatch.setattr(loop, "Interruption", lambda _, n=batches: After(n))
+        with pytest.raises(Interrupted, match="test: .* Give the same command again"):
+            loop.fit(options)
+    monkeypatch.undo()
+    loop.fit(options)
+    assert outcome(options) == uninterrupted
+
+
+def test_killed_between_snapshots_the_run_goes_on_from_the_last(
+    options, uninterrupted, monkeypatch
+):
+    """First in epoch 0, then in epoch 1, which begins with the refinement again."""
+
+    class Killed(BaseException):
+        pass
+
+    for fatal in (2, 2):
+        real, calls = snapshots.save, []
+
+        def dying(*args, fatal=fatal, real=real, calls=calls):
+            calls.append(args)
+            if len(calls) == fatal:
+                raise Killed
+            real(*args)
+
+        monkeypatch.setattr(snapshots, "save", dying)
+        with pytest.raises(Killed):
+            loop.fit(options)
+        monkeypatch.undo()
+    loop.fit(options)
+    assert outcome(options) == uninterrupted
+
+
+def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
+    options, uninterrupted, monkeypatch, capsys
+):
+    monkeypatch.setattr(loop, "Interruption", lambda _: After(6))
+    with pytest.raises(Interrupted):
+        loop.fit(options)
+    monkeypatch.undo()
+    run = only_run(options.runs_dir)
+    names = snapshots.names(run)
+    assert names == ["000000004", "000000006"]
+    file = run / "snapshots" / names[-1] / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    loop.fit(options)
+    assert "Passing over a damaged snapshot" in capsys.readouterr().out
+    assert outcome(options) == uninterrupted
+
+
+def test_other_options_a_finished_run_and_noresume_start_anew(options, monkeypatch):
+    short = dataclasses.replace(options, epochs=1, refine_epochs=())
+    runs = pathlib.Path(options.runs_dir)
+
+    def stopped(options):
+        monkeypatch.setattr(loop, "Interruption", lambda _: After(2))
+        with pytest.raises(Interrupted):
+            loop.fit(options)
+        monkeypatch.undo()
+        return len([path for path in runs.iterdir() if not path.is_symlink()])
+
+    assert stopped(short) == 1
+    assert stopped(dataclasses.replace(short, seed=1)) == 2
+    assert stopped(dataclasses.replace(short, resume=False)) == 3
+    # Verbosity and minutes do not make another run: the newest goes on and ends.
+    loop.fit(dataclasses.replace(short, verbose=2, max_minutes=60))
+    finished = {path.resolve() for path in runs.glob("*/summary.json")}
+    assert len(finished) == 1
+    assert len([path for path in runs.iterdir() if not path.is_symlink()]) == 3
+
+
+def test_a_run_that_is_under_way_is_left_alone(options):
+    run, lock = run_directory.start(options)
+    with lock:
+        other, second = run_directory.start(options)
+        second.close()
+    assert other != run
+    again, third = run_directory.start(options)
+    third.close()
+    assert again in (run, other)
+
+
+def command(runs, digits_dir, *more):
+    return [
+        sys.executable,
+        str(ROOT / "trainers" / "train.py"),
+        f"--runs_dir={runs}",
+        f"--data_dir={digits_dir}",
+        "--scheme=rk4",
+        "--epochs=4",
+        "--batches_per_epoch=12",
+        "--batch_size=32",
+        "--learning_rate=0.05",
+        "--refine_epochs=1,2",
+        "--save_batches=3",
+        "--notensorboard",
+        "--verbose=0",
+        *more,
+    ]
+
+
+def run_to_the_end(arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path, digits_dir):
+    """CNET_KILLS of them, 6 unless it says otherwise; a fixed seed."""
+    kills = int(os.environ.get("CNET_KILLS", 6))
+    whole = command(tmp_path / "whole", digits_dir)
+    start = time.monotonic()
+    run_to_the_end(whole)
+    duration = time.monotonic() - start
+    expected = outcome(Options(runs_dir=str(tmp_path / "whole")))
+    draw = random.Random(0)
+    killed, attempt = 0, 0
+    while killed < kills:
+        attempt += 1
+        runs = tmp_path / f"killed-{attempt}"
+        for _ in range(3):
+            process = subprocess.Popen(
+                command(runs, digits_dir),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                # Not while Python starts: nothing has happened then.
+                process.wait(duration * draw.uniform(0.4, 1.0))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+        if not list(runs.glob("*/summary.json")):
+            run_to_the_end(command(runs, digits_dir))
+        assert outcome(Options(runs_dir=str(runs))) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "--max_minutes"])
+def test_a_polite_stop_saves_and_exits_with_0(tmp_path, digits_dir, how):
+    more = ["--epochs=400", "--decay_epochs="]
+    more += ["--max_minutes=0.01"] if how == "--max_minutes" else []
+    process = subprocess.Popen(
+        command(tmp_path / "runs", digits_dir, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if how == "SIGTERM":
+        deadline = time.monotonic() + 300
+        while not list(tmp_path.glob("runs/latest/log.csv")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-2000:]
+    assert f"Stopped by {how}: " in text and "Give the same command again" in text
+    (run,) = {path.resolve() for path in (tmp_path / "runs").iterdir()}
+    name = snapshots.names(run)[-1]
+    stored = json.loads((run / "snapshots" / name / "progress.json").read_text())
+    assert stored["progress"]["updates"] == int(name) > 0

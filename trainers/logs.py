@@ -1,0 +1,35 @@
+"""The logs of a run as CSV files, written whole from its history after every epoch."""
+
+import csv
+import io
+import pathlib
+
+from cnet_tf.checkpoint import write_bytes
+
+# What no two runs have in common.
+TIMES = ("seconds", "images_per_second")
+
+
+def write(run, history: list[dict]) -> None:
+    """Writes log.csv, the same for the same run, and timing.csv, which is not.
+
+    Not by a callback that appends: after a restart the history is that of the snapshot,
+    and a line that was written later would be there twice.
+
+    Args:
+        run: The run directory.
+        history: The logs of the epochs so far.
+    """
+    rows = [{"epoch": i, **logs} for i, logs in enumerate(history)]
+    for name, wanted in (
+        ("log.csv", lambda key: key not in TIMES),
+        ("timing.csv", lambda key: key in ("epoch", *TIMES)),
+    ):
+        keys = sorted({key for row in rows for key in row if wanted(key)} - {"epoch"})
+        text = io.StringIO()
+        table = csv.DictWriter(
+            text, ["epoch", *keys], extrasaction="ignore", lineterminator="\n"
+        )
+        table.writeheader()
+        table.writerows(rows)
+        write_bytes(pathlib.Path(run, name), text.getvalue().encode())
