@@ -46,8 +46,19 @@ def macs(net, image_shape) -> int:
 
 
 def _macs(node: tf.Operation) -> int:
-    if node.type not in ("Conv2D", "MatMul"):
-        return 0
-    # Each number of the output is a sum over the kernel but for its output channels.
-    kernel = node.inputs[1].shape
-    return math.prod(node.outputs[0].shape) * math.prod(kernel[:-1])
+    summed = _SUMMED.get(node.type)
+    return math.prod(node.outputs[0].shape) * summed(node) if summed else 0
+
+
+def _rows(node):
+    """Rows of the right factor of a product, which may be given transposed."""
+    return node.inputs[1].shape[1 if node.get_attr("transpose_b") else 0]
+
+
+# By type, the products that one number of the output is a sum of.
+_SUMMED = {
+    # Kernels are (height, width, in, out) and (height, width, channels, multiplier).
+    "Conv2D": lambda node: math.prod(node.inputs[1].shape[:3]),
+    "DepthwiseConv2dNative": lambda node: math.prod(node.inputs[1].shape[:2]),
+    "MatMul": _rows,
+}

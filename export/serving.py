@@ -5,10 +5,12 @@ logits = net(x),  probabilities = softmax(logits),  label = argmax(logits)
 """
 
 import dataclasses
+import hashlib
+import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import fingerprint_pb2
 
 from trainers.batches import normalize
 
@@ -93,10 +95,12 @@ def keras_logits(net, data: dict):
 def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized"):
     """Writes serving graphs as a SavedModel, one signature each.
 
-    By Keras' ExportArchive: Keras variables saved through a `tf.Module` come out of
-    the TFLite converter as NaN. No endpoint is named `serve`, as that makes the
-    converter drop any other. Layers are not `track`ed: the archive finds the variables
-    of its functions by itself, and would write those of tracked layers once more.
+    The same net in a new process gives the same bytes. Within one process TensorFlow
+    numbers functions on, so that saved_model.pb differs in names, and nothing else does.
+
+    By `tf.saved_model`: Keras' ExportArchive lists variables by their place in memory.
+    What it is given are the variables of TensorFlow inside those of Keras, which
+    themselves come out of the TFLite converter as NaN.
 
     Args:
         directory: Made.
@@ -104,11 +108,25 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
             they share are written once.
         data, kind: See `serving_function`.
     """
-    archive = keras.export.ExportArchive()
-    for signature, graph in graphs.items():
-        archive.add_endpoint(
-            signature,
+    module = tf.Module()
+    variables = [v.value for graph in graphs.values() for v in graph.variables]
+    module.weights = list({id(v): v for v in variables}.values())
+    signatures = {
+        name: tf.function(
             serving_function(graph, data, kind),
             input_signature=[image_spec(kind, data)],
-        )
-    archive.write_out(str(directory), verbose=False)
+            autograph=False,
+        ).get_concrete_function()
+        for name, graph in graphs.items()
+    }
+    tf.saved_model.save(module, str(directory), signatures)
+    _name_by_content(pathlib.Path(directory, "fingerprint.pb"))
+
+
+def _name_by_content(path: pathlib.Path) -> None:
+    """Replaces the UUID of a SavedModel, which is random, by one of its hashes."""
+    found = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+    found.ClearField("uuid")
+    digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()
+    found.uuid = str(int.from_bytes(digest[:16], "big"))
+    path.write_bytes(found.SerializeToString(deterministic=True))

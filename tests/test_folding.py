@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import cnet_tf
+from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_net import UNITS
+from cnet_tf.net import Net
+from cnet_tf.rate import SeriesChain
 from cnet_tf.resnet import ResNet
 from export import graph_cost
 from export.folding import Activation, Affine, Linear, fold, folded
@@ -82,6 +85,56 @@ def test_horizon_and_stitch(settings):
 @pytest.mark.parametrize("wide", [False, True])
 def test_residual_networks(wide):
     assert_same(perturbed(ResNet(3, 2, widths=(4, 6), wide=wide, stem_width=4)))
+
+
+def chains(*operations, filters=2):
+    """A net of surface chains alone."""
+    return Net([SeriesChain(names, filters) for names in operations], {})
+
+
+def test_other_activations_than_relu():
+    """tanh and gelu are not homogeneous: no factor may pass them."""
+    rate = SeriesChain(
+        ("conv", "tanh", "norm", "conv", "gelu", "norm"), 4, basis="linear", nodes=2
+    )
+    stem = SeriesChain(("conv", "norm", "gelu"), 4)
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    assert_same(perturbed(Net([stem, ContinuousBlock(rate, "rk4", 2), *head], {})))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_dense_nets(activation):
+    net = cnet_tf.ContinuousClassifier(3, width=5, steps=3, activation=activation)
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
+    expected = net(x)
+    np.testing.assert_allclose(fold(net)(x), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_epsilon_of_the_norm_counts():
+    net = chains(("norm",))
+    net.build((None, *SHAPE))
+    (variance,) = (v for v in net.variables if v.name == "moving_variance")
+    variance.assign(variance * 1e-5)  # As large as epsilon.
+    np.testing.assert_allclose(fold(net)(images()), net(images()), rtol=1e-5)
+
+
+def test_nothing_of_it_is_trained_and_the_net_still_is():
+    net = perturbed(net_of())
+    before = len(net.trainable_variables)
+    graph = fold(net)
+    shared = {id(v) for v in net.variables}
+    assert graph.trainable_variables == []
+    assert not any(v.trainable for v in graph.variables if id(v) not in shared)
+    assert len(net.trainable_variables) == before
+
+
+def test_equal_numbers_of_other_shapes_are_not_shared():
+    """A dense layer and a 1x1 convolution of zeros: (2, 2) and (1, 1, 2, 2)."""
+    net = chains(("dense",), ("conv1x1",))
+    net.build((None, *SHAPE))
+    for v in net.variables:
+        v.assign(np.full(v.shape, float(v.name == "bias")))
+    np.testing.assert_array_equal(fold(net)(images()), np.ones((5, *SHAPE)))
 
 
 def test_series_are_copied_and_the_net_is_left_alone():
@@ -173,6 +226,41 @@ def test_multiplications_that_are_left(scheme, multiplications):
     assert found["Mul"] == multiplications * 3 * 2  # steps, blocks
     assert found["Mul"] < counts(net)["Mul"]
     assert graph_cost.node_count(fold(net), SHAPE) < graph_cost.node_count(net, SHAPE)
+
+
+@pytest.mark.parametrize("scheme", cnet_tf.SCHEMES)
+def test_the_coefficient_that_slopes_meet_most_often_is_in_the_kernels(scheme):
+    tableau = cnet_tf.SCHEMES[scheme]
+    uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
+    net = net_of(scheme=scheme, widths=(4,), strides=(1,), nodes=1, steps=2)
+    found = counts(fold(perturbed(net, positive=True)))
+    assert found["Mul"] == 2 * (len(uses) - max(map(uses.count, uses)))
+
+
+def test_signs_are_multiplied_once_an_evaluation():
+    """Those of the first norm go on into the second kernel, also that of a zero."""
+    net = perturbed(net_of(scheme="euler", steps=3), positive=True)
+    gammas = [v for v in net.variables if v.name == "gamma"]
+    inner = [v for v in gammas if "norm_2" in v.path]
+    outer = [v for v in gammas if "rate/norm_5" in v.path]
+    for v in inner:
+        v.assign(v * np.resize([-1.0, 0.0, 1.0], v.shape))
+    assert counts(assert_same(net))["Mul"] == 0
+    for v in outer:
+        v.assign(v * np.resize([-1.0, 1.0], v.shape))
+    assert len(inner) == 4 and len(outer) == 2
+    assert counts(assert_same(net))["Mul"] == 3 * 2  # steps, blocks
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_nodes_that_are_saved(steps):
+    """A product for every norm and, as h is not 1, for every step of Euler."""
+    net = perturbed(net_of(scheme="euler", steps=steps), positive=True)
+    stem, transitions, rates = 1, 1 * 2, 2 * steps * 2
+    expected = stem + transitions + rates + steps * 2
+    saved = graph_cost.node_count(net, SHAPE) - graph_cost.node_count(fold(net), SHAPE)
+    assert saved == expected
+    assert graph_cost.macs(fold(net), SHAPE) == graph_cost.macs(net, SHAPE)
 
 
 def test_nodes_of_one_evaluation():

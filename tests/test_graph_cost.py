@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cnet_tf import continuous_net
 from export import graph_cost
@@ -16,6 +17,42 @@ def test_macs_are_those_of_the_kernels():
     )
     net.build((None, 8, 6, 2))
     assert graph_cost.macs(net, (8, 6, 2)) == 4 * 3 * 4 * (3 * 3 * 2) + 4 * 5
+
+
+class Function(keras.layers.Layer):
+    """A function of the images as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x, training=None):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        # Two kernels of 3x3 a channel, none of which sees another channel.
+        (
+            lambda x: tf.nn.depthwise_conv2d(
+                x, tf.ones((3, 3, 2, 2)), [1, 2, 2, 1], "SAME"
+            ),
+            4 * 3 * 4 * (3 * 3),
+        ),
+        # Groups see a part of the channels each.
+        (lambda x: tf.nn.conv2d(x, tf.ones((1, 1, 1, 4)), 1, "SAME"), 8 * 6 * 4),
+        (lambda x: keras.ops.matmul(x, tf.ones((2, 5))), 8 * 6 * 2 * 5),
+        (lambda x: tf.linalg.matmul(x[:, 0, 0], tf.ones((2, 5))), 2 * 5),
+        (
+            lambda x: tf.linalg.matmul(x[:, 0, 0], tf.ones((5, 2)), transpose_b=True),
+            2 * 5,
+        ),
+        (lambda x: x + 2.0 * keras.ops.relu(x), 0),
+    ],
+)
+def test_macs_of_one_operation(function, expected):
+    assert graph_cost.macs(Function(function), (8, 6, 2)) == expected
 
 
 @pytest.mark.parametrize("scheme, stages", [("euler", 1), ("midpoint", 2), ("rk4", 4)])
