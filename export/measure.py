@@ -27,6 +27,10 @@ _WARM_UP = 5
 _BENCHMARK = "ai_edge_litert.tools.benchmark_litert_model"
 
 
+class MeasureError(RuntimeError):
+    """An artefact cannot be run by itself. The message is one line."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What one image costs.
@@ -55,7 +59,7 @@ def measure(form: str, path, signature: str, image, threads=1, runs=50) -> Cost:
         runs: Runs that are counted, after 5 that are not. Default 50.
 
     Raises:
-        RuntimeError: the process failed; the message ends with what it said.
+        MeasureError: the process failed; the message ends with what it said.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, result = pathlib.Path(folder, "image.npy"), pathlib.Path(folder, "result")
@@ -70,7 +74,7 @@ def measure(form: str, path, signature: str, image, threads=1, runs=50) -> Cost:
         try:
             return Cost(**json.loads(result.read_text()))
         except (OSError, ValueError):
-            raise RuntimeError(
+            raise MeasureError(
                 f"measure: {path}: expected a result. Received: {done.stdout[-300:]}"
             ) from None
 

@@ -118,9 +118,13 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = _from_the_outputs(graph)
     kept = {value.name for value in (*graph.input, *graph.output)}
     names = {name: name for name in ("", *kept)}
+    stored = {weight.name for weight in graph.initializer}
     for i, node in enumerate(nodes):
         for name in (*node.input, *node.output):
-            names.setdefault(name, f"t{len(names)}")
+            # Apart, as ONNX Runtime's quantiser calls the copy of a bias t1 that
+            # convolutions share t12, whatever tensor may have that name.
+            letter = "w" if name in stored else "t"
+            names.setdefault(name, f"{letter}{len(names)}")
         node.name, node.doc_string = f"n{i}", ""
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]

@@ -10,6 +10,7 @@ from typing import NoReturn
 from absl import flags
 
 import cnet_tf
+from export.measure import MeasureError
 from export.parity import ParityError
 from export.serving import INPUTS
 from trainers.errors import run_command
@@ -188,13 +189,13 @@ def define(flag_values: flags.FlagValues, options=SHARED) -> None:
             flags.DEFINE(parser, name, default, text, serializer=serializer, **settings)
 
 
-def run(main, options=SHARED, failures=(ParityError,)) -> NoReturn:
+def run(main, options=SHARED, failures=()) -> NoReturn:
     """Runs `main(flags)` as a program and turns its errors into lines and exit codes.
 
     Args:
         main: Function of the parsed flags.
         options: The flags of the program, like `SHARED`.
-        failures: Exceptions that tell of a result: exit code 1.
+        failures: Further exceptions that tell of a result: exit code 1.
     """
     define(flags.FLAGS, options)
-    run_command(lambda: main(flags.FLAGS), failures)
+    run_command(lambda: main(flags.FLAGS), [ParityError, MeasureError, *failures])

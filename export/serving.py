@@ -96,7 +96,7 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
     """Writes serving graphs as a SavedModel, one signature each.
 
     The same net in a new process gives the same bytes. Within one process TensorFlow
-    numbers functions on, so that saved_model.pb differs in names, and nothing else does.
+    numbers functions on: their names in saved_model.pb differ then, and its checksum.
 
     By `tf.saved_model`: Keras' ExportArchive lists variables by their place in memory.
     What it is given are the variables of TensorFlow inside those of Keras, which

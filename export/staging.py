@@ -51,10 +51,13 @@ def publish_file(file, target: pathlib.Path, card: str) -> None:
         target: Replaced if it is there.
         card: The text.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     text = pathlib.Path(file).with_name("card.md")
     text.write_text(card, encoding="utf-8")
-    os.replace(file, target)
+    # The card first: what can fail has failed before the model is another.
     os.replace(text, target.with_name(f"{target.name}.md"))
+    os.replace(file, target)
 
 
 def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:

@@ -6,6 +6,7 @@
 """
 
 import pathlib
+import shlex
 
 import numpy as np
 import tensorflow as tf
@@ -35,34 +36,45 @@ num_batch_threads { value: 2 }
 WARM_UP_SIZES = (1, 4)
 
 
-def write_configs(serving) -> None:
-    """Writes models.config and batching.config for the models in a folder.
+def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
+    """Writes models.config and batching.config for the models that will be there.
 
     Args:
+        folder: A `workspace` of the file system of `serving`, for renames to move the
+            files to it: a disk that is full by now is found before a model appears.
         serving: Folder of `<model>/<version>/` folders.
+        model: Name of the one that is about to appear, or has versions already.
+
+    Returns:
+        The files.
     """
     # Here, as it is no quick import.
     from tensorflow_serving.config import model_server_config_pb2
 
-    serving = pathlib.Path(serving)
+    found = {
+        path.name
+        for path in pathlib.Path(serving).iterdir()
+        if not path.name.startswith(".") and any(path.glob("*/saved_model.pb"))
+    }
     config = model_server_config_pb2.ModelServerConfig()
-    for folder in sorted(serving.iterdir()):
-        if not folder.name.startswith(".") and any(folder.glob("*/saved_model.pb")):
-            config.model_config_list.config.add(
-                name=folder.name,
-                base_path=f"{_MOUNT}/{folder.name}",
-                model_platform="tensorflow",
-            )
-    text = text_format.MessageToString(config)
-    write_bytes(serving / "models.config", text.encode())
-    write_bytes(serving / "batching.config", _BATCHING.encode())
+    for name in sorted({*found, model}):
+        config.model_config_list.config.add(
+            name=name, base_path=f"{_MOUNT}/{name}", model_platform="tensorflow"
+        )
+    contents = {
+        pathlib.Path(folder, "models.config"): text_format.MessageToString(config),
+        pathlib.Path(folder, "batching.config"): _BATCHING,
+    }
+    for path, text in contents.items():
+        write_bytes(path, text.encode())
+    return list(contents)
 
 
 def docker_command(serving) -> str:
     """The line that serves the models of a folder, gRPC on port 8500, REST on 8501."""
-    folder = pathlib.Path(serving).absolute()
+    mount = shlex.quote(f"{pathlib.Path(serving).absolute()}:{_MOUNT}:ro")
     return (
-        f"docker run --rm -p 8500:8500 -p 8501:8501 -v '{folder}:{_MOUNT}:ro' "
+        f"docker run --rm -p 8500:8500 -p 8501:8501 -v {mount} "
         f"tensorflow/serving --model_config_file={_MOUNT}/models.config "
         f"--enable_batching=true --batching_parameters_file={_MOUNT}/batching.config"
     )

@@ -1,4 +1,4 @@
-"""A .tflite after its conversion: small, aligned, with metadata; and reading it.
+"""A .tflite after its conversion: its metadata, and what can be read of it.
 
 Metadata are where LiteRT's standard has them: an entry of the flatbuffer's own list,
 and labels in a zip archive behind the flatbuffer, which `unzip model.tflite` shows and
@@ -11,19 +11,17 @@ import io
 import json
 import zipfile
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from export import tflite_graph
 from export.parity import ParityError
 
 _ENTRY = "cnet_tf"
 _LABELS = "labels.txt"
 # An archive has a time for every file; the first that it can tell.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
-# `Buffer.data` in the schema: force_align 16, for vector units and flash memory.
-_ALIGNMENT = 16
 
 
 def finish(content: bytes, description: dict) -> bytes:
@@ -34,43 +32,14 @@ def finish(content: bytes, description: dict) -> bytes:
         description: From `describe`.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    _strip(model)
+    tflite_graph.read_labels_from_integers(model)
+    tflite_graph.strip(model)
     _add_metadata(model, json.dumps(description, sort_keys=True))
-    file = io.BytesIO(_pack(model))
+    file = io.BytesIO(tflite_graph.pack(model))
     with zipfile.ZipFile(file, "a") as archive:
         labels = "".join(f"{label}\n" for label in description["labels"])
         archive.writestr(zipfile.ZipInfo(_LABELS, _NO_TIME), labels)
     return file.getvalue()
-
-
-def _strip(model) -> None:
-    """Removes what only the converter needs of intermediate tensors.
-
-    These are a name each, longer than the rest of the tensor; an empty buffer each,
-    where the schema has buffer 0 for all of them; and an empty quantisation in float
-    graphs. Signatures find their tensors by number.
-    """
-    for graph in model.subgraphs:
-        ends = {*graph.inputs, *graph.outputs}
-        for i, tensor in enumerate(graph.tensors):
-            if i not in ends:
-                tensor.name = None
-            if not _size(model.buffers[tensor.buffer]):
-                tensor.buffer = 0
-            quantization = tensor.quantization
-            if quantization is not None and quantization.scale is None:
-                tensor.quantization = None
-    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    holders += model.metadata
-    kept = sorted({0, *(holder.buffer for holder in holders)})
-    number = {old: new for new, old in enumerate(kept)}
-    model.buffers = [model.buffers[old] for old in kept]
-    for holder in holders:
-        holder.buffer = number[holder.buffer]
-
-
-def _size(buffer) -> int:
-    return 0 if buffer.data is None else len(buffer.data)
 
 
 def _add_metadata(model, text) -> None:
@@ -79,34 +48,6 @@ def _add_metadata(model, text) -> None:
     entry.name, entry.buffer = _ENTRY, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata.append(entry)
-
-
-class _Builder(flatbuffers.Builder):
-    """Writes equal vectors once, and the data of tensors where the schema wants them.
-
-    Shapes, scales and zero points are the same for many tensors. Flatbuffers may point
-    to one vector from several places.
-    """
-
-    def __init__(self):
-        super().__init__(1 << 16)
-        self._written = {}
-
-    def CreateNumpyVector(self, x):
-        key = x.dtype.str, x.tobytes()
-        if key not in self._written:
-            if x.dtype == np.uint8:
-                # flatbuffers for Python knows no force_align (google/flatbuffers#5839),
-                # and TensorFlow's converter goes through it too.
-                self.Prep(_ALIGNMENT, x.nbytes)
-            self._written[key] = super().CreateNumpyVector(x)
-        return self._written[key]
-
-
-def _pack(model) -> bytes:
-    builder = _Builder()
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
 
 
 def read_metadata(path) -> dict:
@@ -147,8 +88,5 @@ def operators(path, signature: str = "serving_default") -> list[str]:
         for name, number in vars(schema.BuiltinOperator).items()
         if isinstance(number, int)
     }
-    codes = [
-        max(code.builtinCode, code.deprecatedBuiltinCode)
-        for code in model.operatorCodes
-    ]
+    codes = [tflite_graph.builtin(code) for code in model.operatorCodes]
     return [names[codes[operator.opcodeIndex]] for operator in graph.operators]

@@ -89,6 +89,32 @@ def test_a_trained_net_keeps_its_accuracy(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", SCRIPTS)
+def test_two_processes_write_the_same_bytes(digits_run, digits_dir, tmp_path, form):
+    """Of every file, the model card included."""
+    for name in ("first", "again"):
+        subprocess.run(
+            [
+                *(sys.executable, SCRIPTS[form].__file__, "--accuracy_images=20"),
+                f"--run={digits_run}",
+                f"--data_dir={digits_dir}",
+                f"--output={tmp_path / name}",
+            ],
+            check=True,
+            capture_output=True,
+        )
+    first, again = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("first", "again")
+    )
+    assert first == again and len(first) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", SCRIPTS)
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     digits_run, digits_dir, tmp_path, form
 ):

@@ -5,7 +5,7 @@ import pytest
 from trained_run import parse
 
 from export import onnx_graph, saved_model, tflite
-from export.measure import measure, peak_memory
+from export.measure import MeasureError, measure, peak_memory
 
 SCRIPTS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx_graph}
 
@@ -43,5 +43,5 @@ def test_a_broken_artefact_is_told(tmp_path):
     path = tmp_path / "broken.tflite"
     path.write_bytes(b"no model")
     image = np.zeros((1, 8, 8, 1), "float32")
-    with pytest.raises(RuntimeError, match="broken.tflite: expected a result"):
+    with pytest.raises(MeasureError, match="broken.tflite: expected a result"):
         measure("tflite", path, "serving_default", image)

@@ -15,6 +15,7 @@ from trained_run import DIGITS, MANIFESTATIONS, copy_of_keras, parse, pixels, st
 
 import export
 from export import calibration, onnx_graph, parity, serving
+from export.onnx_int8 import quantize
 from trainers.errors import OptionError
 
 # Passes anything finite.
@@ -101,6 +102,35 @@ def test_the_same_net_gives_the_same_bytes(flags_for, ungated, precision):
     arguments = flags_for(f"--precision={precision}", "--calibration_images=100")
     first, again = (onnx_graph.main(arguments).read_bytes() for _ in range(2))
     assert first == again
+
+
+@pytest.mark.slow
+def test_another_process_gives_the_same_bytes(runs, digits_dir, flags_for, tmp_path):
+    """Another hash seed too: the order of sets is part of no file."""
+    here = onnx_graph.main(flags_for("--accuracy_images=20"))
+    script = pathlib.Path(export.__file__).parent / "onnx_graph.py"
+    command = [sys.executable, script, f"--run={runs['small']}"]
+    command += [f"--data_dir={digits_dir}", f"--output={tmp_path / 'there'}"]
+    subprocess.run(
+        [*command, "--parity_images=20", "--accuracy_images=20"],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        check=True,
+        capture_output=True,
+    )
+    assert (tmp_path / "there" / here.name).read_bytes() == here.read_bytes()
+
+
+def test_the_quantiser_of_onnx_runtime_takes_the_file(runs, flags_for, tmp_path):
+    """It copies biases that steps share and numbers the copies: a name may be taken."""
+    arguments = (f"--run={runs['digits']}", "--steps=2", "--accuracy_images=20")
+    path = onnx_graph.main(flags_for(*arguments))
+    image = serving.feeder(DIGITS)(pixels(20))
+    exact = _call(path)(image)["logits"]
+    model = quantize(onnx.load(path), [one[None] for one in image], tmp_path)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / "quantised.onnx")
+    found = _call(tmp_path / "quantised.onnx")(image)["logits"]
+    assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.99
 
 
 def test_metadata(runs, flags_for):

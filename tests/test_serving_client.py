@@ -40,47 +40,74 @@ def client(tmp_path_factory):
     return program
 
 
-@pytest.mark.slow
-def test_every_signature_from_cpp(client, runs, digits_dir, tmp_path):
+NETS = {
+    "serving_default": ("rk4", 1),
+    "euler_2": ("euler", 2),
+    "midpoint_4": ("midpoint", 4),
+}
+
+
+@pytest.fixture(scope="module", params=["uint8", "normalized"])
+def exported(request, runs, digits_dir, tmp_path_factory):
+    """A kind of input and the version exported with it."""
     version = saved_model.main(
         parse(
             [
                 f"--run={runs['digits']}",
                 f"--data_dir={digits_dir}",
-                f"--output={tmp_path}",
+                f"--output={tmp_path_factory.mktemp('exports')}",
                 "--manifestations=euler:2,midpoint:4",
-                "--input=uint8",
+                f"--input={request.param}",
                 "--parity_images=8",
                 "--accuracy_images=8",
             ]
         )
     )
-    images = pixels(5)
-    (tmp_path / "pixels").write_bytes(images.tobytes())
+    return request.param, version
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_signature_from_cpp(client, exported, runs, tmp_path, count):
+    kind, version = exported
+    images = serving.feeder(DIGITS, kind)(pixels(count))
+    (tmp_path / "images").write_bytes(images.tobytes())
     shape = map(str, images.shape)
     done = subprocess.run(
-        [client, version, tmp_path / "pixels", *shape], capture_output=True, text=True
+        [client, version, tmp_path / "images", *shape], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     found = {}
     for line in done.stdout.splitlines():
         name, *numbers = line.split()
-        found[name] = np.array(numbers, "float32").reshape(5, 10)
-    manifestations = {
-        "serving_default": ("rk4", 1),
-        "euler_2": ("euler", 2),
-        "midpoint_4": ("midpoint", 4),
-    }
-    assert found.keys() == manifestations.keys()
-    for name, (scheme, steps) in manifestations.items():
+        found[name] = np.array(numbers, "float32").reshape(count, 10)
+    assert found.keys() == NETS.keys()
+    for name, (scheme, steps) in NETS.items():
         net = copy_of_keras(runs["digits"], scheme, steps)
-        expected = serving.keras_logits(net, DIGITS)(images)
+        expected = serving.keras_logits(net, DIGITS)(pixels(count))
         np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5)
     assert np.abs(found["euler_2"] - found["midpoint_4"]).max() > 0.01
 
 
 @pytest.mark.slow
-def test_errors_of_the_client(client, tmp_path):
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["/dev/null", "1", "8", "8"], 2, b"expected 6 arguments, received 5"),
+        (["/dev/null", "1", "8", "8", "x"], 2, b"1 or more, received x"),
+        (["/dev/null", "1", "8", "8", "1"], 2, b"bytes, "),
+        (["/nowhere", "1", "8", "8", "1"], 2, b"in /nowhere, received -1"),
+    ],
+)
+def test_bad_arguments(client, exported, arguments, code, message):
+    _, version = exported
+    done = subprocess.run([client, version, *arguments], capture_output=True)
+    assert done.returncode == code and message in done.stderr
+    assert done.stdout == b""
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_model(client, tmp_path):
     done = subprocess.run(
         [client, tmp_path, "/dev/null", "1", "8", "8", "1"], capture_output=True
     )

@@ -1,0 +1,128 @@
+"""The graphs of a .tflite, made smaller without a change to what they compute.
+
+Models here are `ModelT` objects: a flatbuffer that was unpacked.
+"""
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+# `Buffer.data` in the schema: force_align 16, for vector units and flash memory.
+_ALIGNMENT = 16
+# The first version of ARG_MAX that takes int8.
+_INTEGER_ARG_MAX = 2
+
+
+def builtin(code) -> int:
+    """The number of an operator code, which is in two fields for old readers."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def strip(model) -> None:
+    """Removes what only the converter needs of intermediate tensors.
+
+    These are a name each, longer than the rest of the tensor; an empty buffer each,
+    where the schema has buffer 0 for all of them; and an empty quantisation in float
+    graphs. Signatures find their tensors by number.
+    """
+    for graph in model.subgraphs:
+        ends = {*graph.inputs, *graph.outputs}
+        for i, tensor in enumerate(graph.tensors):
+            if i not in ends:
+                tensor.name = None
+            data = model.buffers[tensor.buffer].data
+            if data is None or not len(data):
+                tensor.buffer = 0
+            quantization = tensor.quantization
+            if quantization is not None and quantization.scale is None:
+                tensor.quantization = None
+    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    holders += model.metadata
+    used = {0, *(holder.buffer for holder in holders)}
+    model.buffers, number = _kept(model.buffers, used)
+    for holder in holders:
+        holder.buffer = number[holder.buffer]
+
+
+def _kept(items, used):
+    """The items of these numbers, and their new numbers by the old ones."""
+    number = {old: new for new, old in enumerate(sorted(used))}
+    return [items[old] for old in number], number
+
+
+def read_labels_from_integers(model) -> None:
+    """Has ARG_MAX read integers where the converter dequantises them for it.
+
+    argmax(s (q - z)) = argmax(q) as s > 0; ties stay ties. It is the only thing that
+    the converter leaves in floats.
+    """
+    codes = model.operatorCodes
+    for index, graph in enumerate(model.subgraphs):
+        sources = {
+            operator.outputs[0]: operator
+            for operator in graph.operators
+            if builtin(codes[operator.opcodeIndex]) == BuiltinOperator.DEQUANTIZE
+        }
+        for operator in graph.operators:
+            code = codes[operator.opcodeIndex]
+            source = sources.get(operator.inputs[0])
+            if builtin(code) == BuiltinOperator.ARG_MAX and source is not None:
+                operator.inputs = np.array([source.inputs[0], *operator.inputs[1:]])
+                code.version = max(code.version, _INTEGER_ARG_MAX)
+        _drop(model, index, sources.values())
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    # Small runtimes have to have every operator that is listed.
+    used = {operator.opcodeIndex for operator in operators}
+    model.operatorCodes, number = _kept(codes, used)
+    for operator in operators:
+        operator.opcodeIndex = number[operator.opcodeIndex]
+
+
+def _drop(model, index, candidates):
+    """Drops those of the operators of a graph that nothing reads, and their outputs."""
+    graph = model.subgraphs[index]
+    read = {*graph.outputs, *(i for o in graph.operators for i in o.inputs)}
+    unused = [o for o in candidates if read.isdisjoint(o.outputs)]
+    graph.operators = [o for o in graph.operators if o not in unused]
+    gone = {i for operator in unused for i in operator.outputs}
+    graph.tensors, number = _kept(
+        graph.tensors, {*range(len(graph.tensors))}.difference(gone)
+    )
+    number[-1] = -1  # An optional input that is left out.
+    for holder in (graph, *graph.operators):
+        for name in ("inputs", "outputs"):
+            tensors = [number[i] for i in getattr(holder, name)]
+            setattr(holder, name, np.array(tensors, np.int32))
+    for signature in model.signatureDefs:
+        if signature.subgraphIndex == index:
+            for tensor in (*signature.inputs, *signature.outputs):
+                tensor.tensorIndex = number[tensor.tensorIndex]
+
+
+class _Builder(flatbuffers.Builder):
+    """Writes equal vectors once, and the data of tensors where the schema wants them.
+
+    Shapes, scales and zero points are the same for many tensors. Flatbuffers may point
+    to one vector from several places.
+    """
+
+    def __init__(self):
+        super().__init__(1 << 16)
+        self._written = {}
+
+    def CreateNumpyVector(self, x):
+        key = x.dtype.str, x.tobytes()
+        if key not in self._written:
+            if x.dtype == np.uint8:
+                # flatbuffers for Python knows no force_align (google/flatbuffers#5839),
+                # and TensorFlow's converter goes through it too.
+                self.Prep(_ALIGNMENT, x.nbytes)
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
+def pack(model) -> bytes:
+    """The flatbuffer of a model."""
+    builder = _Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())

@@ -1,0 +1,82 @@
+import os
+import threading
+
+import pytest
+import tensorflow as tf
+
+from export import staging
+from trainers.errors import OptionError
+
+
+def test_versions_continue_above_the_highest(tmp_path):
+    for name in ("1", "12", ".tmp-x", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new").mkdir()
+    assert staging.publish_version(tmp_path / "new", tmp_path) == tmp_path / "13"
+    assert sorted(os.listdir(tmp_path)) == [".tmp-x", "1", "12", "13", "notes"]
+
+
+def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    for name in ("1", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "1" / "theirs").touch()
+    versions = iter([1, 2])
+    monkeypatch.setattr(staging, "_next_version", lambda _: next(versions))
+    assert staging.publish_version(tmp_path / "new", tmp_path).name == "2"
+    assert (tmp_path / "1" / "theirs").exists()
+
+
+def test_an_explicit_version_that_appears_meanwhile_is_left_alone(tmp_path):
+    (tmp_path / "model" / "3").mkdir(parents=True)
+    (tmp_path / "model" / "3" / "theirs").touch()
+    (tmp_path / "new").mkdir()
+    with pytest.raises(OptionError, match="--version: .*Received 3"):
+        staging.publish_version(tmp_path / "new", tmp_path / "model", 3)
+    assert os.listdir(tmp_path / "model" / "3") == ["theirs"]
+
+
+def test_of_many_exports_at_once_each_gets_a_version(tmp_path):
+    """Nothing but the rename decides, so that none of them is lost or replaced."""
+    folders = [tmp_path / f"new-{i}" for i in range(16)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / folder.name).touch()
+    start = threading.Barrier(len(folders))
+
+    def publish(folder):
+        start.wait()
+        staging.publish_version(folder, tmp_path / "model")
+
+    threads = [threading.Thread(target=publish, args=[folder]) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = {path.name: os.listdir(path) for path in (tmp_path / "model").iterdir()}
+    assert sorted(found, key=int) == [str(i + 1) for i in range(16)]
+    assert sorted(sum(found.values(), [])) == sorted(f.name for f in folders)
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (OSError(28, os.strerror(28)), "No space left on device"),
+        # What TensorFlow raises instead, for variables and for saved_model.pb.
+        (tf.errors.ResourceExhaustedError(None, None, "x; No space"), "x; No space"),
+        (tf.errors.UnknownError(None, None, "y; File too large"), "y; File too large"),
+    ],
+)
+def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path, error, message):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OptionError, match=f"--output: .*{message}.*make room"):
+        with staging.workspace(tmp_path / "there" / "deep" / "er") as folder:
+            (folder / "half").touch()
+            raise error
+    assert os.listdir(tmp_path) == ["there"]
+    assert os.listdir(tmp_path / "there") == []
+
+
+def test_a_workspace_is_no_version(tmp_path):
+    with staging.workspace(tmp_path / "serving") as folder:
+        assert folder.parent == tmp_path / "serving"
+        assert folder.name.startswith(".") and not folder.name.isdecimal()
