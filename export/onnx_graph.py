@@ -55,7 +55,7 @@ OPTIONS = (
         "precision",
         options.OneOf(GATES),
         "float32",
-        "float32, or int8: weights per channel and activations, as QDQ nodes.",
+        "float32, or int8: convolutions, their weights per channel, as QDQ nodes.",
     ),
     calibration.OPTION,
     (

@@ -174,6 +174,23 @@ def test_int8(runs, flags_for, ungated, digits):
     for kernel, scale in kernels:
         assert kernel.data_type == onnx.TensorProto.INT8
         assert scale.dims == kernel.dims[:1]
+        # So that pairs of products with bytes fit into int16.
+        assert np.abs(onnx.numpy_helper.to_array(kernel)).max() <= 64
+    points = {
+        weights[node.input[2]].data_type
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    assert points == {onnx.TensorProto.UINT8}
+    # The state and the logits stay float.
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    assert makers["logits"] != "DequantizeLinear"
+    assert any(
+        makers.get(name) == "Add"
+        for node in model.graph.node
+        if node.op_type == "Add"
+        for name in node.input
+    )
     whole = dataclasses.replace(
         digits,
         train=digits.train.concatenate(digits.validation),

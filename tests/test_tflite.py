@@ -109,18 +109,10 @@ ERRORS = {"float32": 1e-5, "float16": 0.01, "dynamic": 0.12, "int8": 0.4}
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory):
-    """A run of the same net in every process: what int8 loses depends on the net."""
-    # Fixtures of a module come before the seeds of a test.
-    keras.utils.set_random_seed(0)
-    return save_run(tmp_path_factory.mktemp("seeded") / "digits-1")
-
-
-@pytest.fixture(scope="module")
-def by_precision(seeded, digits_dir, tmp_path_factory):
+def by_precision(runs, digits_dir, tmp_path_factory):
     """The digits net in all precisions; untrained, so that accuracy says nothing."""
     output = tmp_path_factory.mktemp("precisions")
-    arguments = [f"--run={seeded}", f"--data_dir={digits_dir}"]
+    arguments = [f"--run={runs['digits']}", f"--data_dir={digits_dir}"]
     arguments += [f"--output={output}", "--parity_images=20", "--steps=2"]
     with pytest.MonkeyPatch.context() as patch:
         for name, precision in tflite.PRECISIONS.items():
@@ -134,8 +126,8 @@ def by_precision(seeded, digits_dir, tmp_path_factory):
         }
 
 
-def test_fewer_bits_are_smaller_and_alike(seeded, by_precision):
-    net = copy_of_keras(seeded, "rk4", 2)
+def test_fewer_bits_are_smaller_and_alike(runs, by_precision):
+    net = copy_of_keras(runs["digits"], "rk4", 2)
     expected = serving.keras_logits(net, DIGITS)(pixels(20))
     size = {name: path.stat().st_size for name, path in by_precision.items()}
     # The weights of this small net are about three quarters of its file.
@@ -157,11 +149,11 @@ def test_fewer_bits_are_smaller_and_alike(seeded, by_precision):
 
 
 @pytest.mark.parametrize("precision", tflite.PRECISIONS)
-def test_every_batch_size_gives_the_same(seeded, by_precision, precision):
+def test_every_batch_size_gives_the_same(runs, by_precision, precision):
     call = tflite.reload(by_precision[precision])["serving_default"]
     images = serving.feeder(DIGITS)(pixels(8))
     together = call(images)
-    reference = serving.keras_logits(copy_of_keras(seeded, "rk4", 2), DIGITS)
+    reference = serving.keras_logits(copy_of_keras(runs["digits"], "rk4", 2), DIGITS)
     expected = reference(pixels(8))
     assert _error(together["logits"], expected) < ERRORS[precision]
     for part in (slice(0, 1), slice(1, 6), slice(6, 8)):

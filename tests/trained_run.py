@@ -39,6 +39,8 @@ def save_run(
     folder, preset="digits", data=DIGITS, shape=(8, 8, 1), **overrides
 ) -> pathlib.Path:
     """Saves an untrained net with random norms and biases as the run `folder`."""
+    # Fixtures of a module come before the seeds that conftest.py sets for a test.
+    keras.utils.set_random_seed(0)
     net = cnet_tf.continuous_net(preset, **overrides)
     net.build((None, *shape))
     random = np.random.default_rng(0)
