@@ -279,10 +279,10 @@ def _most_common(tableau) -> Fraction:
 
 def _linear_function(operation, weight):
     kernel = weight(operation.kernel)
-    # TensorFlow's own operation, which converters merge into the linear one.
-    shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
-    if not np.any(operation.bias):
-        shift = tf.identity
+    shift = tf.identity
+    if np.any(operation.bias):
+        # TensorFlow's own operation, which converters merge into the linear one.
+        shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
     if operation.strides is None:
         return lambda x: shift(ops.matmul(x, kernel))
     convolve = functools.partial(

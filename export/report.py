@@ -47,16 +47,10 @@ def _saved_model(source, kind, precision, samples, folder):
     return saved_model.build(source, kind, "cnet", samples[:1], folder)
 
 
-def _tflite(source, kind, precision, samples, folder):
-    path = pathlib.Path(folder, "model.tflite")
-    path.write_bytes(tflite.build(source, kind, precision, samples, folder))
-    return path
-
-
 # Format -> (precisions, build, reload, whether it is folded).
 FORMATS = {
     "saved_model": (["float32"], _saved_model, saved_model.reload, False),
-    "tflite": (list(tflite.PRECISIONS), _tflite, tflite.reload, True),
+    "tflite": (list(tflite.PRECISIONS), tflite.build, tflite.reload, True),
     "onnx": (list(onnx_graph.GATES), onnx_graph.build, onnx_graph.reload, True),
 }
 PRECISIONS = list(dict.fromkeys(p for found, *_ in FORMATS.values() for p in found))
@@ -102,19 +96,19 @@ OPTIONS = (
 )
 
 
-def rows_of(source, data, values, form, precision, reference) -> dict:
+def row_of(source, test, samples, values, form, precision, reference) -> dict:
     """The facts of one artefact, built in a folder that is gone afterwards.
 
     Args:
         source: A `Trained` of one manifestation.
-        data: Its data.
+        test: Test images and labels.
+        samples: Calibration images.
         values: Flags.
         form, precision: Keys of `FORMATS`, and one of its precisions.
         reference: Function of pixels to the logits of Keras.
     """
     _, build, reload, _ = FORMATS[form]
-    images, labels = trained.first_test_images(data, values.accuracy_images)
-    samples = calibration.calibration_images(data, values.calibration_images)
+    images, labels = test
     feed = serving.feeder(source.data, values.input)
     with staging.workspace(source.output / "report") as folder:
         path = build(source, values.input, precision, samples, folder)
@@ -143,7 +137,7 @@ def rows_of(source, data, values, form, precision, reference) -> dict:
             "images": found.images,
             "max_abs_delta_logits": float(f"{found.delta:.3g}"),
             "size_kb": round(staging.size_on_disk(path) / 1000, 1),
-            "macs": graph_cost.macs(source.net, data.image_shape),
+            "macs": graph_cost.macs(source.net, images.shape[1:]),
             "median_ms": round(1000 * cost.median, 3),
             "p5_ms": round(1000 * cost.low, 3),
             "p95_ms": round(1000 * cost.high, 3),
@@ -164,31 +158,29 @@ def remembered(function):
     return call
 
 
-def settings_of(values, scheme, steps, fold):
+def settings_of(values, scheme, steps):
     """The flags for one manifestation, as `trained.load` reads them."""
     one = types.SimpleNamespace(**{name: values[name].value for name in values})
-    one.scheme, one.steps, one.fold, one.manifestations = scheme, steps, fold, None
+    one.scheme, one.steps, one.manifestations, one.fold = scheme, steps, None, False
     return one
 
 
 def measured(values, progress=print) -> list[dict]:
     """All rows, as the flags ask for them."""
     rows = []
-    own = settings_of(values, None, None, False)
-    source, data = trained.load(own)
-    manifestations = [(None, None), *_manifestations(values, source.net)]
-    for scheme, steps in manifestations:
-        sources = {
-            fold: trained.load(settings_of(values, scheme, steps, fold), data=data)[0]
-            for fold in (False, True)
-        }
-        reference = remembered(serving.keras_logits(sources[False].net, source.data))
+    source, data = trained.load(settings_of(values, None, None))
+    test = trained.first_test_images(data, values.accuracy_images)
+    samples = calibration.calibration_images(data, values.calibration_images)
+    for scheme, steps in [(None, None), *_manifestations(values, source.net)]:
+        source, _ = trained.load(settings_of(values, scheme, steps), data=data)
+        sources = {False: source, True: source.folded()}
+        reference = remembered(serving.keras_logits(source.net, source.data))
         for form in values.formats:
             precisions, _, _, fold = FORMATS[form]
             for precision in precisions:
                 if precision in values.precisions:
-                    row = rows_of(
-                        sources[fold], data, values, form, precision, reference
+                    row = row_of(
+                        sources[fold], test, samples, values, form, precision, reference
                     )
                     rows.append(row)
                     progress(line(row))

@@ -86,19 +86,20 @@ OPTIONS = (
 )
 
 
-def write(directory, source: trained.Trained, kind: str, model: str, images) -> None:
-    """Writes the SavedModel of a trained net with its extra assets.
+def build(source, kind: str, model: str, images, folder) -> pathlib.Path:
+    """Writes the SavedModel of a trained net, with its extra assets, to a folder.
 
     Args:
-        directory: Made.
-        source: The net.
+        source: A `Trained`.
         kind: A key of `serving.INPUTS`.
         model: Its name in TF Serving.
         images: Pixels, uint8 (B, H, W, C), to warm up with.
+        folder: For the folder of the SavedModel, which is returned.
     """
-    serving.write_archive(directory, source.graphs, source.data, kind)
+    path = pathlib.Path(folder, "model")
+    serving.write_archive(path, source.graphs, source.data, kind)
     # SavedModel's own place for files that the graph does not read.
-    extra = pathlib.Path(directory, "assets.extra")
+    extra = path / "assets.extra"
     extra.mkdir()
     names = "".join(f"{name}\n" for name in source.data["class_names"])
     (extra / "class_names.txt").write_text(names, encoding="utf-8")
@@ -110,6 +111,7 @@ def write(directory, source: trained.Trained, kind: str, model: str, images) -> 
         source.nets,
         serving.feeder(source.data, kind)(images),
     )
+    return path
 
 
 def reload(directory) -> dict:
@@ -122,13 +124,6 @@ def reload(directory) -> dict:
         return {name: value.numpy() for name, value in outputs.items()}
 
     return {name: functools.partial(run, name) for name in model.signatures}
-
-
-def build(source, kind: str, model: str, images, folder) -> pathlib.Path:
-    """Writes the SavedModel to a folder; see `write`. Returns its own folder."""
-    path = pathlib.Path(folder, "model")
-    write(path, source, kind, model, images)
-    return path
 
 
 def main(values) -> pathlib.Path:

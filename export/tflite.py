@@ -63,15 +63,15 @@ OPTIONS = (
 )
 
 
-def build(source, kind: str, precision: str, samples, folder) -> bytes:
-    """The .tflite of a trained net.
+def build(source, kind: str, precision: str, samples, folder) -> pathlib.Path:
+    """Writes the .tflite of a trained net to a folder; returns its path.
 
     Args:
         source: A `Trained`.
         kind: A key of `serving.INPUTS`.
         precision: A key of `PRECISIONS`.
         samples: uint8 calibration images for int8, else None.
-        folder: For intermediate files.
+        folder: For the file, and for intermediate ones.
     """
     archive = pathlib.Path(folder, "saved_model")
     inputs, traced, input_type = (), kind, None
@@ -83,7 +83,10 @@ def build(source, kind: str, precision: str, samples, folder) -> bytes:
         samples = None
     serving.write_archive(archive, source.graphs, source.data, traced)
     content = convert(archive, list(source.graphs), precision, inputs, input_type)
-    return tflite_file.finish(content, describe(source, kind, precision, samples))
+    path = pathlib.Path(folder, "model.tflite")
+    description = describe(source, kind, precision, samples)
+    path.write_bytes(tflite_file.finish(content, description))
+    return path
 
 
 def _with_ends(images):
@@ -145,10 +148,7 @@ def main(values) -> pathlib.Path:
     suffix = "" if values.precision == "float32" else f"-{values.precision}"
     target = source.output / f"{source.name}{suffix}.tflite"
     with staging.workspace(source.output) as temporary:
-        file = temporary / "model.tflite"
-        file.write_bytes(
-            build(source, values.input, values.precision, samples, temporary)
-        )
+        file = build(source, values.input, values.precision, samples, temporary)
         if dtype_of(file) == "uint8" and chosen.integer:
             tflite_file.require_pixels(file)
         rows = parity.accept(

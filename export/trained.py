@@ -12,13 +12,12 @@ from cnet_tf.net import Net
 from export.folding import fold
 from export.parity import Candidate
 from export.serving import SIGNATURE, keras_logits
-from trainers.batches import train_batches
+from trainers.batches import recalibration_batches
 from trainers.data import ImageData, load_as_trained
 from trainers.errors import OptionError
 
 # What the trainer has to say of its data, all of which an export needs.
 _DATA_KEYS = ("name", "image_shape", "class_names", "mean", "std")
-_RECALIBRATION_BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +56,11 @@ class Trained:
     def name(self) -> str:
         """`<scheme>-<steps>` of `serving_default`."""
         return manifestation_name(self.net)
+
+    def folded(self) -> "Trained":
+        """The same, to be exported with everything folded that can be."""
+        graphs = {signature: fold(net) for signature, net in self.nets.items()}
+        return dataclasses.replace(self, graphs=graphs)
 
     def candidates(self, calls: dict, cost=None) -> list[Candidate]:
         """What to compare with Keras.
@@ -127,11 +131,8 @@ def load(
     if values.recalibrate:
         batches = _recalibrate(nets[SIGNATURE], data, found, values.recalibrate)
         changes += (f"batch norms recalibrated on {batches} training batches",)
-    graphs = {key: fold(net) for key, net in nets.items()} if fold_graphs else nets
-    return (
-        Trained(nets, graphs, found.metadata, changes, found.sha256, run, output),
-        data,
-    )
+    source = Trained(nets, nets, found.metadata, changes, found.sha256, run, output)
+    return source.folded() if fold_graphs else source, data
 
 
 def output_folder(values) -> pathlib.Path:
@@ -187,10 +188,8 @@ def _load_data(known, data_dir):
 
 
 def _recalibrate(net, data, found, batches):
-    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
     augment = found.metadata["data"].get("augment", "none")
-    images = train_batches(data, size, seed=0, epoch=0, augment=augment)
-    return cnet_tf.recalibrate(net, images.take(batches))
+    return cnet_tf.recalibrate(net, recalibration_batches(data, augment, batches))
 
 
 def _in_float32(net: Net) -> Net:

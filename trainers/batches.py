@@ -17,6 +17,7 @@ from trainers.augmentation import AUGMENTATIONS, DRAWS
 from trainers.data import MEMORY_BYTES, ImageData
 from trainers.sources import refuse
 
+_RECALIBRATION_BATCH = 128
 SHUFFLE_BUFFER = 50_000  # CIFAR's train split: a uniform permutation of it.
 
 
@@ -91,6 +92,18 @@ def train_batches(
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
     return _shard_by_example(batches).prefetch(tf.data.AUTOTUNE)
+
+
+def recalibration_batches(data: ImageData, augment: str, count: int) -> tf.data.Dataset:
+    """Training batches to re-estimate batch norms on: of 128, or of all there is.
+
+    Args:
+      data: From `load`.
+      augment: As in training.
+      count: Batches.
+    """
+    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
+    return train_batches(data, size, seed=0, epoch=0, augment=augment).take(count)
 
 
 def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Dataset:

@@ -12,11 +12,10 @@ from cnet_tf.manifestation import (
     statistics,
 )
 from cnet_tf.tableaus import get_scheme
-from trainers.batches import eval_batches, train_batches
+from trainers import batches
 from trainers.steps import evaluate
 
 _BATCH = 500
-_RECALIBRATION_BATCH = 128
 
 
 def accuracy_grid(
@@ -50,16 +49,14 @@ def accuracy_grid(
         (whether it is the net's own manifestation), "accuracy", "loss",
         "recalibrated_accuracy"}`; accuracies in [0, 1].
     """
-    scored = eval_batches(data, split, _BATCH)
+    scored = batches.eval_batches(data, split, _BATCH)
     if examples is not None:
         scored = scored.unbatch().take(examples).batch(_BATCH)
     own = (net.get_config()["scheme"], net.blocks[0].steps) if net.blocks else None
     cells = [(s, n) for s in schemes for n in steps] if own else [("fixed", None)]
     if own and own not in cells:
         cells.append(own)
-    size = min(_RECALIBRATION_BATCH, data.sizes["train"])
-    images = train_batches(data, size, seed=0, epoch=0, augment=augment)
-    images = images.take(recalibration_batches)
+    images = batches.recalibration_batches(data, augment, recalibration_batches)
     rows = []
     for scheme, n in cells:
         twin = manifest(net, scheme, n) if own else net
