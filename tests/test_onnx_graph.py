@@ -11,27 +11,24 @@ import numpy as np
 import onnx
 import pytest
 from absl import flags
-from trained_run import DIGITS, MANIFESTATIONS, copy_of_keras, parse, pixels, stand_in
+from trained_run import (
+    ANYTHING,
+    DIGITS,
+    MANIFESTATIONS,
+    copy_of_keras,
+    pixels,
+    stand_in,
+)
 
 import export
 from export import calibration, onnx_graph, parity, serving
 from export.onnx_int8 import quantize
 from trainers.errors import OptionError
 
-# Passes anything finite.
-ANYTHING = parity.Gate(1e9, 100.0, 100.0)
-
 
 @pytest.fixture
-def flags_for(runs, digits_dir, tmp_path):
-    """Flags for an export of the small run to an empty folder."""
-
-    def build(*arguments):
-        output = f"--output={tmp_path / 'out'}"
-        shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
-        return parse([*shared, "--parity_images=20", *arguments], onnx_graph.OPTIONS)
-
-    return build
+def flags_for(export_flags):
+    return export_flags(onnx_graph.OPTIONS)
 
 
 @pytest.fixture

@@ -15,18 +15,16 @@ from absl import flags
 from trained_run import (
     DIGITS,
     MANIFESTATIONS,
-    SMALL,
     copy_of_keras,
+    files,
     parse,
     pixels,
-    save_run,
     stand_in,
 )
 
 import export
 from export import parity, saved_model, serving, tf_serving, trained
 from trainers.errors import OptionError
-from trainers.sources import DataError
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +48,8 @@ def exported(runs, digits_dir, tmp_path_factory):
 
 
 @pytest.fixture
-def flags_for(runs, digits_dir, tmp_path):
-    """Flags for an export of the small run to an empty folder."""
-
-    def build(*arguments):
-        output = f"--output={tmp_path / 'out'}"
-        shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
-        return parse([*shared, "--parity_images=20", *arguments])
-
-    return build
-
-
-def _files(folder):
-    return sorted(str(path) for path in folder.rglob("*"))
+def flags_for(export_flags):
+    return export_flags(saved_model.OPTIONS)
 
 
 @pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
@@ -122,19 +109,6 @@ def test_loads_in_another_process_without_this_package(exported):
     )
 
 
-def test_all_input_kinds_agree(runs):
-    net = copy_of_keras(runs["small"], "rk4", 1)
-    logits = {}
-    for kind in serving.INPUTS:
-        serve = tf.function(
-            serving.serving_function(net, DIGITS, kind),
-            input_signature=[serving.image_spec(kind, DIGITS)],
-        )
-        logits[kind] = serve(serving.feeder(DIGITS, kind)(pixels(5)))["logits"]
-    np.testing.assert_array_equal(logits["uint8"], logits["float"])
-    np.testing.assert_allclose(logits["uint8"], logits["normalized"], atol=1e-5)
-
-
 def test_uint8_input_as_trained(flags_for, capsys):
     folder = saved_model.main(flags_for("--input=uint8"))
     assert "| rk4-1 " in capsys.readouterr().out
@@ -142,42 +116,6 @@ def test_uint8_input_as_trained(flags_for, capsys):
     assert signature.structured_input_signature[1] == {
         "image": tf.TensorSpec((None, 8, 8, 1), tf.uint8, "image")
     }
-
-
-@pytest.mark.parametrize(
-    "preset, overrides, name",
-    [
-        ("digits", {"nodes": (1, 2, 2), "scheme": "euler"}, "euler-1-2-2"),
-        ("digits", {"nodes": 2}, "rk4-2"),
-        ("resnet20", {"blocks_per_stage": 1}, "resnet"),
-    ],
-)
-def test_names_of_manifestations(tmp_path, flags_for, preset, overrides, name):
-    run = save_run(tmp_path / "other", preset, **overrides)
-    assert trained.load(flags_for(f"--run={run}"))[0].name == name
-
-
-def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "latest").symlink_to(runs["small"])
-    source, _ = trained.load(parse([]))
-    assert source.output == pathlib.Path("exports", "small-1")
-
-
-def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        run = save_run(tmp_path / "mixed", **SMALL)
-        net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
-    finally:
-        keras.config.set_dtype_policy("float32")
-    wide = copy_of_keras(runs["small"], "rk4", 2)
-    wide.set_weights(net.get_weights())
-    np.testing.assert_array_equal(
-        serving.keras_logits(net, DIGITS)(pixels(3)),
-        serving.keras_logits(wide, DIGITS)(pixels(3)),
-    )
 
 
 @pytest.fixture
@@ -341,7 +279,7 @@ def test_a_disk_that_is_full_at_the_very_end_leaves_nothing(
     monkeypatch.setattr(tf_serving, "write_bytes", full)
     with pytest.raises(OptionError, match="--output: .*No space left.*make room"):
         saved_model.main(flags_for())
-    assert _files(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "1.5", "latest", str(2**63), ""])
@@ -356,18 +294,6 @@ def test_bad_model_names_are_refused(flags_for, name):
         flags_for(f"--model_name={name}")
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--fold"], "--fold: expected one manifestation"),
-        (["--recalibrate=2"], "--recalibrate: expected one manifestation"),
-    ],
-)
-def test_what_cannot_be_shared_is_refused(flags_for, arguments, message):
-    with pytest.raises(OptionError, match=message):
-        saved_model.main(flags_for("--manifestations=euler:2", *arguments))
-
-
 @pytest.mark.parametrize("output", ["out", "deep/er/out"])
 def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, output):
     monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
@@ -375,14 +301,14 @@ def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, 
     with pytest.raises(parity.ParityError, match="expected logits within"):
         saved_model.main(flags_for(f"--output={tmp_path / output}"))
     assert "max abs delta logits" in capsys.readouterr().out
-    assert _files(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 def test_an_interruption_leaves_earlier_versions_alone(
     flags_for, tmp_path, monkeypatch
 ):
     (tmp_path / "out" / "serving" / "cnet" / "1").mkdir(parents=True)
-    before = _files(tmp_path)
+    before = files(tmp_path)
 
     def interrupt(path, *_):
         (path / "variables").mkdir(parents=True)
@@ -391,60 +317,7 @@ def test_an_interruption_leaves_earlier_versions_alone(
     monkeypatch.setattr(serving, "write_archive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         saved_model.main(flags_for())
-    assert _files(tmp_path) == before
-
-
-def _truncate(run):
-    (weights,) = (run / "net").glob("*.safetensors")
-    weights.write_bytes(weights.read_bytes()[:1000])
-
-
-@pytest.mark.parametrize(
-    "damage, message",
-    [
-        (_truncate, "--run: .*checksum"),
-        (lambda run: (run / "net" / "net.json").write_text("{"), "--run: .*readable"),
-        (lambda run: (run / "net" / "net.json").unlink(), "--run: .*Train one with"),
-        (
-            lambda run: save_run(run, data={**DIGITS, "image_shape": [9, 8, 1]}),
-            r"--run: .*\(8, 8, 1\).*Received \[9, 8, 1\]",
-        ),
-        (lambda run: save_run(run, data={}), "--run: .*Received none of name"),
-    ],
-)
-def test_bad_runs_are_refused(tmp_path, flags_for, damage, message):
-    run = save_run(tmp_path / "bad", **SMALL)
-    damage(run)
-    before = _files(tmp_path)
-    with pytest.raises(OptionError, match=message) as caught:
-        saved_model.main(flags_for(f"--run={run}"))
-    assert "\n" not in str(caught.value)
-    assert _files(tmp_path) == before
-
-
-def test_an_output_below_a_file_is_refused(tmp_path, flags_for):
-    (tmp_path / "file").touch()
-    with pytest.raises(OptionError, match="--output: expected a folder.*Received"):
-        saved_model.main(flags_for(f"--output={tmp_path / 'file' / 'out'}"))
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
-    run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    with pytest.raises(OptionError, match="--scheme, --steps, .*depth is fixed"):
-        saved_model.main(flags_for(f"--run={run}", "--steps=2"))
-
-
-def test_other_data_than_the_runs_are_refused(tmp_path, flags_for):
-    renamed = {**DIGITS, "class_names": ["a", "b"]}
-    run = save_run(tmp_path / "renamed", data=renamed, **SMALL)
-    with pytest.raises(OptionError, match="--data_dir: .*2: a, b.*Received 10: 0"):
-        saved_model.main(flags_for(f"--run={run}"))
-    gone = {**DIGITS, "name": "folder:/nowhere"}
-    run = save_run(tmp_path / "gone", data=gone, **SMALL)
-    with pytest.raises(DataError, match="folder:/nowhere"):
-        saved_model.main(flags_for(f"--run={run}"))
-    assert not (tmp_path / "out").exists()
+    assert files(tmp_path) == before
 
 
 def test_the_script_says_one_line_and_exits_with_2(tmp_path):

@@ -1,16 +1,21 @@
 """The net that an export starts from: manifestations, projection, recalibration."""
 
+import os
+import pathlib
+
+import keras
 import numpy as np
 import pytest
-from trained_run import DIGITS, SMALL, copy_of_keras, parse, pixels, save_run
+from trained_run import DIGITS, SMALL, copy_of_keras, files, parse, pixels, save_run
 
 import cnet_tf
 from cnet_tf import checkpoint
-from export import serving, trained
+from export import saved_model, serving, trained
 from export.folding import FoldedNet
 from trainers.batches import train_batches
 from trainers.data import load_as_trained
 from trainers.errors import OptionError
+from trainers.sources import DataError
 
 
 @pytest.fixture
@@ -96,3 +101,109 @@ def test_a_net_of_fixed_depth_has_no_basis(tmp_path, load):
     for flag in ("--basis_size=1", "--steps=2", "--manifestations=euler:1"):
         with pytest.raises(OptionError, match="depth is fixed"):
             load(f"--run={run}", flag)
+
+
+@pytest.fixture
+def flags_for(export_flags):
+    return export_flags(saved_model.OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "preset, overrides, name",
+    [
+        ("digits", {"nodes": (1, 2, 2), "scheme": "euler"}, "euler-1-2-2"),
+        ("digits", {"nodes": 2}, "rk4-2"),
+        ("resnet20", {"blocks_per_stage": 1}, "resnet"),
+    ],
+)
+def test_names_of_manifestations(tmp_path, flags_for, preset, overrides, name):
+    run = save_run(tmp_path / "other", preset, **overrides)
+    assert trained.load(flags_for(f"--run={run}"))[0].name == name
+
+
+def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest").symlink_to(runs["small"])
+    source, _ = trained.load(parse([]))
+    assert source.output == pathlib.Path("exports", "small-1")
+
+
+def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = save_run(tmp_path / "mixed", **SMALL)
+        net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wide = copy_of_keras(runs["small"], "rk4", 2)
+    wide.set_weights(net.get_weights())
+    np.testing.assert_array_equal(
+        serving.keras_logits(net, DIGITS)(pixels(3)),
+        serving.keras_logits(wide, DIGITS)(pixels(3)),
+    )
+
+
+def _truncate(run):
+    (weights,) = (run / "net").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (_truncate, "--run: .*checksum"),
+        (lambda run: (run / "net" / "net.json").write_text("{"), "--run: .*readable"),
+        (lambda run: (run / "net" / "net.json").unlink(), "--run: .*Train one with"),
+        (
+            lambda run: save_run(run, data={**DIGITS, "image_shape": [9, 8, 1]}),
+            r"--run: .*\(8, 8, 1\).*Received \[9, 8, 1\]",
+        ),
+        (lambda run: save_run(run, data={}), "--run: .*Received none of name"),
+    ],
+)
+def test_bad_runs_are_refused(tmp_path, flags_for, damage, message):
+    run = save_run(tmp_path / "bad", **SMALL)
+    damage(run)
+    before = files(tmp_path)
+    with pytest.raises(OptionError, match=message) as caught:
+        saved_model.main(flags_for(f"--run={run}"))
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == before
+
+
+def test_an_output_below_a_file_is_refused(tmp_path, flags_for):
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="--output: expected a folder.*Received"):
+        saved_model.main(flags_for(f"--output={tmp_path / 'file' / 'out'}"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
+    run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
+    with pytest.raises(OptionError, match="--scheme, --steps, .*depth is fixed"):
+        saved_model.main(flags_for(f"--run={run}", "--steps=2"))
+
+
+def test_other_data_than_the_runs_are_refused(tmp_path, flags_for):
+    renamed = {**DIGITS, "class_names": ["a", "b"]}
+    run = save_run(tmp_path / "renamed", data=renamed, **SMALL)
+    with pytest.raises(OptionError, match="--data_dir: .*2: a, b.*Received 10: 0"):
+        saved_model.main(flags_for(f"--run={run}"))
+    gone = {**DIGITS, "name": "folder:/nowhere"}
+    run = save_run(tmp_path / "gone", data=gone, **SMALL)
+    with pytest.raises(DataError, match="folder:/nowhere"):
+        saved_model.main(flags_for(f"--run={run}"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--fold"], "--fold: expected one manifestation"),
+        (["--recalibrate=2"], "--recalibrate: expected one manifestation"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(flags_for, arguments, message):
+    with pytest.raises(OptionError, match=message):
+        saved_model.main(flags_for("--manifestations=euler:2", *arguments))

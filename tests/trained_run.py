@@ -8,7 +8,7 @@ from absl import flags
 
 import cnet_tf
 from cnet_tf import checkpoint
-from export import options, saved_model
+from export import options, parity, saved_model
 
 DIGITS = {
     "name": "digits",
@@ -17,6 +17,9 @@ DIGITS = {
     "mean": [0.3],
     "std": [0.37],
 }
+
+# Passes anything finite.
+ANYTHING = parity.Gate(1e9, 100.0, 100.0)
 
 # As which exports are compared with Keras: other steps, another scheme.
 MANIFESTATIONS = [("euler", 2), ("rk4", 1)]
@@ -78,3 +81,8 @@ def pixels(count, shape=(8, 8, 1)) -> np.ndarray:
     """Random images, uint8."""
     shape = (count, *shape)
     return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+
+
+def files(folder) -> list[str]:
+    """Everything below a folder."""
+    return sorted(str(path) for path in folder.rglob("*"))
