@@ -69,7 +69,11 @@ class ContinuousClassifier(Net):
             parts = [
                 keras.layers.Dense(width, name="stem", dtype=policy),
                 block,
-                keras.layers.Dense(classes, dtype="float32", name="head"),
+                keras.layers.Dense(
+                    classes,
+                    dtype=keras.dtype_policies.get(policy).variable_dtype,
+                    name="head",
+                ),
             ]
         else:
             parts = remanifested(

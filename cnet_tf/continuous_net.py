@@ -79,8 +79,8 @@ class ContinuousNet(Net):
         share: A net of the same shape whose layers are to be used: the new net is
             another manifestation of its weights. Not part of the config.
 
-    Shapes: (batch, height, width, channels) -> logits (batch, classes), float32. Any
-    height, width and number of channels.
+    Shapes: (batch, height, width, channels) -> logits (batch, classes) in the dtype of
+    the weights. Any height, width and number of channels.
 
     Raises:
         ValueError: an argument has a value or a length that is not allowed.
@@ -184,6 +184,8 @@ def classification_head(classes, policy):
     """Global average pooling and a dense layer, shared by all nets for images."""
     return [
         keras.layers.GlobalAveragePooling2D(name="pool", dtype=policy),
-        # Logits and loss stay in float32 under mixed precision.
-        keras.layers.Dense(classes, dtype="float32", name="head"),
+        # Logits and loss have the precision of the weights under mixed precision.
+        keras.layers.Dense(
+            classes, dtype=keras.dtype_policies.get(policy).variable_dtype, name="head"
+        ),
     ]

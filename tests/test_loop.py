@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from cnet_tf import checkpoint, continuous_net
-from trainers import growth, loop, training
+from trainers import epochs, growth, loop
 from trainers.errors import OptionError
 from trainers.options import Options
 
@@ -38,7 +38,7 @@ def _weights(summary):
 def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     options = dataclasses.replace(options, scheme="rk4", epochs=3, refine_epochs=(2,))
     jumps = []
-    grow = training.grow
+    grow = epochs.grow
 
     def watched(state, factor, momentum):
         rng = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
         assert any(np.any(ops.convert_to_numpy(m)) for m in new.optimizer.momentums)
         return new
 
-    monkeypatch.setattr(training, "grow", watched)
+    monkeypatch.setattr(epochs, "grow", watched)
     summary = loop.fit(options)
     assert len(jumps) == 1 and jumps[0] < 0.05
     net = checkpoint.load(f"{summary['run']}/net").net

@@ -54,7 +54,7 @@ def save(run, updates, seed=0, keep=3):
 
 def test_everything_comes_back_bit_for_bit(tmp_path):
     net, optimizer, progress = save(tmp_path, 7)
-    found = snapshots.newest(tmp_path, optimizer_of)
+    found = snapshots.load(snapshots.newest(tmp_path), optimizer_of)
     assert bits(found[0].variables) == bits(net.variables)
     assert bits(found[1].variables) == bits(optimizer.variables)
     assert found[2] == progress
@@ -64,7 +64,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
 def test_a_refined_net_comes_back(tmp_path):
     net = built(nodes=4)
     snapshots.save(tmp_path, net, optimizer_of(net), Progress(), {}, 1)
-    found, _, _ = snapshots.newest(tmp_path, optimizer_of)
+    found, _, _ = snapshots.load(snapshots.newest(tmp_path), optimizer_of)
     assert bits(found.variables) == bits(net.variables)
     assert found.blocks[0].steps == 4
 
@@ -76,7 +76,7 @@ def test_the_newest_are_kept(tmp_path):
 
 
 def test_a_run_without_snapshots_has_none(tmp_path):
-    assert snapshots.newest(tmp_path, optimizer_of) is None
+    assert snapshots.newest(tmp_path) is None
 
 
 def flip(path):
@@ -106,8 +106,12 @@ DAMAGE = {
     "linked optimizer": lambda p: link(p / "optimizer.safetensors"),
     "linked weights": lambda p: link(next((p / "net").glob("*.safetensors"))),
     "unknown progress": lambda p: edit(
-        p / "progress.json", lambda s: s["progress"].update(os="system")
+        p / "progress.json", lambda s: s.update(os="system")
     ),
+    "flipped net.json": lambda p: flip(p / "net" / "net.json"),
+    "flipped manifest": lambda p: flip(p / "manifest.json"),
+    "no manifest": lambda p: (p / "manifest.json").unlink(),
+    "one file more": lambda p: (p / "net" / "code.py").write_text(""),
     "list": lambda p: (p / "progress.json").write_text("[]"),
     "other class": lambda p: edit(
         p / "net" / "net.json", lambda s: s.update({"class": "os.system"})
@@ -124,12 +128,12 @@ def test_a_damaged_snapshot_is_passed_over_and_told_of(tmp_path, damage):
     save(tmp_path, 6, seed=2)
     DAMAGE[damage](tmp_path / "snapshots" / "000000006")
     told = []
-    found = snapshots.newest(tmp_path, optimizer_of, told.append)
+    found = snapshots.load(snapshots.newest(tmp_path, told.append), optimizer_of)
     assert bits(found[0].variables) == bits(old.variables)
     assert found[2] == progress
     assert len(told) == 1 and "000000006" in told[0] and "\n" not in told[0]
     with pytest.raises(SnapshotError):
-        snapshots.load(tmp_path, "000000006", optimizer_of)
+        snapshots.load(tmp_path / "snapshots" / "000000006", optimizer_of)
 
 
 class Killed(BaseException):
@@ -170,7 +174,7 @@ def test_killed_at_any_call_that_changes_the_disk(tmp_path, monkeypatch):
                 break
             except Killed:
                 pass
-        found, _, progress = snapshots.newest(run, optimizer_of)
+        found, _, progress = snapshots.load(snapshots.newest(run), optimizer_of)
         expected = {5: old, 6: new}[progress.updates]
         assert bits(found.variables) == bits(expected.variables)
         # The next save clears up.

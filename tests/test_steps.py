@@ -1,5 +1,7 @@
 """One update and one evaluation, against the formulas written out."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,10 @@ from keras import ops
 
 from cnet_tf import continuous_net
 from trainers import steps
+from trainers.options import Options
+from trainers.strategy import make_strategy
+
+L2 = {"batch_size": 12, "weight_decay": 0.01, "smoothing": 0.0}
 
 
 @pytest.fixture
@@ -44,11 +50,10 @@ def test_sgd_step_is_gradient_plus_l2(net, batch):
         losses = steps.loss_per_example(labels, net(images, training=True))
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, [v.value for v in net.trainable_variables])
-    total, correct, count = steps.train_step(
-        net, optimizer, images, labels, batch_size=12, weight_decay=0.01, smoothing=0.0
-    )
+    update = steps.training_program(net, optimizer, tf.distribute.get_strategy(), **L2)
+    total, correct, count, flags = update(images, labels, True)
     np.testing.assert_allclose(total, 12 * loss, rtol=1e-5)
-    assert count == 12 and 0 <= correct <= 12
+    assert count == 12 and 0 <= correct <= 12 and flags == 1
     for old, new, g in zip(before, net.trainable_variables, gradients, strict=True):
         np.testing.assert_allclose(
             ops.convert_to_numpy(new),
@@ -56,6 +61,41 @@ def test_sgd_step_is_gradient_plus_l2(net, batch):
             rtol=1e-4,
             atol=1e-6,
         )
+
+
+@pytest.mark.parametrize("what", ["pixel", "weight", "square"])
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_an_update_that_is_not_finite_is_not_made(what, strategy, batch):
+    """A loss that is not finite, and a gradient whose norm overflows."""
+    strategy = make_strategy(dataclasses.replace(Options(), strategy=strategy))
+    with strategy.scope():
+        net = continuous_net("digits", scheme="euler")
+        net.build((None, 8, 8, 1))
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+        optimizer.build(net.trainable_variables)
+    update = steps.training_program(net, optimizer, strategy, **L2)
+
+    def run(images):
+        batches = tf.data.Dataset.from_tensors((images, batch[1])).unbatch().batch(12)
+        (parts,) = strategy.experimental_distribute_dataset(batches)
+        return update(*parts)
+
+    assert np.isfinite(run(batch[0])).all()
+    images = batch[0].numpy()
+    if what == "pixel":
+        images[-1, 0, 0, 0] = np.inf  # Seen by one replica only.
+    else:
+        weight = net.trainable_variables[-1 if what == "weight" else -2]
+        value = ops.convert_to_numpy(weight).copy()
+        value[0] = np.nan if what == "weight" else 1e25
+        with strategy.scope():
+            weight.assign(value)
+    held = [*net.trainable_variables, *optimizer.variables]
+    before = [ops.convert_to_numpy(v) for v in held]
+    assert not np.isfinite(run(tf.constant(images))[0])
+    assert optimizer.iterations == 1
+    for old, new in zip(before, held, strict=True):
+        np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
 
 
 def test_evaluation_counts_the_uneven_last_batch_and_changes_nothing(net, batch):

@@ -1,58 +1,196 @@
-"""Replicas train like one device: gradients are summed, weight decay counted once."""
+"""Replicas train like one device, over a refinement; wrong clusters are refused.
 
-import keras
+In float64: rounding that float32 adds grows a thousandfold in a few updates, so that a
+small mistake would look like it.
+"""
+
+import dataclasses
+import json
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
 
-from cnet_tf import ContinuousClassifier
-from trainers import steps
+from cnet_tf import checkpoint
+from trainers import loop, strategy
 from trainers.errors import OptionError
-from trainers.strategy import make_strategy
+from trainers.fused_norm import fused_batch_moments_norm
+from trainers.options import Options
+from trainers.synchronised_norm import synchronised_moments_norm
 
 
-def _trained(strategy, updates):
-    """Weights of a net without batch norm after some updates on the same batches."""
+@pytest.fixture(scope="module")
+def options(tmp_path_factory, digits_dir):
+    return Options(
+        data_dir=str(digits_dir),
+        scheme="euler",
+        epochs=2,
+        batches_per_epoch=3,
+        batch_size=32,
+        learning_rate=0.05,
+        refine_epochs=(1,),
+        precision="float64",
+        sync_batch_norm=True,
+        runs_dir=str(tmp_path_factory.mktemp("runs")),
+        tensorboard=False,
+        verbose=0,
+    )
+
+
+def trained(options):
+    """Every number that the run leaves, and its scores."""
+    summary = loop.fit(options)
+    net = checkpoint.load(f"{summary['run']}/net").net
+    assert [block.steps for block in net.blocks] == [2, 2, 2]
+    return net.get_weights(), summary
+
+
+@pytest.fixture(scope="module")
+def alone(options):
+    return trained(options)
+
+
+@pytest.mark.parametrize("name", ["one_device", "mirrored"])
+def test_every_strategy_trains_like_none_over_a_refinement(options, alone, name):
+    expected, before = alone
+    found, after = trained(dataclasses.replace(options, strategy=name))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    # 355 test images on two replicas: one has an image more.
+    assert after["test_accuracy"] == before["test_accuracy"]
+    np.testing.assert_allclose(after["test_loss"], before["test_loss"], rtol=1e-6)
+
+
+def test_without_synchronised_norms_replicas_train_otherwise(options, alone):
+    """So the test above can fail."""
+    apart = dataclasses.replace(options, strategy="mirrored", sync_batch_norm=False)
+    found, _ = trained(apart)
+    differences = [np.abs(a - b) for a, b in zip(alone[0], found, strict=True)]
+    assert max(map(np.max, differences)) > 1e-3
+
+
+def test_synchronised_norms_are_those_of_the_whole_batch():
+    """Values, moments and gradients, with means far from zero and apart."""
     rng = np.random.default_rng(0)
-    keras.utils.set_random_seed(0)
-    with strategy.scope():
-        net = ContinuousClassifier(3, width=6, nodes=2)
-        net.build((None, 4))
-        optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-        optimizer.build(net.trainable_variables)
+    x = rng.normal(size=(8, 3, 3, 5)) + 1e3
+    x[4:] += 2.0
+    gamma, beta = rng.normal(size=(2, 5))
+    probe = tf.constant(rng.normal(size=x.shape))
 
-    def step(images, labels):
-        return steps.train_step(
-            net,
-            optimizer,
-            images,
-            labels,
-            batch_size=16,
-            weight_decay=0.05,
-            smoothing=0.1,
-        )
+    def values(kernel, x, probe):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y, mean, variance = kernel(x, tf.constant(gamma), tf.constant(beta), 1e-5)
+            loss = tf.reduce_sum(probe * y) + tf.reduce_sum(y**3)
+        return y, mean, variance, tape.gradient(loss, x)
 
-    run = steps.distributed(step, strategy)
-    x = rng.normal(size=(16 * 8, 4)).astype("float32")
-    y = rng.integers(0, 3, 16 * 8)
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16).take(updates)
-    for batch in strategy.experimental_distribute_dataset(batches):
-        assert run(*batch)[2] == 16
-    return [ops.convert_to_numpy(v) for v in net.trainable_variables]
+    whole = values(fused_batch_moments_norm, tf.constant(x), probe)
+    mirrored = strategy.make_strategy(Options(strategy="mirrored"))
 
+    def part(context):
+        half = slice(4 * context.replica_id_in_sync_group, None)
+        return tf.constant(x)[half][:4], probe[half][:4]
 
-def test_two_replicas_train_like_one_device():
-    start = _trained(make_strategy("none"), 0)
-    one = _trained(make_strategy("none"), 5)
-    two = _trained(make_strategy("mirrored", 2), 5)
-    for w, a, b in zip(start, one, two, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-        assert np.max(np.abs(a - w)) > 1e-2
+    parts = mirrored.experimental_distribute_values_from_function(part)
+    found = mirrored.run(
+        tf.function(lambda p: values(synchronised_moments_norm, *p)), args=(parts,)
+    )
+    y, mean, variance, gradient = (
+        mirrored.experimental_local_results(v) for v in found
+    )
+    np.testing.assert_allclose(tf.concat(y, 0), whole[0], rtol=1e-7)
+    for moments, expected in ((mean, whole[1]), (variance, whole[2])):
+        for moment in moments:
+            np.testing.assert_allclose(moment, expected, rtol=1e-9)
+    np.testing.assert_allclose(tf.concat(gradient, 0), whole[3], rtol=1e-6, atol=1e-9)
 
 
-def test_bad_strategies_are_refused():
-    with pytest.raises(OptionError, match="--strategy: .*'moon'"):
-        make_strategy("moon")
+def test_more_replicas_than_devices_are_refused():
     with pytest.raises(OptionError, match="--replicas: expected at most 2"):
-        make_strategy("mirrored", 3)
+        strategy.make_strategy(Options(strategy="mirrored", replicas=3))
+
+
+CLUSTER = {"worker": ["a:1", "b:1"]}
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (None, "Received none"),
+        ("{", "Received '{'"),
+        ("[]", "Received "),
+        ({"cluster": CLUSTER}, "Received "),
+        ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "task 2 of 2"),
+        ({"cluster": CLUSTER, "task": {"type": "chief", "index": 0}}, "Received "),
+        (
+            {"cluster": {**CLUSTER, "ps": ["c:1"]}, "task": {"type": "ps", "index": 0}},
+            "only chief and worker",
+        ),
+    ],
+)
+def test_a_cluster_that_is_none_is_refused(monkeypatch, config, message):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        text = config if isinstance(config, str) else json.dumps(config)
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(OptionError, match="TF_CONFIG: .*expected") as error:
+        strategy.make_strategy(Options(strategy="multi_worker"))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_without_a_tpu_there_is_a_line(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(OptionError, match="--tpu: .*Received none"):
+        strategy.make_strategy(Options(strategy="tpu"))
+    with pytest.raises(OptionError, match="--tpu: .*a TPU that answers. Received 'lo"):
+        strategy.make_strategy(Options(strategy="tpu", tpu="local"))
+
+
+@pytest.mark.parametrize(
+    "jobs, task, chief",
+    [
+        ({"worker": ["a", "b"]}, ("worker", 0), True),
+        ({"worker": ["a", "b"]}, ("worker", 1), False),
+        ({"chief": ["a"], "worker": ["b"]}, ("chief", 0), True),
+        ({"chief": ["a"], "worker": ["b"]}, ("worker", 0), False),
+    ],
+)
+def test_one_worker_of_a_cluster_is_the_chief(monkeypatch, jobs, task, chief):
+    cluster = tf.train.ClusterSpec(jobs)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type=task[0], task_id=task[1]
+    )
+    fake = types.SimpleNamespace(cluster_resolver=resolver)
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", types.SimpleNamespace
+    )
+    assert strategy.workers(fake) == 2
+    assert strategy.is_chief(fake) is chief
+
+
+def test_every_process_prepares_its_own_part_of_every_batch():
+    """Two shards of two replicas each, as a cluster would ask for them."""
+    whole = tf.data.Dataset.range(16)
+
+    def make(shards, shard):
+        return whole.batch(8 // shards).shard(shards, shard)
+
+    class Cluster:
+        num_replicas_in_sync = 4
+
+        def distribute_datasets_from_function(self, local):
+            return [
+                [batch.tolist() for batch in local(context).as_numpy_iterator()]
+                for context in (
+                    tf.distribute.InputContext(2, 0, 4),
+                    tf.distribute.InputContext(2, 1, 4),
+                )
+            ]
+
+    assert strategy.shared_batches(Cluster(), 8, make) == [
+        [[0, 1], [2, 3], [8, 9], [10, 11]],
+        [[4, 5], [6, 7], [12, 13], [14, 15]],
+    ]
+    assert ops.size(next(iter(make(1, 0)))) == 8

@@ -42,6 +42,8 @@ def train_batches(
     epoch: int,
     augment: str = "none",
     skip_batches: int = 0,
+    shards: int = 1,
+    shard: int = 0,
 ) -> tf.data.Dataset:
     """Batches of one epoch of training, shuffled, augmented and normalised.
 
@@ -55,9 +57,11 @@ def train_batches(
       epoch: At least 0.
       augment: A name in `AUGMENTATIONS`. Default: "none".
       skip_batches: Leave out this many batches from the start. Default: 0.
+      shards: Equal parts of every batch, a divisor of batch_size. Default: 1.
+      shard: The part to prepare, 0..shards-1. Default: 0.
 
     Returns:
-      Data set of (float32 (B, H, W, C), int64 (B,)).
+      Data set of (float32 (B / shards, H, W, C), int64 (B / shards,)).
 
     Raises:
       DataError: If an argument is out of range.
@@ -88,10 +92,11 @@ def train_batches(
     batches = (
         _shuffle(data.train, tf.constant(_shuffle_buffer(data), tf.int64), order)
         .skip(skip_batches * batch_size)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // shards, drop_remainder=True)
+        .shard(shards, shard)
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
-    return _shard_by_example(batches).prefetch(tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def recalibration_batches(data: ImageData, augment: str, count: int) -> tf.data.Dataset:

@@ -53,22 +53,19 @@ def training_program(preset, variant, images, labels):
     optimizer.build(net.trainable_variables)
     kernel, xla = VARIANTS[variant]
 
-    def step(x, y):
-        return steps.train_step(
-            net,
-            optimizer,
-            x,
-            y,
-            batch_size=len(images),
-            weight_decay=5e-4,
-            smoothing=0.0,
-        )
-
-    run = steps.distributed(step, tf.distribute.get_strategy(), xla)
+    run = steps.training_program(
+        net,
+        optimizer,
+        tf.distribute.get_strategy(),
+        xla,
+        batch_size=len(images),
+        weight_decay=5e-4,
+        smoothing=0.0,
+    )
     # The kernel is read when the graph is traced: now.
     series_norm.training_kernel = kernel
     run(images, labels)
-    return lambda: [float(value) for value in run(images, labels)]
+    return lambda: run(images, labels)
 
 
 def main():

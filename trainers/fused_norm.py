@@ -10,11 +10,6 @@ import tensorflow as tf
 from cnet_tf import series_norm
 
 
-def install():
-    """Makes every `SeriesBatchNormalization` train with the fused kernel."""
-    series_norm.training_kernel = fused_batch_moments_norm
-
-
 def fused_batch_moments_norm(x, gamma, beta, epsilon):
     """The contract of `series_norm.batch_moments_norm`, in one kernel where it can.
 

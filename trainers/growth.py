@@ -1,4 +1,4 @@
-"""Growth of depth in the middle of a training: net and optimizer together."""
+"""Growth of depth in the middle of a training: when, and of what."""
 
 import dataclasses
 
@@ -36,3 +36,43 @@ def grow(state: State, factor: int, momentum: str = "carry") -> State:
         for slot in slots(optimizer, net):
             slot.assign(keras.ops.zeros_like(slot))
     return State(net, optimizer)
+
+
+def _at_epochs(options, epoch, refined, history):
+    return epoch in options.refine_epochs
+
+
+def _on_plateau(options, epoch, refined, history):
+    """Whether the last `plateau_patience` epochs were no better than one before.
+
+    Better is a loss (that of the validation, where there is one) lower by more than
+    `plateau_delta`. Epochs count from the last refinement.
+    """
+    if len(refined) == options.refine_times:
+        return False
+    since = history[refined[-1] if refined else 0 :]
+    losses = [logs.get("val_loss", logs["loss"]) for logs in since]
+    border = max(0, len(losses) - options.plateau_patience)
+    before, last = losses[:border], losses[border:]
+    return bool(before) and min(last) >= min(before) - options.plateau_delta
+
+
+# --refine -> whether to refine before an epoch; functions of the past alone, so that a
+# run that is resumed grows where it would have grown.
+POLICIES = {"at_epochs": _at_epochs, "on_plateau": _on_plateau}
+
+
+def factor_before(options, epoch: int, refined: list, history: list) -> int | None:
+    """What to refine by before an epoch, or None.
+
+    Args:
+        options: The run's `Options`.
+        epoch: Its number.
+        refined: Epochs before which the depth was refined.
+        history: Logs of the epochs before.
+    """
+    policy = POLICIES[options.refine]
+    if epoch in refined or not policy(options, epoch, refined, history):
+        return None
+    factors = options.refine_factor
+    return factors[min(len(refined), len(factors) - 1)]

@@ -1,21 +1,26 @@
 """Starts a training, or goes on with it: data, strategy, net, run directory."""
 
+import contextlib
 import time
 
 import keras
 import tensorflow as tf
 
+from cnet_tf import series_norm
 from cnet_tf.presets import continuous_net
 from trainers import data as image_data
-from trainers import fused_norm, run_directory, snapshots
+from trainers import run_directory, snapshots
+from trainers.epochs import train
 from trainers.errors import OptionError
+from trainers.fused_norm import fused_batch_moments_norm
 from trainers.growth import State
 from trainers.interruption import Interruption
 from trainers.options import Options, validate
 from trainers.schedule import make_optimizer
-from trainers.snapshots import Progress
-from trainers.strategy import make_strategy
-from trainers.training import Training, finish, train
+from trainers.strategy import is_chief, make_strategy, together
+from trainers.summary import finish
+from trainers.synchronised_norm import synchronised_moments_norm
+from trainers.training import Training
 
 
 def fit(options: Options, describe=lambda run: None) -> dict:
@@ -31,10 +36,11 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     Raises:
         OptionError, DataError: bad input.
         Interrupted: a signal or the end of the minutes; everything is saved.
+        WorkerLost: another worker of the cluster has ended.
     """
     began = time.perf_counter()
     validate(options)
-    strategy = make_strategy(options.strategy, options.replicas)
+    strategy = make_strategy(options)
     jit = _jit(options, strategy)
     data = image_data.load(
         options.dataset,
@@ -43,30 +49,35 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         options.image_size,
     )
     per_epoch = _batches_per_epoch(options, data)
-    fused_norm.install()
-    # A net that cannot be built leaves no directory.
-    with strategy.scope():
+    series_norm.training_kernel = (
+        synchronised_moments_norm
+        if options.sync_batch_norm
+        else fused_batch_moments_norm
+    )
+    with together(strategy):
+        # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
-        state = _start(options, data, per_epoch)
-    run, lock = run_directory.start(options)
-    with lock, Interruption(options.max_minutes) as interruption:
-        describe(run)
-        with strategy.scope():
-            found = snapshots.newest(
-                run, lambda net: _built_optimizer(options, net, per_epoch)
+        state = _start(options, data)
+        run, lock = None, contextlib.nullcontext()
+        if is_chief(strategy):
+            run, lock = run_directory.start(options)
+        with lock, Interruption(options.max_minutes) as interruption:
+            training = Training(
+                options,
+                data,
+                per_epoch,
+                strategy,
+                jit,
+                run,
+                state,
+                {"data": data_metadata(data, options)},
             )
-        progress = Progress()
-        if found:
-            net, optimizer, progress = found
-            state = State(net, optimizer)
-        metadata = {"data": data_metadata(data, options)}
-        training = Training(
-            options, data, per_epoch, strategy, jit, run, state, progress, metadata
-        )
-        if not found:
-            training.snapshot()
-        train(training, interruption)
-        return finish(training, began)
+            if run:
+                describe(run)
+            if not training.restore(run and snapshots.newest(run)):
+                training.snapshot()
+            train(training, interruption)
+            return finish(training, began)
 
 
 def data_metadata(data, options) -> dict:
@@ -82,7 +93,7 @@ def data_metadata(data, options) -> dict:
     }
 
 
-def _start(options, data, per_epoch) -> State:
+def _start(options, data) -> State:
     """The net of the preset with the flags' overrides, and its optimizer, built."""
     overrides = {
         name: getattr(options, name)
@@ -103,13 +114,7 @@ def _start(options, data, per_epoch) -> State:
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
     net.build((None, *data.image_shape))
-    return State(net, _built_optimizer(options, net, per_epoch))
-
-
-def _built_optimizer(options, net, per_epoch):
-    optimizer = make_optimizer(options, per_epoch)
-    optimizer.build(net.trainable_variables)
-    return optimizer
+    return State(net, make_optimizer(options, net.trainable_variables))
 
 
 def _batches_per_epoch(options, data):

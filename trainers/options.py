@@ -11,6 +11,7 @@ from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.augmentation import AUGMENTATIONS
 from trainers.errors import OptionError
+from trainers.growth import POLICIES
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
 
@@ -51,23 +52,32 @@ class Options:
     ema: float = 0.0
     precision: str = "float32"
     jit_compile: str = "auto"
+    refine: str = "at_epochs"
     refine_epochs: tuple[int, ...] = ()
-    refine_factor: int = 2
+    plateau_patience: int = 5
+    plateau_delta: float = 1e-3
+    refine_times: int = 3
+    refine_factor: tuple[int, ...] = (2,)
     refine_momentum: str = "carry"
+    rewarm_epochs: int = 0
     strategy: str = "none"
     replicas: int = 0
+    tpu: str | None = None
+    sync_batch_norm: bool = False
     seed: int = 0
     runs_dir: str = "runs"
     name: str | None = None
     resume: bool = True
     save_batches: int = 0
     keep: int = 2
+    rollbacks: int = 3
+    rollback_rate: float = 0.5
     max_minutes: float | None = None
     tensorboard: bool = True
     verbose: int = 1
 
 
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 JIT = ("auto", "on", "off")
 MOMENTA = ("carry", "reset")
 
@@ -90,8 +100,8 @@ _HELP = {
     "unit": "Residual unit, overrides the preset: " + ", ".join(UNITS),
     "horizon": "eps, time horizon of every block, > 0. Default: the preset's, 1",
     "restriction": "How fewer steps than cells read theta: " + ", ".join(RESTRICTIONS),
-    "batch_size": "Examples of one update over all replicas, >= 1 and divisible by "
-    "their number",
+    "batch_size": "Examples of one update over all replicas of all workers, >= 1 and "
+    "divisible by their number",
     "epochs": "Epochs, >= 1",
     "batches_per_epoch": "Cuts every epoch short, >= 1. Default: the whole set",
     "optimizer": "sgd or adamw",
@@ -109,13 +119,24 @@ _HELP = {
     "precision": "Arithmetic of the layers: " + ", ".join(PRECISIONS),
     "jit_compile": "XLA for the whole step: on, off, or auto (on with a GPU; on CPUs "
     "oneDNN's kernels are faster, see BUILD_NOTES.md)",
+    "refine": "When the depth is refined: at_epochs (--refine_epochs) or on_plateau "
+    "(of the validation loss, or the loss where nothing is held out)",
     "refine_epochs": "Epochs before which the depth is refined, increasing, in 1 .. "
     "epochs-1",
-    "refine_factor": "What a refinement multiplies cells and steps by, >= 2",
+    "plateau_patience": "Epochs without improvement that are a plateau, >= 1",
+    "plateau_delta": "What the loss has to fall by to be an improvement, >= 0",
+    "refine_times": "Refinements on plateaus at most, >= 1",
+    "refine_factor": "What a refinement multiplies cells and steps by, >= 2: one "
+    "number, or one a refinement, of which the last serves for all that follow",
     "refine_momentum": "The optimizer's slots at a refinement: carry (refined like "
     "their weights) or reset (to zero)",
-    "strategy": "tf.distribute strategy: none, or mirrored (all devices of a machine)",
+    "rewarm_epochs": "Epochs, >= 0, over which the rate climbs back to "
+    "--learning_rate after a refinement, to decay again from there; 0 is off",
+    "strategy": "tf.distribute strategy: none, one_device, mirrored (devices of a "
+    "machine), multi_worker (machines, by TF_CONFIG), tpu",
     "replicas": "Devices of the mirrored strategy, >= 0; 0 is all of them",
+    "tpu": "Name or address of the TPU, 'local' on a TPU VM. Default: $TPU_NAME",
+    "sync_batch_norm": "Batch norms see the batch of all replicas, not of their own",
     "seed": "Seed of weights, order and augmentation, >= 0",
     "runs_dir": "Where run directories are made",
     "name": "First part of the run directory's name. Default: <dataset>-<preset>",
@@ -123,6 +144,9 @@ _HELP = {
     "save_batches": "Save a snapshot after so many batches too, >= 0; 0 is only after "
     "every epoch",
     "keep": "Snapshots to keep, >= 1",
+    "rollbacks": "Times that a training which diverges goes back to its last good "
+    "snapshot, >= 0",
+    "rollback_rate": "What the learning rate is multiplied by then, in (0, 1]",
     "max_minutes": "Save and stop after so many minutes, > 0; the same command goes "
     "on. Default: none",
     "tensorboard": "Write TensorBoard logs to <run>/tensorboard",
@@ -187,6 +211,8 @@ def _integers(low):
 
 _UNIT_INTERVAL = (lambda v: 0 <= v < 1, "a number in [0, 1)")
 _POSITIVE = (lambda v: 0 < v < float("inf"), "a number > 0")
+_NOT_NEGATIVE = (lambda v: 0 <= v < float("inf"), "a number >= 0")
+_FACTOR = (lambda v: 0 < v <= 1, "a number in (0, 1]")
 
 # flag -> (what holds of a value that is given, how to say so).
 _CHECKS = {
@@ -209,21 +235,28 @@ _CHECKS = {
     "momentum": _UNIT_INTERVAL,
     "schedule": _one_of(SCHEDULES),
     "decay_epochs": _integers(1),
-    "decay_factor": (lambda v: 0 < v <= 1, "a number in (0, 1]"),
-    "weight_decay": (lambda v: 0 <= v < float("inf"), "a number >= 0"),
+    "decay_factor": _FACTOR,
+    "weight_decay": _NOT_NEGATIVE,
     "weight_decay_mode": _one_of(WEIGHT_DECAYS),
     "label_smoothing": _UNIT_INTERVAL,
     "ema": _UNIT_INTERVAL,
     "precision": _one_of(PRECISIONS),
     "jit_compile": _one_of(JIT),
+    "refine": _one_of(POLICIES),
     "refine_epochs": _integers(1),
-    "refine_factor": _integer(2),
+    "plateau_patience": _integer(1),
+    "plateau_delta": _NOT_NEGATIVE,
+    "refine_times": _integer(1),
+    "refine_factor": _integers(2),
     "refine_momentum": _one_of(MOMENTA),
+    "rewarm_epochs": _integer(0),
     "strategy": _one_of(STRATEGIES),
     "replicas": _integer(0),
     "seed": _integer(0),
     "save_batches": _integer(0),
     "keep": _integer(1),
+    "rollbacks": _integer(0),
+    "rollback_rate": _FACTOR,
     "max_minutes": _POSITIVE,
     "verbose": _one_of((0, 1, 2)),
 }
@@ -251,8 +284,40 @@ def validate(options: Options):
                 f"--{name}: expected epochs below --epochs={options.epochs}. "
                 f"Received {epochs[-1]}, which would never come."
             )
-    if options.refine_epochs and PRESETS[options.preset]["class"] == "ResNet":
-        raise OptionError(
-            f"--refine_epochs: preset {options.preset!r} is a ResNet, whose depth is "
-            "fixed. Choose a ContinuousNet or leave the flag out."
-        )
+    grows = options.refine_epochs or options.refine == "on_plateau"
+    for name, wrong, why in (
+        (
+            "refine_epochs",
+            grows and PRESETS[options.preset]["class"] == "ResNet",
+            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
+            "ContinuousNet or do not refine.",
+        ),
+        (
+            "refine_epochs",
+            options.refine_epochs and options.refine == "on_plateau",
+            "expected none with --refine=on_plateau. Received both: leave one out.",
+        ),
+        (
+            "refine_factor",
+            not options.refine_factor,
+            "expected a factor. Received none.",
+        ),
+        (
+            "rewarm_epochs",
+            options.rewarm_epochs and options.schedule == "constant",
+            "expected 0 with --schedule=constant, from which nothing can climb. "
+            f"Received {options.rewarm_epochs}.",
+        ),
+        (
+            "replicas",
+            options.replicas and options.strategy != "mirrored",
+            f"expected --strategy=mirrored with it. Received {options.strategy!r}.",
+        ),
+        (
+            "tpu",
+            options.tpu and options.strategy != "tpu",
+            f"expected --strategy=tpu with it. Received {options.strategy!r}.",
+        ),
+    ):
+        if wrong:
+            raise OptionError(f"--{name}: {why}")

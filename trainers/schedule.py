@@ -1,34 +1,62 @@
-"""Learning-rate schedules and optimizers by name."""
+"""Learning rates over time, and optimizers by name."""
+
+import math
 
 import keras
 
 
-def _step(options, total, per_epoch):
-    rates = [
-        options.learning_rate * options.decay_factor**i
-        for i in range(len(options.decay_epochs) + 1)
-    ]
-    if len(rates) == 1:
-        return _constant(options, total, per_epoch)
-    # PiecewiseConstantDecay changes after its boundary: step b still has the old rate.
-    boundaries = [epoch * per_epoch - 1 for epoch in options.decay_epochs]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
+def _step(options, start, update, per_epoch):
+    """x decay_factor at every decay epoch after the start."""
+    decays = [e for e in options.decay_epochs if start < e * per_epoch <= update]
+    return options.learning_rate * options.decay_factor ** len(decays)
 
 
-def _cosine(options, total, per_epoch):
-    return keras.optimizers.schedules.CosineDecay(options.learning_rate, total)
+def _cosine(options, start, update, per_epoch):
+    """To zero at the end, in half a period."""
+    part = (update - start) / (options.epochs * per_epoch - start)
+    return options.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
 
-def _constant(options, total, per_epoch):
+def _constant(options, start, update, per_epoch):
     return options.learning_rate
 
 
 SCHEDULES = {"step": _step, "cosine": _cosine, "constant": _constant}
 
 
-def _sgd(options, rate, decay):
+def learning_rate(options, per_epoch: int, progress) -> float:
+    """The rate of the next update, a function of the run's past and nothing else.
+
+    With `rewarm_epochs` W > 0, a refinement before epoch g starts the schedule again:
+    the rate climbs linearly over W epochs from where it was to the one of the start,
+    then decays over what is left (Gupta et al. 2023, arXiv 2308.04014, "re-warm and
+    re-decay"). Every rollback multiplies it by `rollback_rate`.
+
+    Args:
+        options: The run's `Options`.
+        per_epoch: Updates of an epoch.
+        progress: `Progress`: its `updates`, `refined` and `diverged`.
+    """
+    refined = progress.refined if options.rewarm_epochs else []
+    rate = _scheduled(options, per_epoch, progress.updates, refined)
+    return rate * options.rollback_rate ** len(progress.diverged)
+
+
+def _scheduled(options, per_epoch, update, refined):
+    schedule = SCHEDULES[options.schedule]
+    if not refined:
+        return schedule(options, 0, update, per_epoch)
+    start = refined[-1] * per_epoch
+    warm = options.rewarm_epochs * per_epoch
+    if update - start >= warm:
+        return schedule(options, start + warm, update, per_epoch)
+    low = _scheduled(options, per_epoch, start, refined[:-1])
+    return low + (options.learning_rate - low) * (update - start + 1) / warm
+
+
+def _sgd(options, decay):
     return keras.optimizers.SGD(
-        rate,
+        options.learning_rate,
         momentum=options.momentum,
         nesterov=options.nesterov,
         weight_decay=decay,
@@ -36,8 +64,10 @@ def _sgd(options, rate, decay):
     )
 
 
-def _adamw(options, rate, decay):
-    return keras.optimizers.AdamW(rate, weight_decay=decay or 0.0, **_ema(options))
+def _adamw(options, decay):
+    return keras.optimizers.AdamW(
+        options.learning_rate, weight_decay=decay or 0.0, **_ema(options)
+    )
 
 
 OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
@@ -48,23 +78,19 @@ def _ema(options):
     return {"use_ema": options.ema > 0, "ema_momentum": options.ema or 0.99}
 
 
-def make_optimizer(options, per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a run.
-
-    Args:
-        options: The run's `Options`.
-        per_epoch: Updates of an epoch.
+def make_optimizer(options, variables) -> keras.optimizers.Optimizer:
+    """The optimizer of a run, built; the loop sets its rate.
 
     L2 weight decay is added to the gradient by the training step, decoupled decay by
     the optimizer (theta <- theta - rate * decay * theta).
+
+    Args:
+        options: The run's `Options`.
+        variables: What it trains.
     """
-    rate = SCHEDULES[options.schedule](options, options.epochs * per_epoch, per_epoch)
     decoupled = options.weight_decay_mode == "decoupled" and options.weight_decay > 0
-    return OPTIMIZERS[options.optimizer](
-        options, rate, options.weight_decay if decoupled else None
+    optimizer = OPTIMIZERS[options.optimizer](
+        options, options.weight_decay if decoupled else None
     )
-
-
-def learning_rate(optimizer) -> float:
-    """The rate of the next update, as a number."""
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    optimizer.build(variables)
+    return optimizer

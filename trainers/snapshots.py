@@ -2,13 +2,18 @@
 
     <run>/snapshots/<updates>/net/                    see cnet_tf/checkpoint.py
     <run>/snapshots/<updates>/optimizer.safetensors   its variables, in order
-    <run>/snapshots/<updates>/progress.json           the rest, with the checksum
+    <run>/snapshots/<updates>/progress.json           the rest
+    <run>/snapshots/<updates>/manifest.json           the sha256 of each of these files
 
 A snapshot is written aside and renamed, so that it is there as a whole or not at all.
 Those that turn out to be damaged are passed over for the one before.
+
+Snapshots that an interruption asked for are called <updates>-interrupted and last until
+the next one: where a run goes back to when it diverges must not depend on them.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -23,6 +28,8 @@ from cnet_tf.net import Net
 _FOLDER = "snapshots"
 _PROGRESS = "progress.json"
 _OPTIMIZER = "optimizer.safetensors"
+_MANIFEST = "manifest.json"
+_INTERRUPTED = "-interrupted"
 
 
 @dataclasses.dataclass
@@ -35,6 +42,7 @@ class Progress:
         updates: Updates so far.
         totals: Sums of losses, right answers and examples of that epoch.
         refined: Epochs before which the depth was refined.
+        diverged: Updates that were refused, after each of which the run went back.
         history: The logs of the epochs that are done.
         seconds: Spent in training, over all processes.
     """
@@ -44,6 +52,7 @@ class Progress:
     updates: int = 0
     totals: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
     refined: list[int] = dataclasses.field(default_factory=list)
+    diverged: list[int] = dataclasses.field(default_factory=list)
     history: list[dict] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
@@ -52,7 +61,15 @@ class SnapshotError(ValueError):
     """A snapshot is damaged. The message is one line."""
 
 
-def save(run, net: Net, optimizer, progress: Progress, metadata: dict, keep: int):
+def save(
+    run,
+    net: Net,
+    optimizer,
+    progress: Progress,
+    metadata: dict,
+    keep: int,
+    interrupted=False,
+):
     """Writes a snapshot, then removes all but the newest ones.
 
     Args:
@@ -61,6 +78,7 @@ def save(run, net: Net, optimizer, progress: Progress, metadata: dict, keep: int
         progress: So far.
         metadata: See `checkpoint.save`.
         keep: Snapshots to keep, at least 1.
+        interrupted: Whether an interruption asked for it: `keep` others stay.
     """
     folder = pathlib.Path(run, _FOLDER)
     folder.mkdir(exist_ok=True)
@@ -68,18 +86,18 @@ def save(run, net: Net, optimizer, progress: Progress, metadata: dict, keep: int
         shutil.rmtree(old)
     temporary = folder / f"tmp-{os.getpid()}"
     checkpoint.save(net, temporary / "net", metadata)
-    sha256 = tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
-    checkpoint.write_json(
-        temporary / _PROGRESS,
-        {"optimizer_sha256": sha256, "progress": dataclasses.asdict(progress)},
-    )
-    target = folder / f"{progress.updates:09d}"
+    tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
+    checkpoint.write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
+    checkpoint.write_json(temporary / _MANIFEST, _checksums(temporary))
+    target = folder / (f"{progress.updates:09d}" + _INTERRUPTED * interrupted)
     if target.exists():  # From before a restart; of the same bits.
         shutil.rmtree(target)
     os.rename(temporary, target)
     _flush(folder)
-    for old in names(run)[:-keep]:
-        shutil.rmtree(folder / old)
+    regular = [name for name in names(run) if name.isdecimal()]
+    for name in names(run):
+        if name != target.name and name not in regular[-keep:]:
+            shutil.rmtree(folder / name)
 
 
 def names(run) -> list[str]:
@@ -87,49 +105,101 @@ def names(run) -> list[str]:
     folder = pathlib.Path(run, _FOLDER)
     if not folder.is_dir():
         return []
-    return sorted(name for name in os.listdir(folder) if name.isdecimal())
+    return sorted(
+        name
+        for name in os.listdir(folder)
+        if name.removesuffix(_INTERRUPTED).isdecimal()
+    )
 
 
-def load(run, name: str, make_optimizer):
+def newest(run, tell=print) -> pathlib.Path | None:
+    """The newest snapshot that is whole, or None; damaged ones are told of."""
+    for name in reversed(names(run)):
+        folder = pathlib.Path(run, _FOLDER, name)
+        try:
+            _verify(folder)
+            return folder
+        except SnapshotError as error:
+            tell(f"Passing over a damaged snapshot: {error}")
+    return None
+
+
+def go_back(run, updates: int) -> pathlib.Path | None:
+    """The newest whole snapshot of fewer updates, or None; later ones are removed.
+
+    So are those of interruptions: none of them stands for what comes next.
+    """
+    for name in reversed(names(run)):
+        if not name.isdecimal() or int(name) >= updates:
+            shutil.rmtree(pathlib.Path(run, _FOLDER, name))
+    return newest(run)
+
+
+def load(folder, make_optimizer):
     """Reads a snapshot.
 
     Args:
-        run: The run directory.
-        name: From `names`.
+        folder: From `newest`.
         make_optimizer: Function of a net to its built optimizer.
 
     Returns:
         (net, optimizer, progress).
 
     Raises:
-        SnapshotError: it is damaged.
+        SnapshotError: it is damaged or not one of ours.
     """
-    folder = pathlib.Path(run, _FOLDER, name)
+    folder = pathlib.Path(folder)
     try:
-        stored = json.loads((folder / _PROGRESS).read_text())
-        progress = Progress(**stored["progress"])
+        checksums = _verify(folder)
+        progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
         net = checkpoint.load(folder / "net").net
         optimizer = make_optimizer(net)
         arrays = tensor_file.read(
             folder / _OPTIMIZER,
-            stored["optimizer_sha256"],
+            checksums[_OPTIMIZER],
             {k: (v.shape, v.dtype) for k, v in _arrays(optimizer).items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SnapshotError(f"{folder}: {type(error).__name__}: {error}") from error
+        raise _damaged(folder, error) from error
     for variable, name in zip(optimizer.variables, arrays, strict=True):
         variable.assign(arrays[name])
     return net, optimizer, progress
 
 
-def newest(run, make_optimizer, tell=print):
-    """The newest snapshot that is whole, or None; damaged ones are told of."""
-    for name in reversed(names(run)):
-        try:
-            return load(run, name, make_optimizer)
-        except SnapshotError as error:
-            tell(f"Passing over a damaged snapshot: {' '.join(str(error).split())}")
-    return None
+def _verify(folder) -> dict:
+    """The manifest, after every file was found to be what it says.
+
+    Raises:
+        SnapshotError: one of them is not, or is a link, missing or too many.
+    """
+    try:
+        checksums = json.loads((folder / _MANIFEST).read_text())
+        found = {
+            str(path.relative_to(folder))
+            for path in folder.rglob("*")
+            if not path.is_dir()
+        }
+        if found != {_MANIFEST, *checksums}:
+            raise ValueError(f"expected the files {sorted(checksums)}.")
+        for name, sha256 in checksums.items():
+            tensor_file.check(folder / name, sha256)
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, error) from error
+    return checksums
+
+
+def _damaged(folder, error):
+    return SnapshotError(
+        f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}"
+    )
+
+
+def _checksums(folder) -> dict:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _arrays(optimizer: keras.optimizers.Optimizer) -> dict:

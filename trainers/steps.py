@@ -1,6 +1,9 @@
-"""One step of training, one of evaluation: pure in (net, optimizer, batch)."""
+"""One step of training, one of evaluation, as graphs over all replicas."""
+
+import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -13,58 +16,99 @@ def loss_per_example(labels, logits, label_smoothing=0.0):
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
 
 
-def train_step(net, optimizer, images, labels, *, batch_size, weight_decay, smoothing):
-    """One update; returns (sum of losses, correct, examples) of this replica's part.
+def gradients(net, images, labels, *, batch_size, weight_decay, smoothing):
+    """The gradient of this replica's part of the batch, and its sums.
 
     The gradient is that of sum(loss) / batch_size + weight_decay / 2 |theta|^2, where
     batch_size counts all replicas, whose gradients the optimizer sums.
 
     Args:
-        net: A built net.
-        optimizer: Built on the net's trainable variables.
+        net: A built net; its batch norms see the batch.
         images, labels: This replica's part of the batch.
         batch_size: Examples over all replicas.
         weight_decay: L2 weight decay per update, 0 for none.
         smoothing: Label smoothing.
+
+    Returns:
+        (gradients, (sum of losses, correct, examples, squared norm of the gradient)).
     """
     weights = net.trainable_variables
     with tf.GradientTape() as tape:
         logits = net(images, training=True)
         losses = loss_per_example(labels, logits, smoothing)
         loss = ops.sum(losses) / batch_size
-    gradients = tape.gradient(loss, [w.value for w in weights])
+    found = tape.gradient(loss, [w.value for w in weights])
     if weight_decay:
         share = weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = [
-            g + share * w.value for g, w in zip(gradients, weights, strict=True)
-        ]
-    optimizer.apply(gradients, weights)
-    return _sums(losses, logits, labels)
+        found = [g + share * w.value for g, w in zip(found, weights, strict=True)]
+    squares = ops.sum(
+        ops.stack([ops.sum(ops.square(ops.cast(g, "float32"))) for g in found])
+    )
+    return found, ops.stack([*_sums(losses, logits, labels), squares])
 
 
 def eval_step(net, images, labels):
     """(sum of losses, correct, examples) of one batch; changes nothing."""
     logits = net(images, training=False)
-    return _sums(loss_per_example(labels, logits), logits, labels)
+    return ops.stack(_sums(loss_per_example(labels, logits), logits, labels))
 
 
 def _sums(losses, logits, labels):
     correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
+    losses = ops.cast(losses, "float32")
     return ops.sum(losses), ops.sum(correct), ops.cast(ops.size(labels), "float32")
 
 
-def distributed(step, strategy, jit_compile=False):
-    """`step(images, labels)` as one graph over all replicas, its results summed."""
+def training_program(net, optimizer, strategy, jit_compile=False, **settings):
+    """One update as a graph over all replicas.
+
+    Args:
+        net: A built net.
+        optimizer: Built on the net's trainable variables.
+        strategy: Where both live.
+        jit_compile: Whether XLA compiles the graph.
+        settings: See `gradients`.
+
+    Returns:
+        Function of (images, labels, flag) to an array of four sums over the replicas,
+        those of `gradients` but the last, which is that of the flags: every worker
+        hears whether one of them raised it. Where the loss or the norm of the gradient
+        is not finite the weights and the optimizer stay as they are, and the first sum
+        is not finite.
+    """
+
+    def part(images, labels, flag):
+        found, sums = gradients(net, images, labels, **settings)
+        return found, tf.concat([sums, [flag]], axis=0)
 
     @tf.function(jit_compile=jit_compile or None, reduce_retracing=False)
-    def run(images, labels):
-        sums = strategy.run(step, args=(images, labels))
-        return [
-            strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for value in sums
-        ]
+    def update(images, labels, flag):
+        found, sums = strategy.run(part, args=(images, labels, flag))
+        loss, correct, count, squares, flags = tf.unstack(
+            strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+        )
+        # Across the replicas: where they update variables there is no condition.
+        # Squares overflow long before a sum of gradients over replicas does.
+        if tf.math.is_finite(loss + squares):
+            strategy.run(lambda g: optimizer.apply(g), args=(found,))
+        else:
+            loss = tf.constant(math.nan, loss.dtype)
+        return tf.stack([loss, correct, count, flags])
 
-    return run
+    return lambda images, labels, flag=False: update(
+        images, labels, tf.constant(float(flag))
+    ).numpy()
+
+
+def evaluation_program(net, strategy):
+    """`eval_step` as a graph over all replicas: (images, labels) to its sums."""
+
+    @tf.function(reduce_retracing=False)
+    def score(images, labels):
+        sums = strategy.run(lambda x, y: eval_step(net, x, y), args=(images, labels))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    return lambda images, labels: score(images, labels).numpy()
 
 
 def evaluate(net, batches, strategy=None) -> dict[str, float]:
@@ -79,19 +123,13 @@ def evaluate(net, batches, strategy=None) -> dict[str, float]:
         `{"loss": mean, "accuracy": fraction in [0, 1]}`.
     """
     strategy = strategy or tf.distribute.get_strategy()
-
-    def step(images, labels):
-        return eval_step(net, images, labels)
-
-    return evaluate_with(distributed(step, strategy), batches, strategy)
+    return evaluate_with(evaluation_program(net, strategy), batches, strategy)
 
 
-def evaluate_with(run, batches, strategy) -> dict[str, float]:
-    """`evaluate` with a graph that `distributed` has made already."""
-    totals = [0.0, 0.0, 0.0]
+def evaluate_with(score, batches, strategy) -> dict[str, float]:
+    """`evaluate` with a graph that `evaluation_program` has made already."""
+    totals = np.zeros(3)
     for images, labels in strategy.experimental_distribute_dataset(batches):
-        totals = [
-            t + float(v) for t, v in zip(totals, run(images, labels), strict=True)
-        ]
-    loss, correct, count = totals
+        totals += score(images, labels)
+    loss, correct, count = totals.tolist()
     return {"loss": loss / count, "accuracy": correct / count}

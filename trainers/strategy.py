@@ -1,42 +1,163 @@
 """Where training runs: one `tf.distribute` strategy per process."""
 
+import contextlib
+import json
+import os
+
 import tensorflow as tf
 
 from trainers.errors import OptionError
 
-# name -> devices -> strategy. The same loop drives all of them.
-STRATEGIES = {
-    "none": lambda devices: tf.distribute.get_strategy(),
-    "mirrored": lambda devices: tf.distribute.MirroredStrategy(
-        devices,
+
+class WorkerLost(RuntimeError):
+    """Another process of the cluster has ended; the message is one line."""
+
+
+def _devices():
+    """The kind of device to use, and their names."""
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return kind, [device.name for device in tf.config.list_logical_devices(kind)]
+
+
+def _mirrored(options):
+    kind, devices = _devices()
+    if options.replicas > len(devices):
+        raise OptionError(
+            f"--replicas: expected at most {len(devices)}, the {kind}s of this "
+            f"machine. Received {options.replicas}."
+        )
+    return tf.distribute.MirroredStrategy(
+        devices[: options.replicas or len(devices)],
         # NCCL and its kin need GPUs; this reduction runs anywhere.
         cross_device_ops=None
-        if tf.config.list_logical_devices("GPU")
+        if kind == "GPU"
         else tf.distribute.HierarchicalCopyAllReduce(),
-    ),
+    )
+
+
+def _multi_worker(options):
+    _check_cluster(os.environ.get("TF_CONFIG"))
+    try:
+        # Before anything else asks for a device: it sets up the runtime.
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise OptionError(
+            "--strategy: expected 'multi_worker' to be the first strategy of its "
+            f"process. Received: {error}"
+        ) from error
+
+
+def _tpu(options):
+    address = options.tpu or os.environ.get("TPU_NAME")
+    if not address:
+        raise OptionError(
+            "--tpu: expected the name or address of a TPU, 'local' on a TPU VM, or "
+            "$TPU_NAME. Received none."
+        )
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(address)
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
+        raise OptionError(
+            f"--tpu: expected a TPU that answers. Received {address!r}: "
+            f"{str(error).strip().partition(chr(10))[0]}"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+# name -> options -> strategy. The same loop drives all of them.
+STRATEGIES = {
+    "none": lambda options: tf.distribute.get_strategy(),
+    "one_device": lambda options: tf.distribute.OneDeviceStrategy(_devices()[1][0]),
+    "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
+    "tpu": _tpu,
 }
 
 
-def make_strategy(name, replicas=0) -> tf.distribute.Strategy:
-    """The strategy of that name.
+def make_strategy(options) -> tf.distribute.Strategy:
+    """The strategy of `options.strategy`, before anything else of TensorFlow runs.
 
     Args:
-        name: A key of `STRATEGIES`.
-        replicas: Devices of a mirrored strategy. Default 0: all GPUs, or all logical
-            CPUs where there are none.
+        options: With `strategy`, a key of `STRATEGIES`, `replicas` and `tpu`.
 
     Raises:
-        OptionError: unknown name, or more replicas than devices.
+        OptionError: more replicas than devices, a bad TF_CONFIG, no TPU.
     """
-    if name not in STRATEGIES:
-        raise OptionError(
-            f"--strategy: expected one of {', '.join(STRATEGIES)}. Received {name!r}."
-        )
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    if replicas > len(devices):
-        raise OptionError(
-            f"--replicas: expected at most {len(devices)}, the {kind}s of this "
-            f"machine. Received {replicas}."
-        )
-    return STRATEGIES[name](devices[: replicas or len(devices)])
+    return STRATEGIES[options.strategy](options)
+
+
+def _check_cluster(text):
+    """Refuses a TF_CONFIG that does not say which of which workers this one is."""
+    expected = (
+        'TF_CONFIG: --strategy=multi_worker expected {"cluster": {"worker": '
+        '["host:port", ..]}, "task": {"type": "worker", "index": 0}}, the same cluster '
+        "for every worker. Received "
+    )
+    try:
+        config = json.loads(text or "")
+        cluster, task = config["cluster"], config["task"]
+        kind, index, count = task["type"], task["index"], len(cluster[task["type"]])
+        complete = 0 <= index < count
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(expected + (repr(text) if text else "none.")) from error
+    if not complete:
+        raise OptionError(f"{expected}task {index} of {count}.")
+    if unknown := {*cluster, kind} - {"chief", "worker"}:
+        raise OptionError(f"{expected}{sorted(unknown)}: only chief and worker train.")
+
+
+def workers(strategy) -> int:
+    """Processes that train together."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(addresses) for addresses in jobs.values()) or 1
+
+
+def is_chief(strategy) -> bool:
+    """Whether this process writes to the disk: one of every cluster does."""
+    if workers(strategy) == 1:
+        return True
+    resolver = strategy.cluster_resolver
+    first = resolver.task_type == "worker" and resolver.task_id == 0
+    return resolver.task_type == "chief" or (
+        first and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+@contextlib.contextmanager
+def together(strategy):
+    """The scope of a strategy, which ends in one line where a worker is lost.
+
+    Raises:
+        WorkerLost: an exchange with the other workers failed.
+    """
+    try:
+        with strategy.scope():
+            yield
+    except tf.errors.OpError as error:
+        if workers(strategy) == 1:
+            raise
+        raise WorkerLost(
+            "a worker of the cluster is gone. Give the same command again on every "
+            "worker: training goes on from the last snapshot. TensorFlow says: "
+            + str(error).strip().partition("\n")[0]
+        ) from error
+
+
+def shared_batches(strategy, batch_size: int, make) -> tf.data.Dataset:
+    """Batches over all replicas, of which every process prepares its own part only.
+
+    Args:
+        strategy: Where they go.
+        batch_size: Examples over all replicas, divisible by their number.
+        make: Function (shards, shard) to batches of batch_size / shards examples, those
+            of one shard of every batch.
+    """
+    replica_batch = batch_size // strategy.num_replicas_in_sync
+
+    def local(context):
+        shards, shard = context.num_input_pipelines, context.input_pipeline_id
+        return make(shards, shard).rebatch(replica_batch, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(local)

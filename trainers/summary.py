@@ -1,5 +1,39 @@
 """What a run tells at its end."""
 
+import time
+
+import numpy as np
+
+from cnet_tf import checkpoint
+from trainers.flops import forward_flops
+
+
+def finish(training, began) -> dict:
+    """The last net and the summary, which says that the run is over."""
+    options, progress, net = training.options, training.progress, training.state.net
+    if options.ema:
+        training.average()
+    training.save_net()
+    training.log()
+    test = training.score("test")
+    summary = {
+        "run": str(training.run),
+        **{f"test_{key}": value for key, value in test.items()},
+        "parameters": sum(int(np.prod(v.shape)) for v in net.trainable_variables),
+        "forward_flops_per_image": forward_flops(net, training.data.image_shape),
+        "images_per_second": progress.updates * options.batch_size / progress.seconds,
+        "train_seconds": progress.seconds,
+        "wall_seconds": time.perf_counter() - began,
+        "epochs": options.epochs,
+        "refined": progress.refined,
+        "diverged": progress.diverged,
+    }
+    if training.run:
+        checkpoint.write_json(
+            training.run / "summary.json", {**summary, "history": progress.history}
+        )
+    return summary
+
 
 def report(summary: dict) -> str:
     """The summary of `loop.fit` as a few lines of text."""

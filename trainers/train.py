@@ -18,6 +18,7 @@ from trainers import options, run_directory
 from trainers.errors import run_command
 from trainers.interruption import Interrupted
 from trainers.loop import fit
+from trainers.strategy import WorkerLost
 from trainers.summary import report
 
 
@@ -31,4 +32,4 @@ def main():
 
 if __name__ == "__main__":
     options.define_flags()
-    run_command(main)
+    run_command(main, failures=[WorkerLost])

@@ -1,0 +1,66 @@
+"""What the chief of a cluster has on its disk, on the other workers too."""
+
+import contextlib
+import io
+import pathlib
+import tempfile
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.strategy import is_chief, workers
+
+
+@contextlib.contextmanager
+def shared_folder(strategy, folder):
+    """The chief's folder, as a folder of every worker; all of them have to call it.
+
+    Args:
+        strategy: That trains.
+        folder: The chief's folder or None; of no matter on the others.
+
+    Yields:
+        A folder with the same files: the chief's own, a temporary one elsewhere; None
+        where the chief has none.
+    """
+    if workers(strategy) == 1:
+        yield folder
+        return
+    content = _broadcast(strategy, _pack(folder) if folder else b"")
+    if is_chief(strategy) or not content:
+        yield folder if content else None
+        return
+    with tempfile.TemporaryDirectory() as copy:
+        zipfile.ZipFile(io.BytesIO(content)).extractall(copy)
+        yield pathlib.Path(copy)
+
+
+def _pack(folder) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(pathlib.Path(folder).rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+def _broadcast(strategy, content: bytes) -> bytes:
+    """The chief's content, by a sum to which the others add zeros."""
+    chief = is_chief(strategy)
+
+    def total(array):
+        def of_replica(context):
+            first = chief and context.replica_id_in_sync_group % here == 0
+            return tf.constant(array if first else np.zeros_like(array))
+
+        here = strategy.num_replicas_in_sync // workers(strategy)
+        values = strategy.experimental_distribute_values_from_function(of_replica)
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
+
+    size = int(total(np.array([len(content) if chief else 0])).item())
+    if not size:  # TensorFlow crashes where it is to sum nothing.
+        return b""
+    words = np.zeros(-(-size // 4) * 4, "uint8")
+    if chief:
+        words[:size] = np.frombuffer(content, "uint8")
+    return total(words.view("int32")).tobytes()[:size]
