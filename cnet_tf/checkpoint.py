@@ -98,7 +98,17 @@ def load(directory) -> Checkpoint:
             checksum or shapes do not fit.
     """
     directory = pathlib.Path(directory)
-    description = _description(directory / _DESCRIPTION)
+    while True:
+        description = _description(directory / _DESCRIPTION)
+        try:
+            return _load(directory, description)
+        except CheckpointError:
+            # Replaced by a training while it was read: then there is a newer one.
+            if _description(directory / _DESCRIPTION) == description:
+                raise
+
+
+def _load(directory, description) -> Checkpoint:
     sha256 = description["sha256"]
     weights = _weights(directory, sha256)
     try:

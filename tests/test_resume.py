@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from interruptions import After
 
 from cnet_tf import checkpoint
 from trainers import loop, run_directory, snapshots
@@ -71,24 +72,6 @@ def outcome(options):
     return found
 
 
-class After:
-    """Interrupts after so many batches."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def reason(self):
-        self.left -= 1
-        return "test" if self.left <= 0 else None
-
-
 def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
     options, uninterrupted, monkeypatch
 ):
@@ -136,7 +119,7 @@ def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     monkeypatch.undo()
     run = only_run(options.runs_dir)
     names = snapshots.names(run)
-    assert names == ["000000004", "000000006"]
+    assert names == ["000000000", "000000004", "000000006-interrupted"]
     file = run / "snapshots" / names[-1] / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     loop.fit(options)

@@ -1,0 +1,167 @@
+"""A run that diverges goes back at a lower rate; only finite numbers are saved."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from interruptions import After
+from keras import ops
+
+from cnet_tf import checkpoint
+from trainers import loop, snapshots, steps
+from trainers.errors import OptionError
+from trainers.interruption import Interrupted
+from trainers.options import Options
+from trainers.schedule import make_optimizer
+
+
+@pytest.fixture
+def options(tmp_path, digits_dir):
+    """Three epochs of four batches with growth before the second."""
+    return Options(
+        data_dir=str(digits_dir),
+        scheme="euler",
+        epochs=3,
+        batches_per_epoch=4,
+        batch_size=32,
+        learning_rate=0.05,
+        refine_epochs=(1,),
+        runs_dir=str(tmp_path / "runs"),
+        tensorboard=False,
+        verbose=0,
+    )
+
+
+def weights(summary):
+    return checkpoint.load(f"{summary['run']}/net").net.get_weights()
+
+
+def assert_equal(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """Makes a chosen update fail above a chosen rate, in one way or another."""
+    real = steps.training_program
+
+    def install(at, above, damage=None):
+        def program(net, optimizer, *args, **settings):
+            update = real(net, optimizer, *args, **settings)
+
+            def failing(images, labels, flag):
+                first = int(optimizer.iterations) == at
+                if not first or float(optimizer.learning_rate) <= above:
+                    return update(images, labels, flag)
+                if damage:
+                    sums = update(images, labels, flag)
+                    damage(net, optimizer)
+                    return sums
+                return np.array([np.nan, 0, 0, flag])
+
+            return failing
+
+        monkeypatch.setattr(steps, "training_program", program)
+
+    return install
+
+
+def saved(run, options):
+    """Every array that a run has saved."""
+    nets = [checkpoint.load(run / "net").net] if (run / "net").exists() else []
+    held = [net.variables for net in nets]
+    for name in snapshots.names(run):
+        net, optimizer, _ = snapshots.load(
+            run / "snapshots" / name,
+            lambda net: make_optimizer(options, net.trainable_variables),
+        )
+        held += [net.variables, optimizer.variables]
+    return [ops.convert_to_numpy(v) for variables in held for v in variables]
+
+
+def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one(
+    options, capsys
+):
+    """5e28 x 1e-30 = 0.05."""
+    expected = weights(loop.fit(options))
+    high = dataclasses.replace(options, learning_rate=5e28, rollback_rate=1e-30)
+    summary = loop.fit(high)
+    assert summary["diverged"] == [1]
+    assert_equal(weights(summary), expected)
+    said = capsys.readouterr().out
+    assert "Diverged at epoch 0, batch 1" in said and "(rollback 1 of 3)" in said
+
+
+def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(options):
+    high = dataclasses.replace(options, learning_rate=1e30, save_batches=1, rollbacks=2)
+    with pytest.raises(OptionError, match=r"--learning_rate: .* 2 rollbacks") as error:
+        loop.fit(high)
+    assert "Received 1e+30: lower it" in str(error.value)
+    assert "\n" not in str(error.value)
+    run = pathlib.Path(high.runs_dir, "latest")
+    assert not (run / "net").exists()
+    arrays = saved(run, high)
+    assert arrays and all(np.all(np.isfinite(array)) for array in arrays)
+    # Given again, it says the same again.
+    with pytest.raises(OptionError, match="2 rollbacks"):
+        loop.fit(high)
+
+
+def test_without_rollbacks_it_ends_at_once(options, diverging):
+    diverging(at=6, above=0.0)
+    with pytest.raises(OptionError, match="epoch 1, batch 2: .* after 0 rollbacks"):
+        loop.fit(dataclasses.replace(options, rollbacks=0))
+
+
+@pytest.mark.parametrize("at", [6, 4])
+def test_it_goes_back_over_a_refinement(options, diverging, at):
+    """From update 4 nothing can be done: it goes back to the snapshot before that."""
+    diverging(at, above=0.03)
+    summary = loop.fit(options)
+    assert summary["diverged"] == [at] and summary["refined"] == [1]
+    history = json.loads(pathlib.Path(summary["run"], "summary.json").read_text())
+    rates = [row["learning_rate"] for row in history["history"]]
+    assert rates == ([0.05, 0.025, 0.025] if at == 6 else [0.025] * 3)
+    assert [row["steps"] for row in history["history"]] == [1, 2, 2]
+
+
+def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
+    options, diverging, monkeypatch
+):
+    """The snapshot of an interruption is not one to go back to."""
+    diverging(at=6, above=0.03)
+    expected = weights(loop.fit(options))
+    # Batches from one stop to the next: at update 5; 7, having gone back from 6 to 4;
+    # and at 9.
+    options = dataclasses.replace(options, runs_dir=options.runs_dir + "-stopped")
+    for batches in (5, 5, 2):
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            patch.setattr(loop, "Interruption", lambda _, n=batches: After(n))
+            loop.fit(options)
+    run = pathlib.Path(options.runs_dir, "latest")
+    assert snapshots.names(run)[-1] == "000000009-interrupted"
+    summary = loop.fit(options)
+    assert summary["diverged"] == [6]
+    assert_equal(weights(summary), expected)
+
+
+@pytest.mark.parametrize("what", ["weight", "statistic", "slot"])
+def test_numbers_that_are_not_finite_are_never_saved(options, diverging, what):
+    """The last update of an epoch breaks what its loss could not tell yet."""
+
+    def damage(net, optimizer):
+        variable = {
+            "weight": net.trainable_variables[0],
+            "statistic": net.non_trainable_variables[0],
+            "slot": optimizer.variables[-1],
+        }[what]
+        variable.assign(np.full(variable.shape, np.inf))
+
+    diverging(at=7, above=0.03, damage=damage)
+    summary = loop.fit(options)
+    assert summary["diverged"] == [8]
+    arrays = saved(pathlib.Path(summary["run"]), options)
+    assert all(np.all(np.isfinite(array)) for array in arrays)
