@@ -8,6 +8,7 @@ pickle nor a path to code is involved. A damaged or hostile directory is refused
 memory is taken for it.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -63,9 +64,10 @@ def save(net: Net, directory, metadata=None):
     directory.mkdir(parents=True, exist_ok=True)
     arrays = {name: ops.convert_to_numpy(v) for name, v in variables(net).items()}
     temporary = directory / f"tmp-{os.getpid()}.safetensors"
-    sha256 = tensor_file.write(temporary, arrays)
-    weights = _weights(directory, sha256)
-    os.replace(temporary, weights)
+    with _removed_on_failure(temporary):
+        sha256 = tensor_file.write(temporary, arrays)
+        weights = _weights(directory, sha256)
+        os.replace(temporary, weights)
     # Weights are named by their content, so until this rename the old description
     # still finds the old weights, and after it the new one finds the new.
     write_json(
@@ -140,11 +142,22 @@ def write_bytes(path, content: bytes):
     """Writes a file beside its target, then renames it: whole, or not at all."""
     path = pathlib.Path(path)
     temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with _removed_on_failure(temporary):
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path):
+    """On a full disk the room that half a file takes is needed."""
+    try:
+        yield
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _check_size(config, elements):

@@ -73,6 +73,22 @@ def test_comes_back_bit_for_bit(name, tmp_path):
     np.testing.assert_array_equal(found.net(inputs(net)), net(inputs(net)))
 
 
+def test_a_net_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    old, new = small(1), small(2)
+    checkpoint.save(old, tmp_path)
+    real = checkpoint.tensor_file.elements
+
+    def elements(*arguments):
+        monkeypatch.undo()
+        checkpoint.save(new, tmp_path)
+        return real(*arguments)
+
+    monkeypatch.setattr(checkpoint.tensor_file, "elements", elements)
+    found = checkpoint.load(tmp_path).net
+    for a, b in zip(found.get_weights(), new.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_metadata_are_optional(tmp_path):
     checkpoint.save(small(), tmp_path)
     assert checkpoint.load(tmp_path).metadata == {}

@@ -20,8 +20,10 @@ def test_runs_never_share_a_directory_and_latest_is_the_newest(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OptionError, match="--runs_dir: .*file/runs.*Choose another"):
-        run_directory.create(tmp_path / "file" / "runs", "net")
+    runs = tmp_path / "file" / "runs"
+    with pytest.raises(OptionError, match="--runs_dir: .*file/runs': Not a directory"):
+        with run_directory.writing(runs):
+            run_directory.create(runs, "net")
 
 
 def test_environment_names_versions_and_revision():

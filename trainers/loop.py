@@ -54,7 +54,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         if options.sync_batch_norm
         else fused_batch_moments_norm
     )
-    with together(strategy):
+    with together(strategy), run_directory.writing(options.runs_dir):
         # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
         state = _start(options, data)

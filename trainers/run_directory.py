@@ -13,6 +13,7 @@ tensorboard/        the same as curves
 summary.json        results at the end of the run
 """
 
+import contextlib
 import dataclasses
 import datetime
 import fcntl
@@ -46,9 +47,6 @@ def start(options) -> tuple[pathlib.Path, object]:
 
     Returns:
         (run, lock): hold on to the lock while training.
-
-    Raises:
-        OptionError: the path cannot be written.
     """
     runs_dir = pathlib.Path(options.runs_dir)
     if options.resume and runs_dir.is_dir():
@@ -99,32 +97,38 @@ def _lock(run):
 
 
 def create(runs_dir, name) -> pathlib.Path:
-    """Makes runs/<name>-<time> and points runs/latest at it.
-
-    Raises:
-        OptionError: the path cannot be written.
-    """
+    """Makes runs/<name>-<time> and points runs/latest at it."""
     runs_dir = pathlib.Path(runs_dir)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    run = None
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    for i in range(100):
+        run = runs_dir / (f"{name}-{stamp}" + (f"-{i}" if i else ""))
+        try:
+            run.mkdir()
+            break
+        except FileExistsError:
+            continue
+    link = runs_dir / f"tmp-{os.getpid()}-{LATEST}"
+    link.symlink_to(run.name)
+    os.replace(link, runs_dir / LATEST)
+    return run
+
+
+@contextlib.contextmanager
+def writing(runs_dir):
+    """Tells in one line that a run cannot be written: no room, no right, no disk.
+
+    Raises:
+        OptionError: instead of an error of the system.
+    """
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        for i in range(100):
-            run = runs_dir / (f"{name}-{stamp}" + (f"-{i}" if i else ""))
-            try:
-                run.mkdir()
-                break
-            except FileExistsError:
-                continue
-        link = runs_dir / f"tmp-{os.getpid()}-{LATEST}"
-        link.symlink_to(run.name)
-        os.replace(link, runs_dir / LATEST)
+        yield
     except OSError as error:
         raise OptionError(
-            f"--runs_dir: expected a directory that can be written. Received "
-            f"{str(runs_dir)!r}: {error.strerror}. Choose another."
-        ) from None
-    return run
+            f"--runs_dir: expected a folder that can be written. Received "
+            f"{str(runs_dir)!r}: {error.strerror}. Make room or choose another; what "
+            "was saved is whole, and the same command goes on from there."
+        ) from error
 
 
 def describe(run: pathlib.Path, flag_values=flags.FLAGS):

@@ -85,10 +85,14 @@ def save(
     for old in folder.glob("tmp-*"):  # Of a process that was killed while it saved.
         shutil.rmtree(old)
     temporary = folder / f"tmp-{os.getpid()}"
-    checkpoint.save(net, temporary / "net", metadata)
-    tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
-    checkpoint.write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
-    checkpoint.write_json(temporary / _MANIFEST, _checksums(temporary))
+    try:
+        checkpoint.save(net, temporary / "net", metadata)
+        tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
+        checkpoint.write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
+        checkpoint.write_json(temporary / _MANIFEST, _checksums(temporary))
+    except OSError:  # On a full disk its room is needed.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     target = folder / (f"{progress.updates:09d}" + _INTERRUPTED * interrupted)
     if target.exists():  # From before a restart; of the same bits.
         shutil.rmtree(target)

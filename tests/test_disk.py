@@ -1,0 +1,134 @@
+"""A full disk or a folder that is read-only costs a run nothing but time."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+
+from cnet_tf import checkpoint
+from trainers import epochs, loop, run_directory, snapshots
+from trainers.errors import OptionError
+from trainers.options import Options
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
+
+
+@pytest.fixture
+def options(digits_dir):
+    """Two short epochs; the folder can be entered by any user."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Options(
+            data_dir=str(digits_dir),
+            scheme="euler",
+            epochs=2,
+            batches_per_epoch=2,
+            batch_size=32,
+            runs_dir=f"{folder}/runs",
+            tensorboard=False,
+            verbose=0,
+        )
+
+
+@pytest.fixture
+def nobody():
+    """The rights of a user to whom modes apply, as they do not to root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def weights(run):
+    return checkpoint.load(pathlib.Path(run, "net")).net.get_weights()
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_trained(
+    options, monkeypatch, request
+):
+    monkeypatch.setattr(loop, "train", None)
+    runs = pathlib.Path(options.runs_dir)
+    runs.parent.chmod(0o555)
+    real = run_directory.start
+
+    def start(options):
+        request.getfixturevalue("nobody")
+        return real(options)
+
+    monkeypatch.setattr(run_directory, "start", start)
+    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make"):
+        loop.fit(options)
+    assert not runs.exists()
+
+
+def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
+    options, monkeypatch, request
+):
+    expected = loop.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    real = epochs.learning_rate
+
+    def lose_rights(options, per_epoch, progress):
+        if progress.updates == 3:
+            folder = pathlib.Path(options.runs_dir, "latest").resolve()
+            for path in (folder, folder / "snapshots"):
+                path.chmod(0o555)
+            request.getfixturevalue("nobody")
+        return real(options, per_epoch, progress)
+
+    monkeypatch.setattr(epochs, "learning_rate", lose_rights)
+    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied"):
+        loop.fit(options)
+    monkeypatch.undo()
+    if os.getuid() == 0:
+        os.seteuid(0)
+    run = pathlib.Path(options.runs_dir, "latest").resolve()
+    assert snapshots.names(run) == ["000000000", "000000002"]
+    for path in (run, run / "snapshots"):
+        path.chmod(0o755)
+    assert loop.fit(options)["run"] == str(run)
+    for a, b in zip(weights(expected["run"]), weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(options):
+    """The refined net is the first that does not fit."""
+    options = dataclasses.replace(options, refine_epochs=(1,))
+    whole = loop.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    script = ROOT / "trainers" / "train.py"
+    flags = [
+        f"--data_dir={options.data_dir}",
+        f"--runs_dir={options.runs_dir}",
+        "--scheme=euler",
+        "--epochs=2",
+        "--batches_per_epoch=2",
+        "--batch_size=32",
+        "--refine_epochs=1",
+        "--notensorboard",
+        "--verbose=0",
+    ]
+    done = subprocess.run(
+        [sys.executable, FULL_DISK, "220000", script, *flags],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: --runs_dir: ") and "File too large" in last
+    assert "Traceback" not in done.stderr
+    run = pathlib.Path(options.runs_dir, "latest").resolve()
+    assert snapshots.names(run) == ["000000000", "000000002"]
+    assert not list(run.rglob("tmp-*"))
+    subprocess.run([sys.executable, script, *flags], check=True, capture_output=True)
+    for a, b in zip(weights(whole["run"]), weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
