@@ -47,6 +47,17 @@ def digits_dir(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
+def one_block():
+    """The name of a preset of one narrow block, for trainings that are not the point."""
+    from cnet_tf.presets import PRESETS
+
+    with pytest.MonkeyPatch.context() as patch:
+        small = {**PRESETS["digits"], "widths": (4,), "strides": (1,)}
+        patch.setitem(PRESETS, "one_block", {**small, "scheme": "euler"})
+        yield "one_block"
+
+
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Run directories of untrained nets: the digits preset and a smaller one."""
     from trained_run import SMALL, save_run

@@ -20,13 +20,13 @@ FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
 
 
 @pytest.fixture
-def options(digits_dir):
+def options(digits_dir, one_block):
     """Two short epochs; the folder can be entered by any user."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Options(
             data_dir=str(digits_dir),
-            scheme="euler",
+            preset=one_block,
             epochs=2,
             batches_per_epoch=2,
             batch_size=32,

@@ -18,11 +18,11 @@ from trainers.schedule import make_optimizer
 
 
 @pytest.fixture
-def options(tmp_path, digits_dir):
+def options(tmp_path, digits_dir, one_block):
     """Three epochs of four batches with growth before the second."""
     return Options(
         data_dir=str(digits_dir),
-        scheme="euler",
+        preset=one_block,
         epochs=3,
         batches_per_epoch=4,
         batch_size=32,

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
-from trainers import options, run_directory
+from trainers import option_checks, options, run_directory
 from trainers.errors import OptionError
 from trainers.options import Options
 
@@ -40,7 +40,7 @@ def test_every_flag_says_its_default(flag_values):
 def test_the_defaults_of_the_flags_are_those_of_the_record(flag_values):
     flag_values(["train"])
     assert options.from_flags(flag_values) == Options()
-    options.validate(Options())
+    option_checks.validate(Options())
 
 
 def test_flags_replay(flag_values, tmp_path):
@@ -110,7 +110,7 @@ def test_a_list_of_words_is_refused(flag_values):
 )
 def test_bad_values_name_flag_expectation_and_value(change, message):
     with pytest.raises(OptionError, match=message) as error:
-        options.validate(dataclasses.replace(Options(), **change))
+        option_checks.validate(dataclasses.replace(Options(), **change))
     assert "\n" not in str(error.value)
 
 
@@ -119,7 +119,7 @@ def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
     monkeypatch.chdir(ROOT)  # They include one another by name.
     flag_values(["train", f"--flagfile={name}"])
     found = options.from_flags(flag_values)
-    options.validate(found)
+    option_checks.validate(found)
     assert found != Options()
     if name == "cifar.flags":
         assert found.refine_epochs == (30, 50, 70) and found.epochs == 120

@@ -38,6 +38,8 @@ def test_the_report_shows_the_figures():
             "run": "runs/a",
             "test_accuracy": 0.98765,
             "test_loss": 0.1,
+            "batch_size": 128,
+            "replicas": 4,
             "parameters": 44306,
             "forward_flops_per_image": 850218,
             "images_per_second": 431.4,
@@ -47,3 +49,4 @@ def test_the_report_shows_the_figures():
     )
     for figure in ("98.77 %", "44,306", "850,218", "431", "1.5", "2.0", "runs/a/net"):
         assert figure in text
+    assert "128 = 32 x 4 replicas" in text

@@ -1,6 +1,7 @@
 """Starts a training, or goes on with it: data, strategy, net, run directory."""
 
 import contextlib
+import dataclasses
 import time
 
 import keras
@@ -15,7 +16,8 @@ from trainers.errors import OptionError
 from trainers.fused_norm import fused_batch_moments_norm
 from trainers.growth import State
 from trainers.interruption import Interruption
-from trainers.options import Options, validate
+from trainers.option_checks import validate
+from trainers.options import Options
 from trainers.schedule import make_optimizer
 from trainers.strategy import is_chief, make_strategy, together
 from trainers.summary import finish
@@ -41,7 +43,11 @@ def fit(options: Options, describe=lambda run: None) -> dict:
     began = time.perf_counter()
     validate(options)
     strategy = make_strategy(options)
-    jit = _jit(options, strategy)
+    replicas = strategy.num_replicas_in_sync
+    if options.replica_batch_size:
+        size = options.replica_batch_size * replicas
+        options = dataclasses.replace(options, batch_size=size)
+    jit = _jit(options, replicas)
     data = image_data.load(
         options.dataset,
         options.data_dir,
@@ -127,8 +133,7 @@ def _batches_per_epoch(options, data):
     return min(whole, options.batches_per_epoch or whole)
 
 
-def _jit(options, strategy):
-    replicas = strategy.num_replicas_in_sync
+def _jit(options, replicas):
     if options.batch_size % replicas:
         raise OptionError(
             f"--batch_size: expected a multiple of the {replicas} replicas. "

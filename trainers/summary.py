@@ -6,6 +6,7 @@ import numpy as np
 
 from cnet_tf import checkpoint
 from trainers.flops import forward_flops
+from trainers.strategy import workers
 
 
 def finish(training, began) -> dict:
@@ -17,8 +18,11 @@ def finish(training, began) -> dict:
     training.log()
     test = training.score("test")
     summary = {
-        "run": str(training.run),
+        "run": str(training.run) if training.run else None,
         **{f"test_{key}": value for key, value in test.items()},
+        "batch_size": options.batch_size,
+        "replicas": training.strategy.num_replicas_in_sync,
+        "workers": workers(training.strategy),
         "parameters": sum(int(np.prod(v.shape)) for v in net.trainable_variables),
         "forward_flops_per_image": forward_flops(net, training.data.image_shape),
         "images_per_second": progress.updates * options.batch_size / progress.seconds,
@@ -42,12 +46,21 @@ def report(summary: dict) -> str:
         ("test loss", f"{summary['test_loss']:.4f}"),
         ("trainable parameters", f"{summary['parameters']:,}"),
         ("FLOPs per image, forward", f"{summary['forward_flops_per_image']:,}"),
+        ("images an update", _batch(summary)),
         ("images/s, training", f"{summary['images_per_second']:,.0f}"),
         ("minutes, training", f"{summary['train_seconds'] / 60:.1f}"),
         ("minutes, in all", f"{summary['wall_seconds'] / 60:.1f}"),
-        ("net", f"{summary['run']}/net"),
-        ("log", f"{summary['run']}/log.csv"),
-        ("curves", f"tensorboard --logdir {summary['run']}/tensorboard"),
     ]
+    if run := summary["run"]:  # Only one worker of a cluster writes.
+        rows += [
+            ("net", f"{run}/net"),
+            ("log", f"{run}/log.csv"),
+            ("curves", f"tensorboard --logdir {run}/tensorboard"),
+        ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _batch(summary):
+    size, replicas = summary["batch_size"], summary["replicas"]
+    return f"{size} = {size // replicas} x {replicas} replicas"
