@@ -48,7 +48,7 @@ def digits_dir(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def one_block():
-    """The name of a preset of one narrow block, for trainings that are not the point."""
+    """The name of a preset of one narrow block: for tests of training, not of nets."""
     from cnet_tf.presets import PRESETS
 
     with pytest.MonkeyPatch.context() as patch:

@@ -15,11 +15,11 @@ from trainers.options import Options
 
 
 @pytest.fixture
-def options(tmp_path, digits_dir):
-    """Two short epochs on digits; narrow enough for seconds on two cores."""
+def options(tmp_path, digits_dir, one_block):
+    """Two short epochs on digits, a matter of seconds."""
     return Options(
         data_dir=str(digits_dir),
-        scheme="euler",
+        preset=one_block,
         epochs=2,
         batches_per_epoch=6,
         batch_size=32,
@@ -35,7 +35,9 @@ def _weights(summary):
 
 
 def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
-    options = dataclasses.replace(options, scheme="rk4", epochs=3, refine_epochs=(2,))
+    options = dataclasses.replace(
+        options, preset="digits", epochs=3, refine_epochs=(2,)
+    )
     jumps = []
     grow = epochs.grow
 
@@ -119,7 +121,7 @@ def test_depth_grows_on_plateaus(options):
 
 
 def test_the_run_directory_tells_everything(options):
-    summary = loop.fit(dataclasses.replace(options, tensorboard=True))
+    summary = loop.fit(dataclasses.replace(options, tensorboard=True, preset="digits"))
     with open(f"{summary['run']}/summary.json") as file:
         stored = json.load(file)
     assert stored["test_accuracy"] == summary["test_accuracy"]
@@ -166,7 +168,7 @@ def test_flops_count_the_multiply_adds_of_the_graph(options):
             {"preset": "resnet20", "scheme": "rk4"},
             "--preset and its .*ResNet",
         ),
-        ({"runs_dir": "/proc/nowhere"}, "--runs_dir: expected a directory"),
+        ({"runs_dir": "/proc/nowhere"}, "--runs_dir: expected a folder"),
     ],
 )
 def test_bad_combinations_end_before_training(options, change, message):
