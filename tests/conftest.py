@@ -1,5 +1,6 @@
 """What every test shares: two logical CPU devices, seeds, and where data lies."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -47,14 +48,29 @@ def digits_dir(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def one_block():
-    """The name of a preset of one narrow block: for tests of training, not of nets."""
+def short_run(digits_dir, tmp_path_factory):
+    """Options of a short training of one narrow block, with changes."""
     from cnet_tf.presets import PRESETS
+    from trainers.options import Options
 
+    def options(**changes):
+        base = Options(
+            data_dir=digits_dir,
+            preset="one_block",
+            epochs=2,
+            batches_per_epoch=4,
+            batch_size=32,
+            learning_rate=0.05,
+            runs_dir=str(tmp_path_factory.mktemp("runs")),
+            tensorboard=False,
+            verbose=0,
+        )
+        return dataclasses.replace(base, **changes)
+
+    narrow = {"widths": (4,), "strides": (1,), "scheme": "euler"}
     with pytest.MonkeyPatch.context() as patch:
-        small = {**PRESETS["digits"], "widths": (4,), "strides": (1,)}
-        patch.setitem(PRESETS, "one_block", {**small, "scheme": "euler"})
-        yield "one_block"
+        patch.setitem(PRESETS, "one_block", {**PRESETS["digits"], **narrow})
+        yield options
 
 
 @pytest.fixture(scope="module")

@@ -6,41 +6,20 @@ import pathlib
 
 import numpy as np
 import pytest
-from interruptions import After
 from keras import ops
+from short_runs import After, assert_equal, weights
 
 from cnet_tf import checkpoint
 from trainers import loop, snapshots, steps
 from trainers.errors import OptionError
 from trainers.interruption import Interrupted
-from trainers.options import Options
 from trainers.schedule import make_optimizer
 
 
 @pytest.fixture
-def options(tmp_path, digits_dir, one_block):
+def options(short_run):
     """Three epochs of four batches with growth before the second."""
-    return Options(
-        data_dir=str(digits_dir),
-        preset=one_block,
-        epochs=3,
-        batches_per_epoch=4,
-        batch_size=32,
-        learning_rate=0.05,
-        refine_epochs=(1,),
-        runs_dir=str(tmp_path / "runs"),
-        tensorboard=False,
-        verbose=0,
-    )
-
-
-def weights(summary):
-    return checkpoint.load(f"{summary['run']}/net").net.get_weights()
-
-
-def assert_equal(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a, b)
+    return short_run(epochs=3, refine_epochs=(1,))
 
 
 @pytest.fixture
@@ -86,11 +65,11 @@ def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one
     options, capsys
 ):
     """5e28 x 1e-30 = 0.05."""
-    expected = weights(loop.fit(options))
+    expected = weights(loop.fit(options)["run"])
     high = dataclasses.replace(options, learning_rate=5e28, rollback_rate=1e-30)
     summary = loop.fit(high)
     assert summary["diverged"] == [1]
-    assert_equal(weights(summary), expected)
+    assert_equal(weights(summary["run"]), expected)
     said = capsys.readouterr().out
     assert "Diverged at epoch 0, batch 1" in said and "(rollback 1 of 3)" in said
 
@@ -133,7 +112,7 @@ def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
 ):
     """The snapshot of an interruption is not one to go back to."""
     diverging(at=6, above=0.03)
-    expected = weights(loop.fit(options))
+    expected = weights(loop.fit(options)["run"])
     # Batches from one stop to the next: at update 5; 7, having gone back from 6 to 4;
     # and at 9.
     options = dataclasses.replace(options, runs_dir=options.runs_dir + "-stopped")
@@ -145,7 +124,7 @@ def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
     assert snapshots.names(run)[-1] == "000000009-interrupted"
     summary = loop.fit(options)
     assert summary["diverged"] == [6]
-    assert_equal(weights(summary), expected)
+    assert_equal(weights(summary["run"]), expected)
 
 
 @pytest.mark.parametrize("what", ["weight", "statistic", "slot"])

@@ -7,31 +7,16 @@ import json
 import numpy as np
 import pytest
 from keras import ops
+from short_runs import assert_equal, weights
 
 from cnet_tf import checkpoint, continuous_net
 from trainers import epochs, loop
 from trainers.errors import OptionError
-from trainers.options import Options
 
 
 @pytest.fixture
-def options(tmp_path, digits_dir, one_block):
-    """Two short epochs on digits, a matter of seconds."""
-    return Options(
-        data_dir=str(digits_dir),
-        preset=one_block,
-        epochs=2,
-        batches_per_epoch=6,
-        batch_size=32,
-        learning_rate=0.05,
-        runs_dir=str(tmp_path / "runs"),
-        tensorboard=False,
-        verbose=0,
-    )
-
-
-def _weights(summary):
-    return checkpoint.load(f"{summary['run']}/net").net.get_weights()
+def options(short_run):
+    return short_run(batches_per_epoch=6)
 
 
 def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
@@ -66,9 +51,9 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
-    first, again = (_weights(loop.fit(options)) for _ in range(2))
-    other = _weights(loop.fit(dataclasses.replace(options, seed=1)))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    first, again = (weights(loop.fit(options)["run"]) for _ in range(2))
+    other = weights(loop.fit(dataclasses.replace(options, seed=1))["run"])
+    assert_equal(first, again)
     assert not np.allclose(first[0], other[0])
 
 
@@ -133,8 +118,8 @@ def test_the_run_directory_tells_everything(options):
 
 
 def test_average_of_the_weights_ends_the_run(options):
-    raw = _weights(loop.fit(options))
-    averaged = _weights(loop.fit(dataclasses.replace(options, ema=0.9)))
+    raw = weights(loop.fit(options)["run"])
+    averaged = weights(loop.fit(dataclasses.replace(options, ema=0.9))["run"])
     assert not np.allclose(raw[0], averaged[0])
     assert all(np.all(np.isfinite(w)) for w in averaged)
 

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 import pytest
+from short_runs import weights
 
-from cnet_tf import checkpoint
 from trainers import snapshots
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -83,10 +83,6 @@ def finish(processes, code=0):
     return texts
 
 
-def weights(runs):
-    return checkpoint.load(runs / "latest" / "net").net.get_weights()
-
-
 def summary(runs):
     return json.loads((runs / "latest" / "summary.json").read_text())
 
@@ -107,7 +103,8 @@ def test_two_workers_train_like_one_device_and_resume_together(tmp_path, digits_
     finish(workers)
     assert len(list((tmp_path / "0").iterdir())) == 2  # The run, and `latest`.
 
-    for a, b in zip(weights(tmp_path / "alone"), weights(tmp_path / "0"), strict=True):
+    found, expected = (weights(tmp_path / name / "latest") for name in ("0", "alone"))
+    for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
     alone, together = summary(tmp_path / "alone"), summary(tmp_path / "0")
     # 355 test images: one worker has an image more.

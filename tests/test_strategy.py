@@ -22,20 +22,12 @@ from trainers.synchronised_norm import synchronised_moments_norm
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory, digits_dir, one_block):
-    return Options(
-        data_dir=str(digits_dir),
-        preset=one_block,
-        epochs=2,
+def options(short_run):
+    return short_run(
         batches_per_epoch=3,
-        batch_size=32,
-        learning_rate=0.05,
         refine_epochs=(1,),
         precision="float64",
         sync_batch_norm=True,
-        runs_dir=str(tmp_path_factory.mktemp("runs")),
-        tensorboard=False,
-        verbose=0,
     )
 
 
