@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="module")
 def whole(short_run):
     """Two short epochs with growth between them, never interrupted."""
-    options = short_run(refine_epochs=(1,))
+    options = short_run(refine_epochs=(1,), schedule="cosine")
     loop.fit(options)
     return options
 

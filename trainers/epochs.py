@@ -1,5 +1,6 @@
 """The epochs of a run: growth, batches, logs, and the way back when they diverge."""
 
+import dataclasses
 import time
 
 import keras
@@ -38,16 +39,16 @@ def _train_epoch(training, callbacks, interruption):
         training.replace(grow(training.state, factor, options.refine_momentum))
         progress.refined.append(epoch)
     callbacks.on_epoch_begin(epoch)
-    logs = {
-        "learning_rate": learning_rate(options, training.per_epoch, progress),
-        "steps": _depth(training.state.net),
-    }
     before, first = progress.seconds, progress.batch
     _train_batches(training, callbacks, interruption)
     seconds = progress.seconds - before
     examples = (training.per_epoch - first) * options.batch_size
-    logs |= {
+    # The rate of the first batch, even where this process began in the middle.
+    at_start = dataclasses.replace(progress, updates=progress.updates - progress.batch)
+    logs = {
         **_means(progress.totals),
+        "learning_rate": learning_rate(options, training.per_epoch, at_start),
+        "steps": _depth(training.state.net),
         "seconds": seconds,
         "images_per_second": examples / max(seconds, 1e-9),
     }
