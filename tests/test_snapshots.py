@@ -1,5 +1,6 @@
 """A snapshot is there as a whole or not at all, and damage is noticed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -110,6 +111,8 @@ DAMAGE = {
     ),
     "flipped net.json": lambda p: flip(p / "net" / "net.json"),
     "flipped manifest": lambda p: flip(p / "manifest.json"),
+    "linked net": lambda p: link(p / "net"),
+    "linked snapshot": link,
     "no manifest": lambda p: (p / "manifest.json").unlink(),
     "one file more": lambda p: (p / "net" / "code.py").write_text(""),
     "list": lambda p: (p / "progress.json").write_text("[]"),
@@ -134,6 +137,22 @@ def test_a_damaged_snapshot_is_passed_over_and_told_of(tmp_path, damage):
     assert len(told) == 1 and "000000006" in told[0] and "\n" not in told[0]
     with pytest.raises(SnapshotError):
         snapshots.load(tmp_path / "snapshots" / "000000006", optimizer_of)
+
+
+@pytest.mark.parametrize("edited", ["unknown progress", "list", "other class", "path"])
+def test_a_hostile_snapshot_with_the_right_checksums_is_refused(tmp_path, edited):
+    save(tmp_path, 6)
+    folder = tmp_path / "snapshots" / "000000006"
+    DAMAGE[edited](folder)
+
+    def sign(manifest):
+        for name in manifest:
+            manifest[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+    edit(folder / "manifest.json", sign)
+    with pytest.raises(SnapshotError) as error:
+        snapshots.load(snapshots.newest(tmp_path), optimizer_of)
+    assert "\n" not in str(error.value)
 
 
 class Killed(BaseException):

@@ -57,7 +57,7 @@ class Progress:
     seconds: float = 0.0
 
 
-class SnapshotError(ValueError):
+class SnapshotError(checkpoint.CheckpointError):
     """A snapshot is damaged. The message is one line."""
 
 
@@ -177,6 +177,8 @@ def _verify(folder) -> dict:
         SnapshotError: one of them is not, or is a link, missing or too many.
     """
     try:
+        if folder.is_symlink():
+            raise ValueError("expected a folder. Received a link.")
         checksums = json.loads((folder / _MANIFEST).read_text())
         found = {
             str(path.relative_to(folder))

@@ -1,0 +1,38 @@
+"""Small nets with weights drawn at random, and the files of a checkpoint."""
+
+import numpy as np
+
+from cnet_tf.continuous_classifier import ContinuousClassifier
+from cnet_tf.continuous_net import ContinuousNet
+
+IMAGE = (8, 8, 3)
+
+
+def normal(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def built(net, shape, seed=1):
+    net.build((None, *shape))
+    rng = np.random.default_rng(seed)
+    for v in net.variables:
+        value = rng.normal(size=v.shape, scale=0.3)
+        v.assign(np.abs(value) + 0.5 if "variance" in v.name else value)
+    return net
+
+
+def image_net(**arguments):
+    return built(ContinuousNet(3, (4, 6), strides=(1, 2), **arguments), IMAGE)
+
+
+def small(seed=1):
+    return built(ContinuousClassifier(3, width=4), (2,), seed)
+
+
+def files(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def weights_file(directory):
+    (path,) = directory.glob("*.safetensors")
+    return path
