@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 ):
     done = subprocess.run(
         [
-            *(sys.executable, FULL_DISK, "50000", SCRIPTS[form].__file__),
+            *(sys.executable, FULL_DISK, SCRIPTS[form].__file__),
             f"--run={digits_run}",
             f"--data_dir={digits_dir}",
             f"--output={tmp_path / 'new' / 'folder'}",

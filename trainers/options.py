@@ -157,8 +157,10 @@ def define_flags():
         text = _HELP[field.name]
         if "Default" not in text:
             shown = field.default
-            if shown is None or shown == ():
-                shown = "none" if shown == () else "the preset's"
+            if shown is None:
+                shown = "the preset's"
+            elif isinstance(shown, tuple):
+                shown = ",".join(map(str, shown)) or "none"
             text += f". Default: {shown}"
         kind = field.type
         if kind is bool:
