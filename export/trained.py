@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import numpy as np
+from keras import ops
 
 import cnet_tf
 from cnet_tf import checkpoint
@@ -193,11 +194,17 @@ def _recalibrate(net, data, found, batches):
 
 
 def _in_float32(net: Net) -> Net:
-    """The net with all its arithmetic in float32, whatever precision it trained in."""
-    # Its variables are float32 already; LiteRT knows no bfloat16.
-    for layer in net._flatten_layers():
-        layer.dtype_policy = "float32"
-    return net
+    """The net in float32, whatever precision it was trained in.
+
+    LiteRT knows neither bfloat16 nor convolutions in float64.
+    """
+    if net.dtype_policy.name == "float32":
+        return net
+    single = type(net)(**{**net.get_config(), "dtype": "float32"})
+    single.build(net.get_build_config()["input_shape"])
+    for new, old in zip(single.variables, net.variables, strict=True):
+        new.assign(ops.cast(old, "float32"))
+    return single
 
 
 def _check_data(found: checkpoint.Checkpoint, run) -> None:

@@ -3,7 +3,6 @@
 import os
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 from trained_run import DIGITS, SMALL, copy_of_keras, files, parse, pixels, save_run
@@ -129,13 +128,10 @@ def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
     assert source.output == pathlib.Path("exports", "small-1")
 
 
-def test_mixed_precision_nets_are_exported_in_float32(runs, tmp_path, flags_for):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        run = save_run(tmp_path / "mixed", **SMALL)
-        net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
-    finally:
-        keras.config.set_dtype_policy("float32")
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_other_precisions_are_exported_in_float32(runs, tmp_path, flags_for, policy):
+    run = save_run(tmp_path / "other", **SMALL, dtype=policy)
+    net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
     wide = copy_of_keras(runs["small"], "rk4", 2)
     wide.set_weights(net.get_weights())
     np.testing.assert_array_equal(
