@@ -30,15 +30,7 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from export import (
-    calibration,
-    model_card,
-    options,
-    parity,
-    serving,
-    staging,
-    trained,
-)
+from export import calibration, options, parity, serving, single_file
 from export.description import describe
 from export.onnx_int8 import quantize
 
@@ -185,38 +177,19 @@ def reload(path, threads: int = 1) -> dict:
     return {serving.SIGNATURE: call}
 
 
+FORM = single_file.Form(
+    "onnx",
+    build,
+    reload,
+    gate=lambda precision: GATES[precision],
+    metadata=read_metadata,
+    image_dtype=lambda path, kind: serving.INPUTS[kind].dtype.name,
+)
+
+
 def main(values) -> pathlib.Path:
     """Exports as the flags say. Returns the path of the file."""
-    source, data = trained.load(values)
-    samples = None
-    if values.precision == "int8":
-        samples = calibration.calibration_images(data, values.calibration_images)
-    images, labels = trained.first_test_images(data, values.accuracy_images)
-    suffix = "" if values.precision == "float32" else f"-{values.precision}"
-    target = source.output / f"{source.name}{suffix}.onnx"
-    with staging.workspace(source.output) as temporary:
-        file = build(source, values.input, values.precision, samples, temporary)
-        rows = parity.accept(
-            source.candidates(reload(file, values.threads)),
-            serving.feeder(source.data, values.input),
-            images,
-            labels,
-            values.parity_images,
-            GATES[values.precision],
-            staging.size_on_disk(file),
-        )
-        card = model_card.card(
-            "onnx",
-            target.name,
-            read_metadata(file),
-            rows,
-            source.run,
-            dtype=serving.INPUTS[values.input].dtype.name,
-            license=values.license,
-        )
-        staging.publish_file(file, target, card)
-    print(f"Wrote {target}")
-    return target
+    return single_file.export(values, FORM)
 
 
 if __name__ == "__main__":

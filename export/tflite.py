@@ -27,16 +27,7 @@ if not __package__:
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export import (
-    calibration,
-    model_card,
-    options,
-    parity,
-    serving,
-    staging,
-    tflite_file,
-    trained,
-)
+from export import calibration, options, serving, single_file, tflite_file
 from export.description import describe
 from export.measure import measure
 from export.tflite_conversion import INTEGER_INPUTS, PRECISIONS, convert
@@ -86,6 +77,8 @@ def build(source, kind: str, precision: str, samples, folder) -> pathlib.Path:
     path = pathlib.Path(folder, "model.tflite")
     description = describe(source, kind, precision, samples)
     path.write_bytes(tflite_file.finish(content, description))
+    if input_type and dtype_of(path) == "uint8":
+        tflite_file.require_pixels(path)
     return path
 
 
@@ -131,61 +124,31 @@ def _dequantized(values, tensor):
     return scale * (values.astype("float32") - zero) if scale else values
 
 
-def main(values) -> pathlib.Path:
-    """Exports as the flags say. Returns the path of the file."""
-    chosen = PRECISIONS[values.precision]
-    if chosen.integer and values.input not in INTEGER_INPUTS:
-        raise OptionError(
-            f"--input: expected {' or '.join(INTEGER_INPUTS)} with --precision=int8. "
-            f"Received {values.input!r}: an int8 net takes integers."
-        )
-    source, data = trained.load(values)
-    samples = None
-    if chosen.integer:
-        samples = calibration.calibration_images(data, values.calibration_images)
-    images, labels = trained.first_test_images(data, values.accuracy_images)
-    feed = serving.feeder(source.data, values.input)
-    suffix = "" if values.precision == "float32" else f"-{values.precision}"
-    target = source.output / f"{source.name}{suffix}.tflite"
-    with staging.workspace(source.output) as temporary:
-        file = build(source, values.input, values.precision, samples, temporary)
-        if dtype_of(file) == "uint8" and chosen.integer:
-            tflite_file.require_pixels(file)
-        rows = parity.accept(
-            source.candidates(
-                reload(file, values.threads),
-                lambda signature: measure(
-                    "tflite", file, signature, feed(images[:1]), values.threads
-                ),
-            ),
-            feed,
-            images,
-            labels,
-            values.parity_images,
-            chosen.gate,
-            staging.size_on_disk(file),
-        )
-        staging.publish_file(
-            file,
-            target,
-            model_card.card(
-                "tflite",
-                target.name,
-                tflite_file.read_metadata(file),
-                rows,
-                source.run,
-                dtype=dtype_of(file),
-                license=values.license,
-            ),
-        )
-    print(f"Wrote {target}")
-    return target
-
-
 def dtype_of(path) -> str:
     """NumPy's name of the type of the image that a .tflite takes."""
     (image,) = Interpreter(model_path=str(path)).get_input_details()[:1]
     return np.dtype(image["dtype"]).name
+
+
+FORM = single_file.Form(
+    "tflite",
+    build,
+    reload,
+    gate=lambda precision: PRECISIONS[precision].gate,
+    metadata=tflite_file.read_metadata,
+    image_dtype=lambda path, kind: dtype_of(path),
+    cost=functools.partial(measure, "tflite"),
+)
+
+
+def main(values) -> pathlib.Path:
+    """Exports as the flags say. Returns the path of the file."""
+    if PRECISIONS[values.precision].integer and values.input not in INTEGER_INPUTS:
+        raise OptionError(
+            f"--input: expected {' or '.join(INTEGER_INPUTS)} with --precision=int8. "
+            f"Received {values.input!r}: an int8 net takes integers."
+        )
+    return single_file.export(values, FORM)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import pathlib
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import onnx
 import pytest
@@ -14,14 +13,12 @@ from absl import flags
 from trained_run import (
     ANYTHING,
     DIGITS,
-    MANIFESTATIONS,
     copy_of_keras,
     pixels,
-    stand_in,
 )
 
 import export
-from export import calibration, onnx_graph, parity, serving
+from export import calibration, onnx_graph, serving
 from export.onnx_int8 import quantize
 from trainers.errors import OptionError
 
@@ -39,27 +36,6 @@ def ungated(monkeypatch):
 
 def _call(path):
     return onnx_graph.reload(path)["serving_default"]
-
-
-@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
-def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
-    run = runs["digits"]
-    path = onnx_graph.main(
-        flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
-    )
-    assert path == tmp_path / "out" / f"{scheme}-{steps}.onnx"
-    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
-    reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
-    for count in (1, 5, 2, 7):
-        outputs = _call(path)(serving.feeder(DIGITS)(pixels(count)))
-        expected = reference(pixels(count))
-        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(
-            outputs["probabilities"], keras.ops.softmax(expected), atol=1e-4
-        )
-        np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
-    other = serving.keras_logits(copy_of_keras(run, "midpoint", 3), DIGITS)
-    assert np.abs(other(pixels(7)) - expected).max() > 0.01
 
 
 def test_the_graph_is_standard(flags_for):
@@ -198,16 +174,6 @@ def test_int8(runs, flags_for, ungated, digits):
         "images": 500,
         "sha256": calibration.sha256(samples),
     }
-
-
-def test_a_failed_gate_keeps_the_file_of_before(flags_for, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_graph, "reload", stand_in)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "rk4-1.onnx").write_bytes(b"old")
-    with pytest.raises(parity.ParityError):
-        onnx_graph.main(flags_for())
-    assert (tmp_path / "out" / "rk4-1.onnx").read_bytes() == b"old"
-    assert os.listdir(tmp_path / "out") == ["rk4-1.onnx"]
 
 
 def test_bad_flags_are_refused(flags_for, tmp_path):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 from absl import flags
@@ -15,43 +14,18 @@ from ai_edge_litert.tools import flatbuffer_utils
 from trained_run import (
     ANYTHING,
     DIGITS,
-    MANIFESTATIONS,
     copy_of_keras,
     pixels,
     save_run,
-    stand_in,
 )
 
 import export
-from export import parity, serving, tflite, tflite_file
-from trainers.errors import OptionError
+from export import serving, tflite, tflite_file
 
 
 @pytest.fixture
 def flags_for(export_flags):
     return export_flags(tflite.OPTIONS)
-
-
-@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
-def test_export_agrees_with_keras(runs, flags_for, tmp_path, scheme, steps):
-    run = runs["digits"]
-    path = tflite.main(
-        flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
-    )
-    assert path == tmp_path / "out" / f"{scheme}-{steps}.tflite"
-    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
-    reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
-    call = tflite.reload(path)["serving_default"]
-    for count in (1, 5, 2):
-        outputs = call(serving.feeder(DIGITS)(pixels(count)))
-        expected = reference(pixels(count))
-        np.testing.assert_allclose(outputs["logits"], expected, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(
-            outputs["probabilities"], keras.ops.softmax(expected), atol=1e-4
-        )
-        np.testing.assert_array_equal(outputs["label"], expected.argmax(-1))
-    other = serving.keras_logits(copy_of_keras(run, "midpoint", 3), DIGITS)
-    assert np.abs(other(pixels(2)) - expected).max() > 0.01
 
 
 def test_holds_one_signature_of_built_in_operations(flags_for):
@@ -174,62 +148,20 @@ def test_weights_are_where_vector_units_want_them(flags_for):
 
 
 def test_threads_reach_the_comparison_and_the_benchmark(flags_for, monkeypatch):
-    counts, reload, measure = [], tflite.reload, tflite.measure
+    counts, form = [], tflite.FORM
 
-    def reload_spy(file, threads):
+    def reload(file, threads):
         counts.append(threads)
-        return reload(file, threads)
+        return form.reload(file, threads)
 
-    def measure_spy(form, path, signature, image, threads):
+    def cost(path, signature, image, threads):
         counts.append(threads)
-        return measure(form, path, signature, image, threads)
+        return form.cost(path, signature, image, threads)
 
-    monkeypatch.setattr(tflite, "reload", reload_spy)
-    monkeypatch.setattr(tflite, "measure", measure_spy)
+    spies = dataclasses.replace(form, reload=reload, cost=cost)
+    monkeypatch.setattr(tflite, "FORM", spies)
     tflite.main(flags_for("--threads=2"))
     assert counts == [2, 2]
-
-
-@pytest.fixture
-def broken(monkeypatch):
-    """What was written and read back is wrong."""
-    monkeypatch.setattr(tflite, "reload", stand_in)
-
-
-@pytest.fixture
-def ungated(monkeypatch):
-    loose = dataclasses.replace(tflite.PRECISIONS["float32"], gate=ANYTHING)
-    monkeypatch.setitem(tflite.PRECISIONS, "float32", loose)
-
-
-def test_a_failed_gate_keeps_the_file_of_before(broken, flags_for, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "rk4-1.tflite").write_bytes(b"old")
-    with pytest.raises(parity.ParityError):
-        tflite.main(flags_for())
-    assert (tmp_path / "out" / "rk4-1.tflite").read_bytes() == b"old"
-    assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]
-
-
-def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
-    with pytest.raises(parity.ParityError):
-        tflite.main(flags_for(f"--output={tmp_path / 'new' / 'folder'}"))
-    assert os.listdir(tmp_path) == []
-
-
-def test_the_file_of_before_is_replaced(broken, ungated, flags_for, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "rk4-1.tflite").write_bytes(b"old")
-    assert len(tflite.main(flags_for()).read_bytes()) > 3
-    names = ["rk4-1.tflite", "rk4-1.tflite.md"]
-    assert sorted(os.listdir(tmp_path / "out")) == names
-
-
-def test_a_folder_in_the_way_is_refused(broken, ungated, flags_for, tmp_path):
-    (tmp_path / "out" / "rk4-1.tflite").mkdir(parents=True)
-    with pytest.raises(OptionError, match="--output: .*rk4-1.tflite"):
-        tflite.main(flags_for())
-    assert os.listdir(tmp_path / "out") == ["rk4-1.tflite"]
 
 
 @pytest.mark.parametrize(

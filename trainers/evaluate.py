@@ -89,7 +89,7 @@ def main():
         split=SPLIT.value,
         examples=EXAMPLES.value,
         recalibration_batches=RECALIBRATION.value,
-        augment=AUGMENT.value or trained.metadata["data"]["augment"],
+        augment=AUGMENT.value or trained.metadata["data"].get("augment", "none"),
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
     directory = run / "evaluation"

@@ -1,0 +1,120 @@
+"""Chains of linear maps, affine maps and activations, and what can be folded in them.
+
+At inference a batch norm is affine, y = s x + d per channel with
+
+    s = gamma / sqrt(sigma^2 + epsilon),    d = beta - s mu.
+
+What is exact is folded, up to rounding:
+
+    s (W x + b) + d           = (s W) x + (s b + d)
+    s relu(W x + b)           = sign(s) relu(|s| W x + |s| b)       relu is homogeneous
+    W (s x) + b               = (W s) x + b                         along input channels
+
+A shift d in front of a convolution stays: the padding is zero, and moved behind the
+convolution d would be missing at the border.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """W x + b: a convolution of these strides, or a dense layer where they are None.
+
+    Attributes:
+        kernel: (height, width, in, out) or (in, out).
+        bias: (out,).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    strides: int | None = None
+
+    @property
+    def pads(self) -> bool:
+        """Whether zeros are among what it sees."""
+        return self.kernel.ndim == 4 and self.kernel.shape[:2] != (1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """scale x + shift, both (channels,) or scalar."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """An elementwise function."""
+
+    function: Callable
+
+
+def folded(operations: list, factor: float = 1.0) -> list:
+    """Shorter operations whose result is `factor` times that of the given ones."""
+    done = []
+    for operation in [*operations, Affine(np.array(factor), np.zeros(()))]:
+        if isinstance(operation, Affine):
+            _append_affine(done, operation)
+        elif isinstance(operation, Linear) and done and isinstance(done[-1], Affine):
+            _append_linear(done, operation, done.pop())
+        else:
+            done.append(operation)
+    return done
+
+
+def _append_affine(done, new):
+    """Appends an affine map, or folds it into what is there already."""
+    last = done[-1] if done else None
+    scale, shift = new.scale, new.shift
+    if isinstance(last, Affine):
+        done.pop()
+        _append_affine(done, Affine(scale * last.scale, scale * last.shift + shift))
+    elif isinstance(last, Linear):
+        done[-1] = _scaled(last, scale, shift)
+    else:
+        if len(done) > 1 and _is_relu(last) and isinstance(done[-2], Linear):
+            done[-2] = _scaled(done[-2], np.abs(scale), 0.0)
+            # relu(0 x) is 0 whatever the sign of a zero is.
+            scale = np.where(scale < 0, -1.0, 1.0)
+        if np.any(scale != 1) or np.any(shift != 0):
+            done.append(Affine(scale, shift))
+
+
+def _append_linear(done, linear, before):
+    """Appends a linear map with what it can take of the affine one before it."""
+    scale, shift = (
+        np.broadcast_to(v, linear.kernel.shape[-2:-1])
+        for v in (before.scale, before.shift)
+    )
+    if not linear.pads:
+        axes = tuple(range(linear.kernel.ndim - 2))
+        bias = linear.bias + shift @ linear.kernel.sum(axis=axes)
+        linear = dataclasses.replace(linear, bias=bias)
+        shift = np.zeros_like(shift)
+    if np.all(shift == 0) or np.all(np.abs(scale) == 1):
+        kernel = linear.kernel * scale[:, None]
+        linear = dataclasses.replace(linear, kernel=kernel)
+        # s x + d = s (x + s d) for signs s.
+        scale, shift = np.ones_like(scale), scale * shift
+    if np.any(scale != 1) or np.any(shift != 0):
+        done.append(Affine(scale, shift))
+    done.append(linear)
+
+
+def _scaled(linear, scale, shift):
+    """s (W x + b) + d as one linear map."""
+    kernel, bias = linear.kernel * scale, linear.bias * scale + shift
+    return dataclasses.replace(linear, kernel=kernel, bias=bias)
+
+
+def _is_relu(operation):
+    return (
+        isinstance(operation, Activation)
+        and operation.function is keras.activations.relu
+    )

@@ -1,0 +1,73 @@
+"""Shorter chains of operations have the same values."""
+
+import keras
+import numpy as np
+import pytest
+
+from export.affine import Activation, Affine, Linear, folded
+
+RELU = Activation(keras.activations.relu)
+TANH = Activation(keras.activations.tanh)
+
+
+def apply(operations, x):
+    """The operations, written out for (batch, features)."""
+    for operation in operations:
+        if isinstance(operation, Linear):
+            x = x @ operation.kernel + operation.bias
+        elif isinstance(operation, Affine):
+            x = x * operation.scale + operation.shift
+        else:
+            x = operation.function(x).numpy()
+    return x
+
+
+def random_linear(rng):
+    return Linear(rng.normal(size=(3, 3)), rng.normal(size=3))
+
+
+def random_affine(rng):
+    return Affine(np.array([-1.5, 0.0, 2.0]), rng.normal(size=3))
+
+
+@pytest.mark.parametrize("factor", [1.0, -0.5, 0.0])
+@pytest.mark.parametrize(
+    "names", ["LA", "LrA", "LrALrA", "ArLArL", "LtAL", "AA", "rA", ""]
+)
+def test_rules_are_exact(names, factor):
+    rng = np.random.default_rng(2)
+    make = {
+        "L": random_linear,
+        "A": random_affine,
+        "r": lambda _: RELU,
+        "t": lambda _: TANH,
+    }
+    operations = [make[name](rng) for name in names]
+    x = rng.normal(size=(20, 3))
+    np.testing.assert_allclose(
+        apply(folded(operations, factor), x),
+        factor * apply(operations, x),
+        atol=1e-6,
+    )
+
+
+def kinds(operations):
+    return "".join(type(operation).__name__[:2] for operation in operations)
+
+
+def test_what_is_folded():
+    rng = np.random.default_rng(2)
+    linear, affine = random_linear(rng), random_affine(rng)
+    scale = Affine(np.array([0.5, 1.0, 2.0]), np.zeros(3))
+    assert kinds(folded([linear, affine], 0.3)) == "Li"
+    assert kinds(folded([linear, RELU, scale], 0.3)) == "LiAc"
+    assert kinds(folded([linear, RELU, affine], 0.3)) == "LiAcAf"
+    assert kinds(folded([linear, RELU, affine, linear])) == "LiAcLi"  # No padding.
+    assert kinds(folded([linear, TANH, scale, linear])) == "LiAcLi"
+    conv = Linear(rng.normal(size=(3, 3, 3, 3)), np.zeros(3), 1)
+    shifted = folded([conv, RELU, affine, conv], 0.3)
+    assert kinds(shifted) == "LiAcAfLi"
+    assert np.all(shifted[2].scale == 1)
+    assert kinds(folded([], 1.0)) == ""
+    # tanh(2 x) is not 2 tanh(x).
+    assert kinds(folded([linear, TANH, affine])) == "LiAcAf"
