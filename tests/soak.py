@@ -170,13 +170,14 @@ def picture(samples, path):
     for before, after in zip(samples, samples[1:], strict=False):
         if 0 < before[4] < after[4]:
             axes.axvline(after[0], color="gray", ls=":")
-            axes.annotate(f" {after[4]} steps", (after[0], 20), color="gray")
+            axes.annotate(f" {after[4]} steps", (after[0], 220), color="gray")
     axes.plot([], [], color="C0", label="training (each piece one life)")
     axes.set_xlabel("minutes")
     axes.set_ylabel("resident memory, MB")
-    axes.set_ylim(0)
+    axes.set_ylim(-250)
+    axes.set_yticks(range(0, 1600, 200))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", ncols=2)
+    axes.legend(loc="lower center", ncols=5, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
