@@ -232,6 +232,9 @@ def test_a_polite_stop_saves_and_exits_with_0(tmp_path, digits_dir, how):
     assert process.returncode == 0, text[-2000:]
     assert f"Stopped by {how}: " in text and "Give the same command again" in text
     (run,) = {path.resolve() for path in (tmp_path / "runs").iterdir()}
-    name = snapshots.names(run)[-1]
-    stored = json.loads((run / "snapshots" / name / "progress.json").read_text())
-    assert stored["progress"]["updates"] == int(name) > 0
+    name, _, why = snapshots.names(run)[-1].partition("-")
+    assert why == "interrupted"
+    progress = json.loads(
+        (run / "snapshots" / f"{name}-{why}" / "progress.json").read_text()
+    )
+    assert progress["updates"] == int(name) > 0
