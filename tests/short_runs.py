@@ -1,10 +1,29 @@
 """Trainings of seconds, stopped or not, and what they leave."""
 
 import pathlib
+import sys
 
 import numpy as np
 
 from cnet_tf import checkpoint
+
+TRAIN = pathlib.Path(__file__).resolve().parent.parent / "trainers" / "train.py"
+
+
+def command(runs, data_dir, *more) -> list[str]:
+    """The command line of a short training of the digits net, with more flags."""
+    return [
+        sys.executable,
+        str(TRAIN),
+        f"--runs_dir={runs}",
+        f"--data_dir={data_dir}",
+        "--scheme=euler",
+        "--batch_size=32",
+        "--learning_rate=0.05",
+        "--notensorboard",
+        "--verbose=0",
+        *more,
+    ]
 
 
 class After:

@@ -5,16 +5,14 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import pytest
-from short_runs import assert_equal, weights
+from short_runs import assert_equal, command, weights
 
 from trainers import epochs, loop, run_directory, snapshots
 from trainers.errors import OptionError
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
 
 
@@ -125,14 +123,9 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
 @pytest.mark.slow
 def test_a_file_that_may_not_grow_is_one_line_of_the_program(tmp_path, digits_dir):
     """The first net does not fit."""
+    python, *train = command(tmp_path / "runs", digits_dir)
     done = subprocess.run(
-        [
-            *(sys.executable, FULL_DISK, ROOT / "trainers" / "train.py"),
-            f"--data_dir={digits_dir}",
-            f"--runs_dir={tmp_path / 'runs'}",
-            "--scheme=euler",
-            "--verbose=0",
-        ],
+        [python, FULL_DISK, *train],
         capture_output=True,
         text=True,
     )

@@ -2,20 +2,16 @@
 
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from short_runs import weights
+from short_runs import command, weights
 
 from trainers import snapshots
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.slow
 
@@ -32,23 +28,16 @@ def free_ports(count):
 
 def start(digits_dir, runs, environment=None, *more):
     return subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / "trainers" / "train.py"),
-            f"--runs_dir={runs}",
-            f"--data_dir={digits_dir}",
-            "--scheme=euler",
+        command(
+            runs,
+            digits_dir,
             "--epochs=3",
             "--batches_per_epoch=6",
-            "--batch_size=32",
-            "--learning_rate=0.05",
             "--refine_epochs=1",
             "--precision=float64",
             "--sync_batch_norm",
-            "--notensorboard",
-            "--verbose=0",
             *more,
-        ],
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

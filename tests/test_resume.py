@@ -7,18 +7,16 @@ import pathlib
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+import short_runs
 from short_runs import After
 
 from cnet_tf import checkpoint
 from trainers import loop, run_directory, snapshots
 from trainers.interruption import Interrupted
 from trainers.options import Options
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -149,22 +147,16 @@ def test_a_run_that_is_under_way_is_left_alone(options):
 
 
 def command(runs, digits_dir, *more):
-    return [
-        sys.executable,
-        str(ROOT / "trainers" / "train.py"),
-        f"--runs_dir={runs}",
-        f"--data_dir={digits_dir}",
-        "--scheme=euler",
+    """With two refinements, and snapshots within epochs."""
+    return short_runs.command(
+        runs,
+        digits_dir,
         "--epochs=4",
         "--batches_per_epoch=12",
-        "--batch_size=32",
-        "--learning_rate=0.05",
         "--refine_epochs=1,2",
         "--save_batches=3",
-        "--notensorboard",
-        "--verbose=0",
         *more,
-    ]
+    )
 
 
 def run_to_the_end(arguments):

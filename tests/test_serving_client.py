@@ -7,9 +7,9 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
-from trained_run import DIGITS, copy_of_keras, parse, pixels
+from trained_run import DIGITS, copy_of_keras, export_version, pixels
 
-from export import saved_model, serving
+from export import serving
 
 SOURCE = pathlib.Path(__file__).with_name("serving_client.cc")
 
@@ -50,19 +50,8 @@ NETS = {
 @pytest.fixture(scope="module", params=["uint8", "normalized"])
 def exported(request, runs, digits_dir, tmp_path_factory):
     """A kind of input and the version exported with it."""
-    version = saved_model.main(
-        parse(
-            [
-                f"--run={runs['digits']}",
-                f"--data_dir={digits_dir}",
-                f"--output={tmp_path_factory.mktemp('exports')}",
-                "--manifestations=euler:2,midpoint:4",
-                f"--input={request.param}",
-                "--parity_images=8",
-                "--accuracy_images=8",
-            ]
-        )
-    )
+    output, kind = tmp_path_factory.mktemp("exports"), f"--input={request.param}"
+    version = export_version(runs["digits"], digits_dir, output, kind)
     return request.param, version
 
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
-from trained_run import parse
+from trained_run import export_version
 
-from export import saved_model, serving, tf_serving
+from export import serving, tf_serving
 
 SIGNATURES = ["serving_default", "euler_2", "midpoint_4"]
 
@@ -20,19 +20,12 @@ SIGNATURES = ["serving_default", "euler_2", "midpoint_4"]
 @pytest.fixture(scope="module", params=serving.INPUTS)
 def version(request, runs, digits_dir, tmp_path_factory):
     """A version with three signatures, for every kind of input."""
-    return saved_model.main(
-        parse(
-            [
-                f"--run={runs['small']}",
-                f"--data_dir={digits_dir}",
-                f"--output={tmp_path_factory.mktemp('exports')}",
-                "--manifestations=euler:2,midpoint:4",
-                f"--input={request.param}",
-                "--parity_images=8",
-                "--accuracy_images=8",
-                "--model_name=a-model",
-            ]
-        )
+    return export_version(
+        runs["small"],
+        digits_dir,
+        tmp_path_factory.mktemp("exports"),
+        f"--input={request.param}",
+        "--model_name=a-model",
     )
 
 

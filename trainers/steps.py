@@ -111,18 +111,17 @@ def evaluation_program(net, strategy):
     return lambda images, labels: score(images, labels).numpy()
 
 
-def evaluate(net, batches, strategy=None) -> dict[str, float]:
+def evaluate(net, batches) -> dict[str, float]:
     """Loss and accuracy over all examples; the last batch may be smaller.
 
     Args:
         net: A built net.
         batches: Data set of (images, labels).
-        strategy: Default: the current one.
 
     Returns:
         `{"loss": mean, "accuracy": fraction in [0, 1]}`.
     """
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = tf.distribute.get_strategy()
     return evaluate_with(evaluation_program(net, strategy), batches, strategy)
 
 
