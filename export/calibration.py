@@ -4,19 +4,11 @@ import hashlib
 
 import numpy as np
 
-from export.options import AtLeast
 from trainers.data import ImageData
 from trainers.errors import OptionError
 
 # With fewer, ranges are those of a few images and the rest is clipped.
 SMALLEST = 100
-
-OPTION = (
-    "calibration_images",
-    AtLeast(SMALLEST),
-    500,
-    f"Training images to learn the ranges of int8 on, {SMALLEST} or more.",
-)
 
 
 def calibration_images(data: ImageData, count: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 from cnet_tf.net import Net
 from export.calibration import sha256
 from export.serving import INPUTS
-from export.trained import Trained
+from export.source import Source
 
 
 def describe(
-    source: Trained, kind: str, precision: str = "float32", calibration=None
+    source: Source, kind: str, precision: str = "float32", calibration=None
 ) -> dict:
     """The net, its manifestations, its input and its labels, without times or paths.
 

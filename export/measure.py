@@ -1,21 +1,23 @@
-"""Latency and peak memory of an artefact, each in a process of its own.
+"""Latency of a call, and latency and peak memory of an artefact in its own process.
 
-    python export/measure.py onnx <path> <signature> <image.npy> <threads> <runs> <json>
+    python export/measure.py <module>:<reader> <path> <signature> <image.npy> <threads>
+        <runs> <json>
 
-writes the JSON file; `measure` calls it, so that no artefact is measured in memory
-that another one has filled. A .tflite is measured by LiteRT's own `litert-benchmark`.
+writes the JSON file. `measure` starts it, so that memory filled by other artefacts does
+not count. It imports nothing but the module of the reader, see `runtimes`.
 """
 
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
 import resource
-import runpy
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -23,48 +25,74 @@ if not __package__:
 
 import numpy as np
 
-_WARM_UP = 5
-_BENCHMARK = "ai_edge_litert.tools.benchmark_litert_model"
-
 
 class MeasureError(RuntimeError):
     """An artefact cannot be run by itself. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """What one image costs.
+class Latency:
+    """Seconds of a call.
 
     Attributes:
-        median, low, high: Seconds: the median, the 5th and the 95th percentile.
-        peak_memory: Bytes of the process at its largest, runtime and Python included.
+        median, low, high: The median, the 5th and the 95th percentile.
     """
 
     median: float
     low: float
     high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost(Latency):
+    """What one image costs.
+
+    Attributes:
+        peak_memory: Bytes of the process at its largest, runtime and Python included.
+    """
+
     peak_memory: int
 
 
-def measure(form: str, path, signature: str, image, threads=1, runs=50) -> Cost:
-    """Measures one signature of an artefact on one image.
+def latency(call: Callable, runs: int = 50, warm_up: int = 5) -> Latency:
+    """Times a call, as Python sees it.
 
     Args:
-        form: `"saved_model"`, `"tflite"` or `"onnx"`.
+        call: Function of no arguments.
+        runs: Timed calls, 1 or more. Default 50.
+        warm_up: Calls before them, which are not counted. Default 5.
+    """
+    seconds = []
+    for _ in range(warm_up + runs):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    low, median, high = np.percentile(seconds[warm_up:], [5, 50, 95]).tolist()
+    return Latency(median, low, high)
+
+
+def measure(
+    reader: Callable, path, signature: str, image, threads: int = 1, runs: int = 50
+) -> Cost:
+    """Measures one signature of an artefact on one image, in a process of its own.
+
+    Args:
+        reader: Function at the top level of a module, like those of `runtimes`.
+            Memory includes all that its module imports.
         path: Of the artefact.
-        signature: Its name; an ONNX graph has but one.
-        image: Array (1, H, W, C) as the artefact takes it; `litert-benchmark` takes
-            random numbers instead.
+        signature: Its name.
+        image: Array (1, H, W, C) as the artefact takes it.
         threads: Threads of the runtime. Default 1.
-        runs: Runs that are counted, after 5 that are not. Default 50.
+        runs: Timed runs. Default 50.
 
     Raises:
-        MeasureError: the process failed; the message ends with what it said.
+        MeasureError: the process failed; the message ends with its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, result = pathlib.Path(folder, "image.npy"), pathlib.Path(folder, "result")
         np.save(file, image)
-        arguments = [__file__, form, path, signature, file, threads, runs, result]
+        name = f"{reader.__module__}:{reader.__qualname__}"
+        arguments = [__file__, name, path, signature, file, threads, runs, result]
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -79,75 +107,23 @@ def measure(form: str, path, signature: str, image, threads=1, runs=50) -> Cost:
             ) from None
 
 
-def _saved_model(path, threads):
-    import tensorflow as tf
-
-    from export.saved_model import reload
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    return reload(path)
-
-
-def _onnx(path, threads):
-    from export.onnx_graph import reload
-
-    return reload(path, threads)
-
-
-_READERS = {"saved_model": _saved_model, "onnx": _onnx}
-
-
-def _benchmark(path, signature, threads, runs) -> dict:
-    """What `litert-benchmark` says, run in this process."""
-    with tempfile.NamedTemporaryFile() as result:
-        sys.argv = [
-            "litert-benchmark",
-            f"--model={path}",
-            f"--signature={signature}",
-            f"--num_threads={threads}",
-            f"--num_runs={runs}",
-            f"--warmup_runs={_WARM_UP}",
-            f"--result_json={result.name}",
-        ]
-        runpy.run_module(_BENCHMARK, run_name="__main__")
-        found = json.load(result)["latency"]
-    return {
-        "median": found["median_ms"] / 1000,
-        "low": found["p5_ms"] / 1000,
-        "high": found["p95_ms"] / 1000,
-    }
-
-
-def _time(call, runs) -> dict:
-    seconds = []
-    for _ in range(_WARM_UP + runs):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    low, median, high = np.percentile(seconds[_WARM_UP:], [5, 50, 95]).tolist()
-    return {"median": median, "low": low, "high": high}
-
-
 def peak_memory() -> int:
     """Bytes of this process at its largest."""
     try:
-        # Not `getrusage`, which starts with the size of the process that forked.
+        # `getrusage` starts with the size of the process that forked this one.
         with open("/proc/self/status") as file:
             (peak,) = (line.split()[1] for line in file if line.startswith("VmHWM"))
-    except OSError:  # No Linux.
+    except OSError:  # Not Linux.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) * 1024
 
 
-def main(form, path, signature, image, threads, runs, result):
-    """Runs an artefact in this process and writes what it took as JSON."""
-    threads, runs = int(threads), int(runs)
-    if form == "tflite":
-        found = _benchmark(path, signature, threads, runs)
-    else:
-        call, image = _READERS[form](path, threads)[signature], np.load(image)
-        found = _time(lambda: call(image), runs)
+def main(reader, path, signature, image, threads, runs, result):
+    """Measures an artefact in this process and writes its cost as JSON."""
+    module, _, name = reader.partition(":")
+    read = getattr(importlib.import_module(module), name)
+    call, image = read(path, int(threads))[signature], np.load(image)
+    found = dataclasses.asdict(latency(lambda: call(image), int(runs)))
     found["peak_memory"] = peak_memory()
     pathlib.Path(result).write_text(json.dumps(found))
 

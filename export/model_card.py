@@ -5,23 +5,20 @@ After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 
 import json
 import pathlib
+import string
 
 from export.parity import table
-from export.usage import usage
+from export.runtimes import SIGNATURE
 
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
-_FORMATS = {
-    "saved_model": "TensorFlow SavedModel",
-    "tflite": "TFLite (LiteRT)",
-    "onnx": "ONNX",
-}
 # Cells of the table of an export that differ from one export to the next.
 _MEASURED = ("latency, 1 image (ms)",)
 
 
 def card(
-    form: str,
     file: str,
+    title: str,
+    usage: dict[str, str],
     description: dict,
     rows: list[dict],
     run: pathlib.Path,
@@ -33,8 +30,8 @@ def card(
     """The text of a model card; the same for the same export.
 
     Args:
-        form: `"saved_model"`, `"tflite"` or `"onnx"`.
         file: How the artefact is called where it is used.
+        title, usage: Of its `Format`.
         description: From `describe`.
         rows: From `parity.accept`.
         run: The run directory; what it holds of recipe and results is repeated.
@@ -43,18 +40,17 @@ def card(
         model: Its name in TF Serving. Default `"cnet"`.
     """
     shape = description["image_shape"]
-    snippets = usage(
-        form,
-        file=file,
-        model=model,
-        signature="serving_default",
-        dtype=dtype,
-        shape=", ".join(map(str, shape)),
-        zeros=f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
-    )
+    names = {
+        "file": file,
+        "model": model,
+        "signature": SIGNATURE,
+        "dtype": dtype,
+        "shape": ", ".join(map(str, shape)),
+        "zeros": f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
+    }
     parts = [
         f"# {file}",
-        f"A {_FORMATS[form]} of a {description['architecture']} trained on "
+        f"A {title} of a {description['architecture']} trained on "
         f"`{description['data']}`, exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
         _io(description, dtype),
@@ -68,8 +64,9 @@ def card(
         _training(run),
         "## Use",
         *(
-            f"{_LANGUAGES[language]}:\n\n```{language}\n{text}```"
-            for language, text in snippets.items()
+            f"{_LANGUAGES[language]}:\n\n```{language}\n"
+            f"{string.Template(text).substitute(names)}```"
+            for language, text in usage.items()
         ),
         "## Licence",
         f"Weights: {license}. cnet_tf: Apache-2.0. Data set `{description['data']}`: "

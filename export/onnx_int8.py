@@ -12,6 +12,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from export import staging
+
 # Additions stay float: in a quantised state the stages of RK4 lose accuracy with every
 # step (Euler's do not). So does the head, as logits would be clipped to the range of
 # those of the calibration set. ReLU is in, as ranges are then those behind it: in front
@@ -38,23 +40,25 @@ def quantize(model: onnx.ModelProto, inputs: list, folder) -> onnx.ModelProto:
         inputs: What `image` takes, one image each; ranges are their extremes.
         folder: For intermediate files.
     """
-    # It talks of its own defaults on the root logger.
+    # It logs its own defaults on the root logger.
     logging.getLogger().setLevel(logging.ERROR)
     paths = [str(pathlib.Path(folder, f"{i}.onnx")) for i in range(2)]
-    onnx.save(model, paths[0])
-    quantize_static(
-        *paths,
-        _Samples(inputs),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=_QUANTIZED,
-        per_channel=True,
-        # Signed ones ONNX Runtime fuses with a part of the convolutions only.
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        # Seven bits of weights: without VNNI, x86 adds pairs of products in int16, and
-        # 2 * 255 * 64 fits where 2 * 255 * 127 saturates.
-        reduce_range=True,
-        # Percentiles clip: smaller errors on average, but the largest ones grow.
-        calibrate_method=CalibrationMethod.MinMax,
-    )
-    return onnx.load(paths[1])
+    # Intermediate files too: it writes all along.
+    with staging.writing():
+        onnx.save(model, paths[0])
+        quantize_static(
+            *paths,
+            _Samples(inputs),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_QUANTIZED,
+            per_channel=True,
+            # ONNX Runtime fuses signed activations with only some convolutions.
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            # Seven bits of weights: without VNNI, x86 adds pairs of products in int16;
+            # 2 * 255 * 64 fits where 2 * 255 * 127 saturates.
+            reduce_range=True,
+            # Percentiles clip: smaller errors on average, but the largest ones grow.
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return onnx.load(paths[1])

@@ -10,6 +10,7 @@ from typing import NoReturn
 from absl import flags
 
 import cnet_tf
+from export import calibration
 from export.measure import MeasureError
 from export.parity import ParityError
 from export.serving import INPUTS
@@ -173,6 +174,14 @@ MANIFESTATIONS = (
     None,
     "Further signatures that share the weights of the first, like "
     "euler:2,midpoint:4,rk4:8. Default: none.",
+)
+
+# For formats with integer precisions.
+CALIBRATION = (
+    "calibration_images",
+    AtLeast(calibration.SMALLEST),
+    500,
+    f"Training images to learn the ranges of int8 on, {calibration.SMALLEST} or more.",
 )
 
 

@@ -8,8 +8,6 @@ know neither formats nor files.
 
 import dataclasses
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -148,16 +146,6 @@ def compare(
     return Parity(deltas[worst], worst, seen, *(right / seen).tolist())
 
 
-def median_latency(call: Callable, repeats: int = 50, warm_up: int = 5) -> float:
-    """Median seconds of a call, after some that are not counted."""
-    seconds = []
-    for _ in range(warm_up + repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[warm_up:])
-
-
 def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dict:
     """The facts of one export as cells of a table, by heading."""
     exact = math.isfinite(gate.delta)
@@ -205,64 +193,3 @@ def check(parity: Parity, gate: Gate) -> None:
             f"Received {100 * parity.candidate_accuracy:.2f} % on {parity.images} "
             "images: nothing was written, keep more bits or recalibrate."
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One signature of an export that was read back.
-
-    Attributes:
-        name: For the table.
-        reference: Function of uint8 pixels to the logits of Keras.
-        call: Function of what the graph takes to a dict of its outputs.
-        seconds: Median latency of one image. Default: measured on `call`.
-    """
-
-    name: str
-    reference: Callable
-    call: Callable
-    seconds: float | None = None
-
-
-def accept(
-    candidates: Iterable[Candidate],
-    feed: Callable,
-    images: np.ndarray,
-    labels: np.ndarray,
-    parity_images: int,
-    gate: Gate,
-    size: int,
-) -> list[dict[str, str]]:
-    """Compares, prints the table and lets only an export within the gate pass.
-
-    Args:
-        candidates: The signatures of the export.
-        feed: Function of uint8 pixels to what they take.
-        images, labels, parity_images: See `compare`.
-        gate: For all of them.
-        size: Of the export, for the table.
-
-    Returns:
-        The rows of the table, see `row`.
-
-    Raises:
-        ParityError: a candidate is not within the gate.
-    """
-    found, rows = [], []
-    one = feed(images[:1])
-    for candidate in candidates:
-        call = candidate.call
-        result = compare(
-            candidate.reference,
-            lambda pixels, call=call: call(feed(pixels)),
-            images,
-            labels,
-            parity_images,
-        )
-        seconds = candidate.seconds or median_latency(lambda call=call: call(one))
-        found.append(result)
-        rows.append(row(candidate.name, size, result, gate, seconds))
-    print(table(rows))
-    for result in found:
-        check(result, gate)
-    return rows

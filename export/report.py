@@ -17,7 +17,6 @@ import io
 import os
 import pathlib
 import sys
-import types
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -27,33 +26,18 @@ if not __package__:
 from absl import flags
 
 from cnet_tf.checkpoint import write_bytes
-from export import (
-    calibration,
-    graph_cost,
-    onnx_graph,
-    options,
-    parity,
-    saved_model,
-    serving,
-    staging,
-    tflite,
-    trained,
-)
+from export import calibration, graph_cost, options, parity, serving, staging
+from export.description import describe
+from export.formats.record import Recipe
+from export.formats.table import FORMATS
 from export.measure import measure
 from export.pareto import BudgetError, best, picture
+from export.runtimes import SIGNATURE
+from export.source import Source, first_test_images
 
-
-def _saved_model(source, kind, precision, samples, folder):
-    return saved_model.build(source, kind, "cnet", samples[:1], folder)
-
-
-# Format -> (precisions, build, reload, whether it is folded).
-FORMATS = {
-    "saved_model": (["float32"], _saved_model, saved_model.reload, False),
-    "tflite": (list(tflite.PRECISIONS), tflite.build, tflite.reload, True),
-    "onnx": (list(onnx_graph.GATES), onnx_graph.build, onnx_graph.reload, True),
-}
-PRECISIONS = list(dict.fromkeys(p for found, *_ in FORMATS.values() for p in found))
+PRECISIONS = list(
+    dict.fromkeys(p for form in FORMATS.values() for p in form.precisions)
+)
 
 _LEFT_OUT = ("scheme", "steps", "fold", "license")
 
@@ -78,7 +62,7 @@ OPTIONS = (
         ",".join(PRECISIONS),
         f"Any of {', '.join(PRECISIONS)}; those that a format has.",
     ),
-    calibration.OPTION,
+    options.CALIBRATION,
     ("threads", options.AtLeast(1), 1, "Threads of the runtimes, 1 or more."),
     ("runs", options.AtLeast(10), 100, "Runs of one image to time, 10 or more."),
     (
@@ -96,23 +80,23 @@ OPTIONS = (
 )
 
 
-def row_of(source, test, samples, values, form, precision, reference) -> dict:
+def row_of(form, source, recipe, test, reference, values) -> dict:
     """The facts of one artefact, built in a folder that is gone afterwards.
 
     Args:
-        source: A `Trained` of one manifestation.
+        form, source, recipe: What to build.
         test: Test images and labels.
-        samples: Calibration images.
-        values: Flags.
-        form, precision: Keys of `FORMATS`, and one of its precisions.
         reference: Function of pixels to the logits of Keras.
+        values: Flags.
     """
-    _, build, reload, _ = FORMATS[form]
     images, labels = test
-    feed = serving.feeder(source.data, values.input)
-    with staging.workspace(source.output / "report") as folder:
-        path = build(source, values.input, precision, samples, folder)
-        call = reload(path)[serving.SIGNATURE]
+    feed = serving.feeder(source.data, recipe.kind)
+    samples = recipe.samples if form.precisions[recipe.precision].calibrated else None
+    description = describe(source, recipe.kind, recipe.precision, samples)
+    output = staging.output_folder(values.run, values.output)
+    with staging.workspace(output / "report") as folder:
+        path = form.build(source, recipe, description, folder)
+        call = form.reload(path)[SIGNATURE]
         found = parity.compare(
             reference,
             lambda pixels: call(feed(pixels)),
@@ -120,18 +104,12 @@ def row_of(source, test, samples, values, form, precision, reference) -> dict:
             labels,
             values.parity_images,
         )
-        cost = measure(
-            form,
-            path,
-            serving.SIGNATURE,
-            feed(images[:1]),
-            values.threads,
-            values.runs,
-        )
+        one = feed(images[:1])
+        cost = measure(form.reload, path, SIGNATURE, one, values.threads, values.runs)
         return {
             "manifestation": source.name,
-            "format": form,
-            "precision": precision,
+            "format": form.name,
+            "precision": recipe.precision,
             "accuracy_percent": round(100 * found.candidate_accuracy, 3),
             "keras_accuracy_percent": round(100 * found.reference_accuracy, 3),
             "images": found.images,
@@ -158,32 +136,33 @@ def remembered(function):
     return call
 
 
-def settings_of(values, scheme, steps):
-    """The flags for one manifestation, as `trained.load` reads them."""
-    one = types.SimpleNamespace(**{name: values[name].value for name in values})
-    one.scheme, one.steps, one.manifestations, one.fold = scheme, steps, None, False
-    return one
-
-
 def measured(values, progress=print) -> list[dict]:
     """All rows, as the flags ask for them."""
-    rows = []
-    source, data = trained.load(settings_of(values, None, None))
-    test = trained.first_test_images(data, values.accuracy_images)
+    wanted = [
+        (FORMATS[name], precision)
+        for name in values.formats
+        for precision in FORMATS[name].precisions
+        if precision in values.precisions
+    ]
+    for form, precision in wanted:
+        form.require_input(precision, values.input)
+    staging.require_writable(staging.output_folder(values.run, values.output))
+    trained = Source.read(values.run).projected(values.basis_size)
+    data = trained.load_data(values.data_dir)
+    test = first_test_images(data, values.accuracy_images)
     samples = calibration.calibration_images(data, values.calibration_images)
-    for scheme, steps in [(None, None), *_manifestations(values, source.net)]:
-        source, _ = trained.load(settings_of(values, scheme, steps), data=data)
-        sources = {False: source, True: source.folded()}
+    rows = []
+    for scheme, steps in [(None, None), *_manifestations(values, trained.net)]:
+        source = trained.manifested(scheme, steps)
+        source = source.recalibrated(data, values.recalibrate)
+        folded = source.folded()
         reference = remembered(serving.keras_logits(source.net, source.data))
-        for form in values.formats:
-            precisions, _, _, fold = FORMATS[form]
-            for precision in precisions:
-                if precision in values.precisions:
-                    row = row_of(
-                        sources[fold], test, samples, values, form, precision, reference
-                    )
-                    rows.append(row)
-                    progress(line(row))
+        for form, precision in wanted:
+            made_from = folded if form.folds else source
+            recipe = Recipe(values.input, precision, samples)
+            row = row_of(form, made_from, recipe, test, reference, values)
+            rows.append(row)
+            progress(line(row))
     return rows
 
 
@@ -232,19 +211,24 @@ def markdown(rows) -> str:
 def write(folder, rows) -> None:
     """Writes report.csv, report.md and pareto.png, each whole or not at all."""
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_bytes(folder / "report.csv", text.getvalue().encode())
-    write_bytes(folder / "report.md", f"{markdown(rows)}\n".encode())
-    write_bytes(folder / "pareto.png", picture(rows))
+    contents = {
+        "report.csv": text.getvalue().encode(),
+        "report.md": f"{markdown(rows)}\n".encode(),
+        "pareto.png": picture(rows),
+    }
+    with staging.writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
 
 
 def main(values) -> list[dict]:
     """Measures, writes, and names the best choice within the budget."""
-    folder = trained.output_folder(values) / "report"
+    folder = staging.output_folder(values.run, values.output) / "report"
     rows = measured(values)
     write(folder, rows)
     print(f"{markdown(rows)}\nWrote {folder}: report.csv, report.md, pareto.png")

@@ -15,8 +15,6 @@ is ever overwritten. The same export in a new process writes the same bytes. Exi
 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
-import functools
-import json
 import os
 import pathlib
 import sys
@@ -26,22 +24,12 @@ if not __package__:
     # Read when TensorFlow is imported: warnings and notes of its own are not shown.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf
 from absl import flags
 
-from export import (
-    model_card,
-    options,
-    parity,
-    serving,
-    staging,
-    tf_serving,
-    trained,
-)
-from export.description import describe
-
-GATE = parity.Gate.exact(1e-5)
-
+from export import gated_export, options, staging, tf_serving
+from export.formats.record import Recipe
+from export.formats.saved_model import FORMAT
+from export.source import first_test_images
 
 # TF Serving reads versions as int64, and passes over folders with a larger number.
 LAST_VERSION = 2**63 - 1
@@ -86,81 +74,30 @@ OPTIONS = (
 )
 
 
-def build(source, kind: str, model: str, images, folder) -> pathlib.Path:
-    """Writes the SavedModel of a trained net, with its extra assets, to a folder.
-
-    Args:
-        source: A `Trained`.
-        kind: A key of `serving.INPUTS`.
-        model: Its name in TF Serving.
-        images: Pixels, uint8 (B, H, W, C), to warm up with.
-        folder: For the folder of the SavedModel, which is returned.
-    """
-    path = pathlib.Path(folder, "model")
-    serving.write_archive(path, source.graphs, source.data, kind)
-    # SavedModel's own place for files that the graph does not read.
-    extra = path / "assets.extra"
-    extra.mkdir()
-    names = "".join(f"{name}\n" for name in source.data["class_names"])
-    (extra / "class_names.txt").write_text(names, encoding="utf-8")
-    normalization = {key: list(source.data[key]) for key in ("mean", "std")}
-    (extra / "normalization.json").write_text(json.dumps(normalization) + "\n")
-    tf_serving.write_warmup(
-        extra / "tf_serving_warmup_requests",
-        model,
-        source.nets,
-        serving.feeder(source.data, kind)(images),
-    )
-    return path
-
-
-def reload(directory) -> dict:
-    """The signatures of a SavedModel, as functions of an array."""
-    model = tf.saved_model.load(str(directory))
-
-    def run(signature, image):
-        # `model` is kept alive by this: a signature does not own its variables.
-        outputs = model.signatures[signature](image=tf.constant(image))
-        return {name: value.numpy() for name, value in outputs.items()}
-
-    return {name: functools.partial(run, name) for name in model.signatures}
-
-
 def main(values) -> pathlib.Path:
     """Exports as the flags say. Returns the folder of the new version."""
-    output = trained.output_folder(values) / "serving"
-    staging.refuse_version(output / values.model_name, values.version)
-    # Not folded: a gate of 1e-5 leaves no room for more rounding, and servers fold too.
-    source, data = trained.load(values, fold_by_default=False)
-    images, labels = trained.first_test_images(data, values.accuracy_images)
-    with staging.workspace(output) as temporary:
-        warmup = images[: max(tf_serving.WARM_UP_SIZES)]
-        model = build(source, values.input, values.model_name, warmup, temporary)
-        rows = parity.accept(
-            source.candidates(reload(model)),
-            serving.feeder(source.data, values.input),
-            images,
-            labels,
-            values.parity_images,
-            GATE,
-            staging.size_on_disk(model),
-        )
-        card = model_card.card(
-            "saved_model",
-            values.model_name,
-            describe(source, values.input),
-            rows,
-            source.run,
-            dtype=serving.INPUTS[values.input].dtype.name,
+    output = staging.output_folder(values.run, values.output) / "serving"
+    model = values.model_name
+    staging.refuse_version(output / model, values.version)
+    source, data = gated_export.read(values, FORMAT)
+    test = first_test_images(data, values.accuracy_images)
+    with staging.workspace(output) as folder:
+        path, card = gated_export.write(
+            FORMAT,
+            source,
+            Recipe(values.input, "float32", test[0], model),
+            test,
+            folder,
+            name=model,
             license=values.license,
-            model=values.model_name,
+            parity_images=values.parity_images,
         )
-        (model / "model_card.md").write_text(card, encoding="utf-8")
-        parent = output / values.model_name
-        configs = tf_serving.write_configs(temporary, output, values.model_name)
-        version = staging.publish_version(model, parent, values.version)
-        for config in configs:
-            os.replace(config, output / config.name)
+        with staging.writing():
+            (path / "model_card.md").write_text(card, encoding="utf-8")
+            configs = tf_serving.write_configs(folder, output, model)
+            version = staging.publish_version(path, output / model, values.version)
+            for config in configs:
+                os.replace(config, output / config.name)
     print(f"Wrote {version}\nServe it: {tf_serving.docker_command(output)}")
     return version
 

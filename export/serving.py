@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2
 
+from export import staging
 from trainers.batches import normalize
-
-SIGNATURE = "serving_default"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +118,10 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
         ).get_concrete_function()
         for name, graph in graphs.items()
     }
-    tf.saved_model.save(module, str(directory), signatures)
-    _name_by_content(pathlib.Path(directory, "fingerprint.pb"))
+    # TensorFlow has errors of its own for a full disk.
+    with staging.writing(tf.errors.OpError):
+        tf.saved_model.save(module, str(directory), signatures)
+        _name_by_content(pathlib.Path(directory, "fingerprint.pb"))
 
 
 def _name_by_content(path: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Where exports go, and how: they appear complete or not at all."""
 
 import contextlib
 import errno
@@ -7,33 +7,73 @@ import pathlib
 import shutil
 import tempfile
 
-import tensorflow as tf
-
 from trainers.errors import OptionError
+
+
+def output_folder(run, output=None) -> pathlib.Path:
+    """The folder for the exports of a run.
+
+    Args:
+        run: The run directory.
+        output: Default: `exports/<name of the run>`.
+    """
+    if output:
+        return pathlib.Path(output)
+    return pathlib.Path("exports", pathlib.Path(run).resolve().name)
+
+
+def require_writable(folder: pathlib.Path) -> None:
+    """Raises OptionError unless the folder, or what is there of its path, is writable.
+
+    Found before the work, and nothing is made.
+    """
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OptionError(
+            f"--output: expected a folder that can be written. Received {str(folder)!r}"
+            f", where {str(nearest)!r} is not one: choose another."
+        )
+
+
+@contextlib.contextmanager
+def writing(*others):
+    """Turns a failed write into a one-line error. Wrap nothing but the write.
+
+    Args:
+        *others: Exceptions that a library raises in place of OSError.
+
+    Raises:
+        OptionError: the file system refuses.
+    """
+    try:
+        yield
+    except (OSError, *others) as error:
+        raise OptionError(
+            f"--output: expected a folder that can be written. Received {error}: "
+            "choose another or make room."
+        ) from error
 
 
 @contextlib.contextmanager
 def workspace(parent):
     """A temporary folder in `parent`, for a rename to move the result out of.
 
-    It is removed at the end, and so is what was made of `parent` if it is empty then.
+    At the end it is removed, together with those folders made for it that are empty.
 
     Raises:
-        OptionError: the file system refuses something.
+        OptionError: the folder cannot be made.
     """
     parent = pathlib.Path(parent)
     lineage = [parent, *parent.parents]
     made = [folder for folder in lineage if not folder.exists()]
     temporary = None
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".tmp-", dir=parent)
+        with writing():
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary = tempfile.mkdtemp(prefix=".tmp-", dir=parent)
         yield pathlib.Path(temporary)
-    except (OSError, tf.errors.OpError) as error:  # TensorFlow has its own for it.
-        raise OptionError(
-            f"--output: expected a folder that can be written. Received {error}: "
-            "choose another or make room."
-        ) from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -50,14 +90,19 @@ def publish_file(file, target: pathlib.Path, card: str) -> None:
         file: In a `workspace` of the same file system.
         target: Replaced if it is there.
         card: The text.
+
+    Raises:
+        OptionError: the file system refuses. What was there stays.
     """
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     text = pathlib.Path(file).with_name("card.md")
-    text.write_text(card, encoding="utf-8")
-    # The card first: what can fail has failed before the model is another.
-    os.replace(text, target.with_name(f"{target.name}.md"))
-    os.replace(file, target)
+    with writing():
+        if target.is_dir():
+            code = errno.EISDIR
+            raise IsADirectoryError(code, os.strerror(code), str(target))
+        text.write_text(card, encoding="utf-8")
+        # The card first: once the model is replaced, nothing can fail.
+        os.replace(text, target.with_name(f"{target.name}.md"))
+        os.replace(file, target)
 
 
 def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
@@ -69,21 +114,22 @@ def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
         version: Default: one above the versions that are there.
 
     Raises:
-        OptionError: the version is there already.
+        OptionError: the version is there already, or the file system refuses.
     """
     parent = pathlib.Path(parent)
-    parent.mkdir(exist_ok=True)
-    while True:
-        target = parent / str(version or _next_version(parent))
-        try:
-            os.rename(folder, target)
-            return target
-        except OSError as error:
-            # Another process took that version first: a rename never replaces a
-            # folder with something in it.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            refuse_version(parent, version)
+    with writing():
+        parent.mkdir(exist_ok=True)
+        while True:
+            target = parent / str(version or _next_version(parent))
+            try:
+                os.rename(folder, target)
+                return target
+            except OSError as error:
+                # Another process took that version first: a rename never replaces a
+                # folder with something in it.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                refuse_version(parent, version)
 
 
 def refuse_version(parent, version: int | None) -> None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import flags
 from trained_run import parse
 
-from export import calibration
+from export import calibration, options
 from trainers.errors import OptionError
 
 
@@ -39,4 +39,4 @@ def test_a_set_that_is_too_small_is_refused():
     with pytest.raises(OptionError, match="at most 120, .*Received 121"):
         calibration.calibration_images(_sorted_by_class(120), 121)
     with pytest.raises(flags.IllegalFlagValueError, match=">= 100. Received '99'"):
-        parse(["--calibration_images=99"], [calibration.OPTION])
+        parse(["--calibration_images=99"], [options.CALIBRATION])

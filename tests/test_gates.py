@@ -72,8 +72,8 @@ def digits_run(digits_dir, tmp_path_factory):
     "form, precision",
     [
         ("saved_model", None),
-        *(("tflite", precision) for precision in tflite.PRECISIONS),
-        *(("onnx", precision) for precision in onnx_graph.GATES),
+        *(("tflite", precision) for precision in tflite.FORMAT.precisions),
+        *(("onnx", precision) for precision in onnx_graph.FORMAT.precisions),
     ],
 )
 def test_a_trained_net_keeps_its_accuracy(

@@ -4,9 +4,9 @@ import re
 import pytest
 from trained_run import parse
 
-from export import model_card, trained
+from export import gated_export, model_card
 from export.description import describe
-from export.usage import USAGE
+from export.formats.table import FORMATS
 
 ROW = {
     "manifestation": "rk4-1",
@@ -19,13 +19,15 @@ ROW = {
 @pytest.fixture(scope="module")
 def source(runs, digits_dir):
     arguments = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
-    return trained.load(parse([*arguments, "--manifestations=euler:2"]))[0]
+    values = parse([*arguments, "--manifestations=euler:2"])
+    return gated_export.read(values, FORMATS["tflite"])[0]
 
 
 def _card(source, form="tflite", run=None, **description):
     return model_card.card(
-        form,
         "rk4-1.tflite",
+        FORMATS[form].title,
+        FORMATS[form].usage,
         {**describe(source, "uint8"), **description},
         [ROW],
         run or source.run,
@@ -84,7 +86,7 @@ def test_a_net_of_fixed_depth(source):
     assert "the depth of this net is fixed" in text
 
 
-@pytest.mark.parametrize("form", USAGE)
+@pytest.mark.parametrize("form", FORMATS)
 def test_snippets_are_complete_and_python_parses(source, form):
     text = _card(source, form)
     assert "$" not in text

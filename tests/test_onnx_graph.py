@@ -11,14 +11,14 @@ import onnx
 import pytest
 from absl import flags
 from trained_run import (
-    ANYTHING,
     DIGITS,
     copy_of_keras,
     pixels,
+    ungated,
 )
 
 import export
-from export import calibration, onnx_graph, serving
+from export import calibration, onnx_file, onnx_graph, runtimes, serving
 from export.onnx_int8 import quantize
 from trainers.errors import OptionError
 
@@ -29,13 +29,12 @@ def flags_for(export_flags):
 
 
 @pytest.fixture
-def ungated(monkeypatch):
-    for precision in onnx_graph.GATES:
-        monkeypatch.setitem(onnx_graph.GATES, precision, ANYTHING)
+def no_gate(monkeypatch):
+    monkeypatch.setattr(onnx_graph, "FORMAT", ungated(onnx_graph.FORMAT))
 
 
 def _call(path):
-    return onnx_graph.reload(path)["serving_default"]
+    return runtimes.onnx(path)["serving_default"]
 
 
 def test_the_graph_is_standard(flags_for):
@@ -64,14 +63,14 @@ def test_the_graph_is_standard(flags_for):
 
 
 def test_folding_leaves_fewer_nodes(flags_for):
-    folded = onnx_graph.nodes(onnx_graph.main(flags_for("--steps=2")))
-    plain = onnx_graph.nodes(onnx_graph.main(flags_for("--steps=2", "--nofold")))
+    folded = onnx_file.nodes(onnx_graph.main(flags_for("--steps=2")))
+    plain = onnx_file.nodes(onnx_graph.main(flags_for("--steps=2", "--nofold")))
     assert folded.count("Conv") == plain.count("Conv")
     assert len(folded) < len(plain)
 
 
-@pytest.mark.parametrize("precision", onnx_graph.GATES)
-def test_the_same_net_gives_the_same_bytes(flags_for, ungated, precision):
+@pytest.mark.parametrize("precision", onnx_graph.FORMAT.precisions)
+def test_the_same_net_gives_the_same_bytes(flags_for, no_gate, precision):
     arguments = flags_for(f"--precision={precision}", "--calibration_images=100")
     first, again = (onnx_graph.main(arguments).read_bytes() for _ in range(2))
     assert first == again
@@ -107,7 +106,7 @@ def test_the_quantiser_of_onnx_runtime_takes_the_file(runs, flags_for, tmp_path)
 
 
 def test_metadata(runs, flags_for):
-    found = onnx_graph.read_metadata(onnx_graph.main(flags_for("--steps=2")))
+    found = onnx_file.read_metadata(onnx_graph.main(flags_for("--steps=2")))
     assert found["labels"] == DIGITS["class_names"]
     assert found["signatures"]["serving_default"]["steps"] == [2]
     assert found["precision"] == "float32" and "calibration" not in found
@@ -121,7 +120,7 @@ def test_uint8_input(runs, flags_for):
     np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
 
 
-def test_int8(runs, flags_for, ungated, digits):
+def test_int8(runs, flags_for, no_gate, digits):
     plain = onnx_graph.main(flags_for(f"--run={runs['digits']}", "--steps=2"))
     path = onnx_graph.main(
         flags_for(f"--run={runs['digits']}", "--steps=2", "--precision=int8")
@@ -170,7 +169,7 @@ def test_int8(runs, flags_for, ungated, digits):
         sizes={"train": digits.sizes["train"] + digits.sizes["validation"]},
     )
     samples = calibration.calibration_images(whole, 500)
-    assert onnx_graph.read_metadata(path)["calibration"] == {
+    assert onnx_file.read_metadata(path)["calibration"] == {
         "images": 500,
         "sha256": calibration.sha256(samples),
     }

@@ -122,12 +122,6 @@ def test_another_shape_is_refused_even_if_it_broadcasts():
         parity.max_delta(np.zeros((4, 3)), np.zeros((1, 3)))
 
 
-def test_median_latency_counts_calls_after_the_warm_up():
-    calls = []
-    assert parity.median_latency(lambda: calls.append(1), repeats=4, warm_up=2) >= 0
-    assert len(calls) == 6
-
-
 def test_table_is_aligned_markdown():
     found = parity.Parity(1.2e-6, "white", 1000, 0.5, 0.25)
     rows = [

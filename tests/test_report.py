@@ -8,9 +8,10 @@ import pytest
 from absl import flags as absl_flags
 from trained_run import copy_of_keras, parse, save_run
 
-from export import graph_cost, onnx_graph, report, tflite, trained
+from export import graph_cost, onnx_graph, report, tflite
 from export.measure import Cost
 from export.pareto import BudgetError
+from export.source import Source
 
 
 @pytest.fixture
@@ -75,13 +76,13 @@ def test_a_budget_names_the_best_that_fits(flags_for, timed, capsys):
 
 
 def test_manifestations_by_default_and_without_the_nets_own(runs, flags_for, tmp_path):
-    net = trained.load(flags_for(options=tflite.OPTIONS))[0].net
+    net = Source.read(runs["small"]).net
     found = report._manifestations(flags_for(), net)
     assert found == [("euler", 1), ("midpoint", 1)]
     found = report._manifestations(flags_for("--manifestations=rk4:1,rk4:3"), net)
     assert found == [("rk4", 3)]
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    net = trained.load(flags_for(f"--run={run}", options=tflite.OPTIONS))[0].net
+    net = Source.read(run).net
     assert report._manifestations(flags_for(), net) == []
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,7 +24,8 @@ from trained_run import (
 )
 
 import export
-from export import parity, saved_model, serving, staging, tf_serving, trained
+from export import parity, runtimes, saved_model, serving, staging, tf_serving
+from export.source import Source
 from trainers.errors import OptionError
 
 
@@ -54,7 +56,7 @@ def flags_for(export_flags):
 
 @pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
 def test_export_agrees_with_keras(runs, exported, scheme, steps):
-    call = saved_model.reload(exported[scheme, steps])["serving_default"]
+    call = runtimes.saved_model(exported[scheme, steps])["serving_default"]
     net = copy_of_keras(runs["digits"], scheme, steps)
     for count in (1, 5):
         outputs = call(serving.feeder(DIGITS)(pixels(count)))
@@ -168,7 +170,7 @@ def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
     first = saved_model.main(flags_for("--version=7"))
     assert first.name == "7"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
-    monkeypatch.setattr(trained, "load", None)  # Refused before any work.
+    monkeypatch.setattr(Source, "read", None)  # Refused before any work.
     with pytest.raises(OptionError, match="--version: .*Received 7: versions are"):
         saved_model.main(flags_for("--version=7"))
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
@@ -299,7 +301,8 @@ def test_bad_model_names_are_refused(flags_for, name):
 @pytest.mark.parametrize("output", ["out", "deep/er/out"])
 def test_a_failed_gate_leaves_nothing(flags_for, tmp_path, monkeypatch, capsys, output):
     monkeypatch.setattr(serving, "write_archive", lambda path, *_: path.mkdir())
-    monkeypatch.setattr(saved_model, "reload", stand_in)
+    broken = dataclasses.replace(saved_model.FORMAT, reload=stand_in)
+    monkeypatch.setattr(saved_model, "FORMAT", broken)
     with pytest.raises(parity.ParityError, match="expected logits within"):
         saved_model.main(flags_for(f"--output={tmp_path / output}"))
     assert "max abs delta logits" in capsys.readouterr().out

@@ -1,8 +1,10 @@
 import os
+import pathlib
 import threading
 
 import pytest
 import tensorflow as tf
+from trained_run import parse
 
 from export import staging
 from trainers.errors import OptionError
@@ -71,9 +73,36 @@ def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path, error, message):
     with pytest.raises(OptionError, match=f"--output: .*{message}.*make room"):
         with staging.workspace(tmp_path / "there" / "deep" / "er") as folder:
             (folder / "half").touch()
-            raise error
+            with staging.writing(tf.errors.OpError):
+                raise error
     assert os.listdir(tmp_path) == ["there"]
     assert os.listdir(tmp_path / "there") == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(32, "Broken pipe"),
+        tf.errors.InvalidArgumentError(None, None, "shapes differ"),
+    ],
+)
+def test_an_error_of_the_work_is_no_full_disk(tmp_path, error):
+    """Only a write is: the reader of a pipe may be gone, a graph may be wrong."""
+    with pytest.raises(type(error)):
+        with staging.workspace(tmp_path / "deep" / "er") as folder:
+            (folder / "half").touch()
+            raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_default_output_is_named_after_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "small-1").mkdir(parents=True)
+    (tmp_path / "runs" / "latest").symlink_to("small-1")
+    values = parse([])
+    found = staging.output_folder(values.run, values.output)
+    assert found == pathlib.Path("exports", "small-1")
+    assert staging.output_folder(values.run, "there") == pathlib.Path("there")
 
 
 def test_a_workspace_is_no_version(tmp_path):

@@ -12,15 +12,15 @@ from absl import flags
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from trained_run import (
-    ANYTHING,
     DIGITS,
     copy_of_keras,
     pixels,
     save_run,
+    ungated,
 )
 
 import export
-from export import serving, tflite, tflite_file
+from export import runtimes, serving, tflite, tflite_file
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def test_uint8_input(runs, flags_for):
     assert list(image["shape_signature"]) == [-1, 8, 8, 1]
     # From raw pixels to the logits that Keras gives for normalised ones.
     reference = serving.keras_logits(copy_of_keras(runs["small"], "rk4", 1), DIGITS)
-    logits = tflite.reload(path)["serving_default"](pixels(5))["logits"]
+    logits = runtimes.tflite(path)["serving_default"](pixels(5))["logits"]
     np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
 
 
 def _logits(path, signature="serving_default", count=20):
     image = serving.feeder(DIGITS)(pixels(count))
-    return tflite.reload(path)[signature](image)["logits"]
+    return runtimes.tflite(path)[signature](image)["logits"]
 
 
 def test_signatures_share_their_weights(tmp_path, flags_for):
@@ -71,7 +71,7 @@ def test_signatures_share_their_weights(tmp_path, flags_for):
         "euler_2": copy_of_keras(run, "euler", 2),
         "midpoint_2": copy_of_keras(run, "midpoint", 2),
     }
-    assert tflite.reload(several).keys() == nets.keys()
+    assert runtimes.tflite(several).keys() == nets.keys()
     for signature, net in nets.items():
         expected = serving.keras_logits(net, DIGITS)(pixels(20))
         assert np.abs(_logits(several, signature) - expected).max() < 1e-4
@@ -93,11 +93,9 @@ def test_folding_leaves_fewer_operators(flags_for):
 
 # An export without a gate, in a process of its own.
 _EXPORT = """
-import dataclasses, sys, trained_run
-from export import parity, tflite
-for name, precision in tflite.PRECISIONS.items():
-    loose = dataclasses.replace(precision, gate=parity.Gate(1e9, 100.0, 100.0))
-    tflite.PRECISIONS[name] = loose
+import sys, trained_run
+from export import tflite
+tflite.FORMAT = trained_run.ungated(tflite.FORMAT)
 tflite.main(trained_run.parse(sys.argv[1:], tflite.OPTIONS))
 """
 
@@ -107,8 +105,7 @@ def test_the_same_net_gives_the_same_bytes(
     runs, digits_dir, flags_for, monkeypatch, tmp_path, precision
 ):
     """In one process, and in another with other hashes of strings."""
-    loose = dataclasses.replace(tflite.PRECISIONS[precision], gate=ANYTHING)
-    monkeypatch.setitem(tflite.PRECISIONS, precision, loose)
+    monkeypatch.setattr(tflite, "FORMAT", ungated(tflite.FORMAT))
     arguments = [f"--precision={precision}", "--calibration_images=100"]
     first, again = (tflite.main(flags_for(*arguments)).read_bytes() for _ in range(2))
     assert first == again
@@ -147,21 +144,21 @@ def test_weights_are_where_vector_units_want_them(flags_for):
     assert places and all(place % 16 == 0 for place in places)
 
 
-def test_threads_reach_the_comparison_and_the_benchmark(flags_for, monkeypatch):
-    counts, form = [], tflite.FORM
+def test_threads_reach_the_comparison_and_the_clock(flags_for, monkeypatch):
+    counts, calls, form = [], [], tflite.FORMAT
 
     def reload(file, threads):
         counts.append(threads)
-        return form.reload(file, threads)
+        return {name: spied(call) for name, call in form.reload(file, threads).items()}
 
-    def cost(path, signature, image, threads):
-        counts.append(threads)
-        return form.cost(path, signature, image, threads)
+    def spied(call):
+        return lambda image: calls.append(len(image)) or call(image)
 
-    spies = dataclasses.replace(form, reload=reload, cost=cost)
-    monkeypatch.setattr(tflite, "FORM", spies)
-    tflite.main(flags_for("--threads=2"))
-    assert counts == [2, 2]
+    spies = dataclasses.replace(form, reload=reload)
+    monkeypatch.setattr(tflite, "FORMAT", spies)
+    tflite.main(flags_for("--threads=2", "--accuracy_images=20"))
+    # What was compared, in the batches of the comparison, was timed too.
+    assert counts == [2] and calls == [1, 7, 12, 1, 1, 3] + 55 * [1]
 
 
 @pytest.mark.parametrize(

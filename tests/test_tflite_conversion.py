@@ -9,9 +9,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import TensorType
 from ai_edge_litert.tools import flatbuffer_utils
-from trained_run import ANYTHING, DIGITS, copy_of_keras, parse, pixels
+from trained_run import DIGITS, copy_of_keras, parse, pixels, ungated
 
-from export import calibration, parity, serving, tflite, tflite_file
+from export import calibration, parity, runtimes, serving, tflite, tflite_file
 from trainers.errors import OptionError
 
 
@@ -22,7 +22,7 @@ def flags_for(export_flags):
 
 def _logits(path):
     image = serving.feeder(DIGITS)(pixels(20))
-    return tflite.reload(path)["serving_default"](image)["logits"]
+    return runtimes.tflite(path)["serving_default"](image)["logits"]
 
 
 def _error(logits, expected):
@@ -46,14 +46,12 @@ def by_precision(runs, digits_dir, tmp_path_factory):
     arguments = [f"--run={runs['digits']}", f"--data_dir={digits_dir}"]
     arguments += [f"--output={output}", "--parity_images=20", "--steps=2"]
     with pytest.MonkeyPatch.context() as patch:
-        for name, precision in tflite.PRECISIONS.items():
-            loose = dataclasses.replace(precision, gate=ANYTHING)
-            patch.setitem(tflite.PRECISIONS, name, loose)
+        patch.setattr(tflite, "FORMAT", ungated(tflite.FORMAT))
         return {
             name: tflite.main(
                 parse([*arguments, f"--precision={name}"], tflite.OPTIONS)
             )
-            for name in tflite.PRECISIONS
+            for name in tflite.FORMAT.precisions
         }
 
 
@@ -79,9 +77,9 @@ def test_fewer_bits_are_smaller_and_alike(runs, by_precision):
     }
 
 
-@pytest.mark.parametrize("precision", tflite.PRECISIONS)
+@pytest.mark.parametrize("precision", tflite.FORMAT.precisions)
 def test_every_batch_size_gives_the_same(runs, by_precision, precision):
-    call = tflite.reload(by_precision[precision])["serving_default"]
+    call = runtimes.tflite(by_precision[precision])["serving_default"]
     images = serving.feeder(DIGITS)(pixels(8))
     together = call(images)
     reference = serving.keras_logits(copy_of_keras(runs["digits"], "rk4", 2), DIGITS)
@@ -99,7 +97,7 @@ def test_every_batch_size_gives_the_same(runs, by_precision, precision):
         )
 
 
-@pytest.mark.parametrize("precision", tflite.PRECISIONS)
+@pytest.mark.parametrize("precision", tflite.FORMAT.precisions)
 def test_every_operator_is_built_in(by_precision, precision):
     model = flatbuffer_utils.read_model(str(by_precision[precision]))
     assert all(code.customCode is None for code in model.operatorCodes)
@@ -149,8 +147,7 @@ def test_int8_tells_its_calibration_set(by_precision, digits):
 
 
 def test_int8_of_pixels_takes_them_as_they_are(flags_for, monkeypatch):
-    loose = dataclasses.replace(tflite.PRECISIONS["int8"], gate=ANYTHING)
-    monkeypatch.setitem(tflite.PRECISIONS, "int8", loose)
+    monkeypatch.setattr(tflite, "FORMAT", ungated(tflite.FORMAT))
     path = tflite.main(flags_for("--precision=int8", "--input=uint8"))
     (image,) = Interpreter(model_path=str(path)).get_input_details()
     assert image["dtype"] == np.uint8

@@ -1,7 +1,6 @@
 """The net that an export starts from: manifestations, projection, recalibration."""
 
 import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -9,8 +8,10 @@ from trained_run import DIGITS, SMALL, copy_of_keras, files, parse, pixels, save
 
 import cnet_tf
 from cnet_tf import checkpoint
-from export import saved_model, serving, trained
+from export import gated_export, saved_model, serving
 from export.folding import FoldedNet
+from export.formats.table import FORMATS
+from export.source import Source
 from trainers.batches import train_batches
 from trainers.data import load_as_trained
 from trainers.errors import OptionError
@@ -19,9 +20,9 @@ from trainers.sources import DataError
 
 @pytest.fixture
 def load(runs, digits_dir, tmp_path):
-    def build(*arguments, **settings):
+    def build(*arguments, form="tflite"):
         shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
-        return trained.load(parse([*shared, *arguments]), **settings)[0]
+        return gated_export.read(parse([*shared, *arguments]), FORMATS[form])[0]
 
     return build
 
@@ -41,17 +42,18 @@ def test_manifestations_share_their_variables(runs, load):
 
 
 @pytest.mark.parametrize(
-    "arguments, by_default, folded",
+    "arguments, form, folded",
     [
-        ([], True, True),
-        ([], False, False),
-        (["--fold"], False, True),
-        (["--nofold"], True, False),
-        (["--manifestations=euler:2"], True, False),
+        ([], "tflite", True),
+        ([], "onnx", True),
+        ([], "saved_model", False),
+        (["--fold"], "saved_model", True),
+        (["--nofold"], "tflite", False),
+        (["--manifestations=euler:2"], "tflite", False),
     ],
 )
-def test_what_is_folded(load, arguments, by_default, folded):
-    source = load(*arguments, fold_by_default=by_default)
+def test_what_is_folded(load, arguments, form, folded):
+    source = load(*arguments, form=form)
     kinds = {isinstance(graph, FoldedNet) for graph in source.graphs.values()}
     assert kinds == {folded}
 
@@ -77,6 +79,19 @@ def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):
     assert cnet_tf.recalibrate(net, batches) == 3
     np.testing.assert_array_equal(_logits(source.net), _logits(net))
     assert np.abs(_logits(net) - before).max() > 0.01
+
+
+def test_recalibration_leaves_the_net_it_starts_from_alone(runs, digits_dir):
+    """So that a report reads the checkpoint once for all manifestations."""
+    source = Source.read(runs["small"])
+    data = source.load_data(digits_dir)
+    before = _logits(source.net)
+    one, again = (source.manifested("euler", 2).recalibrated(data, 2) for _ in range(2))
+    np.testing.assert_array_equal(_logits(source.net), before)
+    np.testing.assert_array_equal(_logits(one.net), _logits(again.net))
+    assert np.abs(_logits(one.net) - _logits(source.manifested("euler", 2).net)).max()
+    with pytest.raises(ValueError, match="too many values"):
+        source.manifested(others=[("euler", 2)]).recalibrated(data, 2)
 
 
 @pytest.mark.parametrize(
@@ -115,23 +130,15 @@ def flags_for(export_flags):
         ("resnet20", {"blocks_per_stage": 1}, "resnet"),
     ],
 )
-def test_names_of_manifestations(tmp_path, flags_for, preset, overrides, name):
+def test_names_of_manifestations(tmp_path, preset, overrides, name):
     run = save_run(tmp_path / "other", preset, **overrides)
-    assert trained.load(flags_for(f"--run={run}"))[0].name == name
-
-
-def test_the_default_output_is_named_after_the_run(runs, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "latest").symlink_to(runs["small"])
-    source, _ = trained.load(parse([]))
-    assert source.output == pathlib.Path("exports", "small-1")
+    assert Source.read(run).name == name
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-def test_other_precisions_are_exported_in_float32(runs, tmp_path, flags_for, policy):
+def test_other_precisions_are_exported_in_float32(runs, tmp_path, policy):
     run = save_run(tmp_path / "other", **SMALL, dtype=policy)
-    net = trained.load(flags_for(f"--run={run}", "--steps=2"))[0].net
+    net = Source.read(run).manifested(steps=2).net
     wide = copy_of_keras(runs["small"], "rk4", 2)
     wide.set_weights(net.get_weights())
     np.testing.assert_array_equal(

@@ -7,15 +7,15 @@ import keras
 import numpy as np
 import pytest
 from trained_run import (
-    ANYTHING,
     DIGITS,
     MANIFESTATIONS,
     copy_of_keras,
     pixels,
     stand_in,
+    ungated,
 )
 
-from export import onnx_graph, parity, serving, single_file, tflite
+from export import gated_export, onnx_graph, parity, serving, tflite
 from trainers.errors import OptionError
 
 MODULES = {"tflite": tflite, "onnx": onnx_graph}
@@ -36,10 +36,10 @@ def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
     run = runs["digits"]
     flags = flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
     path = module.main(flags)
-    assert path == tmp_path / "out" / f"{scheme}-{steps}.{module.FORM.name}"
+    assert path == tmp_path / "out" / f"{scheme}-{steps}.{module.FORMAT.name}"
     assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.md"]
     reference = serving.keras_logits(copy_of_keras(run, scheme, steps), DIGITS)
-    call = module.reload(path)["serving_default"]
+    call = module.FORMAT.reload(path)["serving_default"]
     for count in (1, 5, 2):
         outputs = call(serving.feeder(DIGITS)(pixels(count)))
         expected = reference(pixels(count))
@@ -55,45 +55,45 @@ def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
 @pytest.fixture
 def broken(module):
     """What was written and read back is wrong."""
-    return dataclasses.replace(module.FORM, reload=stand_in)
+    return dataclasses.replace(module.FORMAT, reload=stand_in)
 
 
 @pytest.fixture
-def ungated(broken):
-    return dataclasses.replace(broken, gate=lambda precision: ANYTHING, cost=None)
+def no_gate(broken):
+    return ungated(broken)
 
 
 @pytest.fixture
 def before(module, tmp_path):
     """The file of an export before."""
     (tmp_path / "out").mkdir()
-    path = tmp_path / "out" / f"rk4-1.{module.FORM.name}"
+    path = tmp_path / "out" / f"rk4-1.{module.FORMAT.name}"
     path.write_bytes(b"old")
     return path
 
 
 def test_a_failed_gate_keeps_the_file_of_before(broken, before, flags_for):
     with pytest.raises(parity.ParityError):
-        single_file.export(flags_for(), broken)
+        gated_export.to_file(flags_for(), broken)
     assert before.read_bytes() == b"old"
     assert os.listdir(before.parent) == [before.name]
 
 
 def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
     with pytest.raises(parity.ParityError):
-        single_file.export(flags_for(f"--output={tmp_path / 'new' / 'er'}"), broken)
+        gated_export.to_file(flags_for(f"--output={tmp_path / 'new' / 'er'}"), broken)
     assert os.listdir(tmp_path) == []
 
 
-def test_the_file_of_before_is_replaced(ungated, before, flags_for):
-    path = single_file.export(flags_for(), ungated)
+def test_the_file_of_before_is_replaced(no_gate, before, flags_for):
+    path = gated_export.to_file(flags_for(), no_gate)
     assert path == before and len(before.read_bytes()) > 3
     assert sorted(os.listdir(before.parent)) == [before.name, f"{before.name}.md"]
 
 
-def test_a_folder_in_the_way_is_refused(ungated, before, flags_for):
+def test_a_folder_in_the_way_is_refused(no_gate, before, flags_for):
     before.unlink()
     before.mkdir()
     with pytest.raises(OptionError, match=f"--output: .*{before.name}"):
-        single_file.export(flags_for(), ungated)
+        gated_export.to_file(flags_for(), no_gate)
     assert os.listdir(before.parent) == [before.name]

@@ -1,0 +1,67 @@
+"""An ONNX graph after its conversion: a fixed order, and what can be read of a file."""
+
+import json
+
+import onnx
+
+
+def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its nodes in an order, and with names, that its structure gives.
+
+    TensorFlow numbers nodes through a process and ONNX Runtime sorts them differently
+    each time, so that the same net would give other bytes.
+    """
+    graph = model.graph
+    nodes = _from_the_outputs(graph)
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    names = {name: name for name in ("", *kept)}
+    stored = {weight.name for weight in graph.initializer}
+    for i, node in enumerate(nodes):
+        for name in (*node.input, *node.output):
+            # Apart, as ONNX Runtime's quantiser calls the copy of a bias t1 that
+            # convolutions share t12, whatever tensor may have that name.
+            letter = "w" if name in stored else "t"
+            names.setdefault(name, f"{letter}{len(names)}")
+        node.name, node.doc_string = f"n{i}", ""
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+        node.attribute.sort(key=lambda attribute: attribute.name)
+    weights = [weight for weight in graph.initializer if weight.name in names]
+    for weight in weights:
+        weight.name = names[weight.name]
+    weights.sort(key=lambda weight: int(weight.name[1:]))
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+    graph.name, graph.doc_string, model.doc_string = "cnet_tf", "", ""
+    return model
+
+
+def _from_the_outputs(graph) -> list:
+    """The nodes that the outputs need, each after those that it needs itself."""
+    makers = {name: node for node in graph.node for name in node.output}
+    done, seen = [], set()
+    stack = [(output.name, False) for output in reversed(graph.output)]
+    while stack:
+        name, expanded = stack.pop()
+        node = makers.get(name)
+        if node is None or (not expanded and id(node) in seen):
+            continue
+        if expanded:
+            done.append(node)
+        else:
+            seen.add(id(node))
+            stack.append((name, True))
+            stack.extend((source, False) for source in reversed(node.input))
+    return done
+
+
+def read_metadata(path) -> dict:
+    """The description that `build` put into a file."""
+    model = onnx.load(str(path), load_external_data=False)
+    return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+
+
+def nodes(path) -> list[str]:
+    """The types of the nodes of a file, in order."""
+    return [node.op_type for node in onnx.load(str(path)).graph.node]

@@ -1,0 +1,103 @@
+"""Readers of exported artefacts: a path to its signatures, as functions of an array.
+
+    outputs = reader(path, threads)[signature](image)    # NumPy arrays by name
+
+A reader imports its runtime when it is called, and this file imports NumPy alone: a
+process that measures an artefact holds nothing but the runtime of its format.
+"""
+
+import functools
+
+import numpy as np
+
+# What every artefact calls its first, or only, signature.
+SIGNATURE = "serving_default"
+
+
+def saved_model(path, threads: int | None = None) -> dict:
+    """Reads a SavedModel with TensorFlow.
+
+    Args:
+        path: Its folder.
+        threads: Threads of one operation. TensorFlow accepts a number only before its
+            first operation. Default: its own choice.
+    """
+    import tensorflow as tf
+
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = tf.saved_model.load(str(path))
+
+    def run(signature, image):
+        # Keeps `model` alive: a signature does not own its variables.
+        outputs = model.signatures[signature](image=tf.constant(image))
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return {name: functools.partial(run, name) for name in model.signatures}
+
+
+def tflite(path, threads: int | None = 1) -> dict:
+    """Reads a .tflite with LiteRT.
+
+    Integer files take and return real numbers: inputs are quantised, outputs
+    dequantised.
+
+    Args:
+        path: Of the file.
+        threads: Threads of LiteRT. Default 1.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+
+    def function(signature):
+        runner = interpreter.get_signature_runner(signature)
+        takes, gives = runner.get_input_details(), runner.get_output_details()
+
+        def run(image):
+            outputs = runner(image=_quantized(np.asarray(image), takes["image"]))
+            return {
+                name: _dequantized(value, gives[name])
+                for name, value in outputs.items()
+            }
+
+        return run
+
+    return {name: function(name) for name in interpreter.get_signature_list()}
+
+
+def _quantized(values, tensor):
+    scale, zero = tensor["quantization"]
+    if not scale or values.dtype == tensor["dtype"]:
+        return values
+    limits = np.iinfo(tensor["dtype"])
+    levels = np.round(values / scale) + zero
+    return np.clip(levels, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _dequantized(values, tensor):
+    scale, zero = tensor["quantization"]
+    return scale * (values.astype("float32") - zero) if scale else values
+
+
+def onnx(path, threads: int | None = 1) -> dict:
+    """Reads an ONNX graph with ONNX Runtime, as its one signature.
+
+    Args:
+        path: Of the file.
+        threads: Threads of one operation; None leaves them to ONNX Runtime. Default 1.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(
+        str(path), settings, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+
+    def run(image):
+        return dict(zip(names, session.run(names, {"image": image}), strict=True))
+
+    return {SIGNATURE: run}
