@@ -25,7 +25,7 @@ from cnet_tf.net import Net
 from cnet_tf.resnet import ResNet
 
 # Raise it when an old directory can no longer be read.
-FORMAT = 2
+FORMAT = 3
 _DESCRIPTION = "net.json"
 _SIZES = ("widths", "width", "stem_width", "nodes", "blocks_per_stage", "classes")
 _NETS = {net.__name__: net for net in (ContinuousNet, ContinuousClassifier, ResNet)}

@@ -11,7 +11,7 @@ from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.net import Net
 from cnet_tf.rate import SeriesChain
-from cnet_tf.resnet import ResNet
+from cnet_tf.resnet import STYLES, ResNet
 from export import graph_cost
 from export.folding import fold
 
@@ -80,9 +80,9 @@ def test_horizon_and_stitch(settings):
     assert_same(perturbed(net_of(**settings)))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_residual_networks(wide):
-    assert_same(perturbed(ResNet(3, 2, widths=(4, 6), wide=wide, stem_width=4)))
+@pytest.mark.parametrize("style", STYLES)
+def test_residual_networks(style):
+    assert_same(perturbed(ResNet(3, 2, widths=(4, 6), style=style, stem_width=4)))
 
 
 def chains(*operations, filters=2):
