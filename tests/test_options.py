@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
+from cnet_tf.presets import PRESETS, continuous_net
 from trainers import option_checks, options, run_directory
 from trainers.errors import OptionError
 from trainers.options import Options
@@ -71,6 +72,8 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"basis": "spline"}, "--basis: .*'spline'"),
         ({"preset": "resnet21"}, "--preset: .*'resnet21'"),
         ({"unit": "middle"}, "--unit: "),
+        ({"padding": "valid"}, "--padding: expected one of same, symm.*'valid'"),
+        ({"stitch": float("nan")}, "--stitch: expected a number. Received nan"),
         ({"augment": "rotate"}, "--augment: .*'rotate'"),
         ({"epochs": 0}, "--epochs: expected an integer >= 1. Received 0"),
         ({"steps": (0,)}, "--steps: expected integers >= 1. Received '0'"),
@@ -123,5 +126,12 @@ def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
     assert found != Options()
     if name == "cifar.flags":
         assert found.refine_epochs == (30, 50, 70) and found.epochs == 120
+    if name.startswith("cifar"):
+        # Grown from K = 1: eps = 1, and transitions as they would be with it.
+        net = continuous_net(found.preset)
+        assert {block.horizon for block in net.blocks} == {1}
+        assert net.get_config()["stitch"] == (1.0, 1.0, 1.0)
+        assert found.horizon is found.stitch is found.padding is None
     if name == "resnet.flags":
+        assert PRESETS["resnet20"].get("style", "post") == "post"
         assert found.preset == "resnet20" and found.refine_epochs == ()

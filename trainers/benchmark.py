@@ -3,6 +3,7 @@
     python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_rk4 --rounds=20
 
 Nets take turns, round by round, so that a slow minute of the machine slows them all.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import pathlib
@@ -12,6 +13,12 @@ import time
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
 
 import keras
 import numpy as np

@@ -5,6 +5,7 @@
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
 training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import pathlib
@@ -12,6 +13,12 @@ import sys
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
 
 from absl import flags
 

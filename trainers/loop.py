@@ -24,6 +24,17 @@ from trainers.summary import finish
 from trainers.synchronised_norm import synchronised_moments_norm
 from trainers.training import Training
 
+# Options that are arguments of the net as they are.
+_OVERRIDES = (
+    "scheme",
+    "basis",
+    "unit",
+    "horizon",
+    "stitch",
+    "padding",
+    "restriction",
+)
+
 
 def fit(options: Options, describe=lambda run: None) -> dict:
     """Trains a net as the options say; returns the summary, also in the run directory.
@@ -103,7 +114,7 @@ def _start(options, data) -> State:
     """The net of the preset with the flags' overrides, and its optimizer, built."""
     overrides = {
         name: getattr(options, name)
-        for name in ("scheme", "basis", "unit", "horizon", "restriction")
+        for name in _OVERRIDES
         if getattr(options, name) is not None
     }
     for name in ("nodes", "steps"):

@@ -1,8 +1,11 @@
 """Which options make sense, alone and together."""
 
+import math
+
 from cnet_tf.basis import BASES
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.presets import PRESETS
+from cnet_tf.rate import PADDINGS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.augmentation import AUGMENTATIONS
@@ -45,6 +48,8 @@ _CHECKS = {
     "steps": _integers(1),
     "unit": _one_of(UNITS),
     "horizon": _POSITIVE,
+    "stitch": (math.isfinite, "a number"),
+    "padding": _one_of(PADDINGS),
     "restriction": _one_of(RESTRICTIONS),
     "batch_size": _integer(1),
     "replica_batch_size": _integer(1),

@@ -7,6 +7,7 @@ from absl import flags
 from cnet_tf.basis import BASES
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.presets import PRESETS
+from cnet_tf.rate import PADDINGS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.errors import OptionError
@@ -31,6 +32,8 @@ class Options:
     steps: tuple[int, ...] = ()
     unit: str | None = None
     horizon: float | None = None
+    stitch: float | None = None
+    padding: str | None = None
     restriction: str | None = None
     batch_size: int = 128
     replica_batch_size: int | None = None
@@ -93,7 +96,13 @@ _HELP = {
     "steps": "N, steps of the scheme, >= 1: one number, or one a block. Default: the "
     "cells of the basis",
     "unit": "Residual unit, overrides the preset: " + ", ".join(UNITS),
-    "horizon": "eps, time horizon of every block, > 0. Default: the preset's, 1",
+    "horizon": "eps, time horizon of every block, > 0. Default: the preset's, which is "
+    "its K for the published nets of fixed depth and 1 for those that grow; --nodes "
+    "does not change it",
+    "stitch": "Factor of the branch of every transition. Default: horizon / K of the "
+    "block behind it, at the start",
+    "padding": "Zeros around images where a convolution has stride 2, overrides the "
+    "preset: " + ", ".join(PADDINGS),
     "restriction": "How fewer steps than cells read theta: " + ", ".join(RESTRICTIONS),
     "batch_size": "Examples of one update over all replicas of all workers, >= 1 and "
     "divisible by their number",

@@ -4,7 +4,7 @@ options.json        the options; the same command finds its unfinished run by th
 lock                held by the process that trains; says nothing when it is gone
 snapshots/          what training needs to go on (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
-environment.json    versions, machine, git revision, command
+environment.json    versions, machine, git revision, command; earlier starts of the run
 net/                the net (cnet_tf/checkpoint.py), renewed after every epoch
 best/               the net with the best validation accuracy so far
 log.csv             a row an epoch, the same for the same run
@@ -28,6 +28,7 @@ import sys
 from absl import flags
 
 from cnet_tf.checkpoint import write_bytes, write_json
+from trainers import onednn
 from trainers.errors import OptionError
 
 LATEST = "latest"
@@ -132,9 +133,20 @@ def writing(runs_dir):
 
 
 def describe(run: pathlib.Path, flag_values=flags.FLAGS):
-    """Writes flags.txt and environment.json."""
+    """Writes flags.txt and environment.json, which keeps what it knew of before."""
     write_bytes(run / "flags.txt", replayable(flag_values).encode())
-    write_json(run / "environment.json", environment())
+    path = run / "environment.json"
+    write_json(path, {**environment(), "earlier_starts": _starts(path)})
+
+
+def _starts(path) -> list[dict]:
+    """When and on what a run was started so far: other kernels give other bits."""
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    shown = {key: last.get(key) for key in ("started", "processor", "onednn")}
+    return [*last.get("earlier_starts", []), shown]
 
 
 def replayable(flag_values) -> str:
@@ -162,6 +174,7 @@ def environment() -> dict:
         "machine": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "onednn": onednn.setting(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

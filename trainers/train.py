@@ -5,7 +5,8 @@
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
 Every flag has a default: see --help. Results are in runs/latest. A run that was
-stopped, by whatever, goes on when the same command is given again.
+stopped, by whatever, goes on when the same command is given again. oneDNN is on, also
+on CPUs where TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
 """
 
 import pathlib
@@ -13,6 +14,12 @@ import sys
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
 
 from trainers import options, run_directory
 from trainers.errors import run_command
