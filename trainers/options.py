@@ -134,7 +134,7 @@ _HELP = {
     "refine_times": "Refinements on plateaus at most, >= 1",
     "refine_factor": "What a refinement multiplies cells and steps by, >= 2: one "
     "number, or one a refinement, of which the last serves for all that follow",
-    "refine_momentum": "The optimizer's slots at a refinement: carry (refined like "
+    "refine_momentum": "The optimizer's momenta at a refinement: carry (refined like "
     "their weights) or reset (to zero)",
     "rewarm_epochs": "Epochs, >= 0, over which the rate climbs back to "
     "--learning_rate after a refinement, to decay again from there; 0 is off",
