@@ -4,7 +4,7 @@ import csv
 import io
 import pathlib
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,

@@ -4,7 +4,7 @@ import csv
 import io
 import pathlib
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 
 # What no two runs have in common.
 TIMES = ("seconds", "images_per_second")

@@ -27,7 +27,7 @@ import sys
 
 from absl import flags
 
-from cnet_tf.checkpoint import write_bytes, write_json
+from cnet_tf.atomic_file import write_bytes, write_json
 from trainers.errors import OptionError
 
 LATEST = "latest"

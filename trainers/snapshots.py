@@ -23,6 +23,7 @@ import keras
 from keras import ops
 
 from cnet_tf import checkpoint, tensor_file
+from cnet_tf.atomic_file import write_json
 from cnet_tf.net import Net
 
 _FOLDER = "snapshots"
@@ -88,8 +89,8 @@ def save(
     try:
         checkpoint.save(net, temporary / "net", metadata)
         tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
-        checkpoint.write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
-        checkpoint.write_json(temporary / _MANIFEST, _checksums(temporary))
+        write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
+        write_json(temporary / _MANIFEST, _checksums(temporary))
     except OSError:  # On a full disk its room is needed.
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from cnet_tf import checkpoint
+from cnet_tf.atomic_file import write_json
 from trainers.flops import forward_flops
 from trainers.strategy import workers
 
@@ -33,7 +33,7 @@ def finish(training, began) -> dict:
         "diverged": progress.diverged,
     }
     if training.run:
-        checkpoint.write_json(
+        write_json(
             training.run / "summary.json", {**summary, "history": progress.history}
         )
     return summary
