@@ -16,7 +16,6 @@ from trainers.errors import OptionError
 from trainers.fused_norm import fused_batch_moments_norm
 from trainers.growth import State
 from trainers.interruption import Interruption
-from trainers.option_checks import validate
 from trainers.options import Options
 from trainers.schedule import make_optimizer
 from trainers.strategy import is_chief, make_strategy, together
@@ -25,23 +24,21 @@ from trainers.synchronised_norm import synchronised_moments_norm
 from trainers.training import Training
 
 
-def fit(options: Options, describe=lambda run: None) -> dict:
+def fit(options: Options) -> dict:
     """Trains a net as the options say; returns the summary, also in the run directory.
 
     A run of the same options that was interrupted goes on where its last snapshot was
     taken, and ends with the same bits as one that was not.
 
     Args:
-        options: Validated here, before any long work.
-        describe: Called with the run directory as soon as it exists.
+        options: Checked when they were made.
 
     Raises:
         OptionError, DataError: bad input.
         Interrupted: a signal or the end of the minutes; everything is saved.
         WorkerLost: another worker of the cluster has ended.
     """
-    began = time.perf_counter()
-    validate(options)
+    began, told = time.perf_counter(), options
     strategy = make_strategy(options)
     replicas = strategy.num_replicas_in_sync
     if options.replica_batch_size:
@@ -79,7 +76,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
                 {"data": data_metadata(data, options)},
             )
             if run:
-                describe(run)
+                run_directory.describe(run, told)
             if not training.restore(run and snapshots.newest(run)):
                 training.snapshot()
             train(training, interruption)

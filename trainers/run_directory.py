@@ -25,10 +25,9 @@ import platform
 import subprocess
 import sys
 
-from absl import flags
-
 from cnet_tf.atomic_file import write_bytes, write_json
 from trainers.errors import OptionError
+from trainers.option_table import flagfile
 
 LATEST = "latest"
 _OPTIONS = "options.json"
@@ -131,22 +130,10 @@ def writing(runs_dir):
         ) from error
 
 
-def describe(run: pathlib.Path, flag_values=flags.FLAGS):
+def describe(run: pathlib.Path, options):
     """Writes flags.txt and environment.json."""
-    write_bytes(run / "flags.txt", replayable(flag_values).encode())
+    write_bytes(run / "flags.txt", flagfile(options).encode())
     write_json(run / "environment.json", environment())
-
-
-def replayable(flag_values) -> str:
-    """Every flag of a run, as a flagfile; the package's own flags only."""
-    from trainers.options import Options
-
-    lines = []
-    for field in Options.__dataclass_fields__:
-        flag = flag_values[field]
-        if flag.value is not None and flag.value != []:
-            lines.append(flag.serialize())
-    return "\n".join(lines) + "\n"
 
 
 def environment() -> dict:

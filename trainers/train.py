@@ -14,22 +14,21 @@ import sys
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from trainers import options, run_directory
-from trainers.errors import run_command
 from trainers.interruption import Interrupted
 from trainers.loop import fit
+from trainers.option_table import run
+from trainers.options import Options
 from trainers.strategy import WorkerLost
 from trainers.summary import report
 
 
-def main():
-    """Reads the flags, trains, reports."""
+def main(options):
+    """Trains and reports."""
     try:
-        print(report(fit(options.from_flags(), run_directory.describe)))
+        print(report(fit(options)))
     except Interrupted as stop:
         print(f"\nStopped by {stop}")
 
 
 if __name__ == "__main__":
-    options.define_flags()
-    run_command(main, failures=[WorkerLost])
+    run(main, Options, failures=[WorkerLost])
