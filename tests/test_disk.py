@@ -1,12 +1,14 @@
 """A full disk or a folder that is read-only costs a run nothing but time."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
+import keras
 import pytest
 from short_runs import assert_equal, command, weights
 
@@ -81,6 +83,22 @@ def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
         path.chmod(0o755)
     assert loop.fit(options)["run"] == str(run)
     assert_equal(weights(run), weights(expected["run"]))
+
+
+def test_a_broken_pipe_is_no_matter_of_the_disk(options, monkeypatch):
+    """Raised by a callback, as by a progress bar whose reader has ended."""
+
+    class Bar(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(
+        keras.callbacks,
+        "CallbackList",
+        lambda *_, _real=keras.callbacks.CallbackList, **__: _real([Bar()]),
+    )
+    with pytest.raises(BrokenPipeError):
+        loop.fit(options)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from short_runs import After, assert_equal, weights
 
 from cnet_tf import checkpoint
 from trainers import loop, snapshots, steps
-from trainers.errors import OptionError
+from trainers.epochs import Diverged
 from trainers.interruption import Interrupted
 from trainers.schedule import make_optimizer
 
@@ -76,7 +76,7 @@ def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one
 
 def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(options):
     high = dataclasses.replace(options, learning_rate=1e30, save_batches=1, rollbacks=2)
-    with pytest.raises(OptionError, match=r"--learning_rate: .* 2 rollbacks") as error:
+    with pytest.raises(Diverged, match=r"--learning_rate: .* 2 rollbacks") as error:
         loop.fit(high)
     assert "Received 1e+30: lower it" in str(error.value)
     assert "\n" not in str(error.value)
@@ -85,13 +85,13 @@ def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(op
     arrays = saved(run, high)
     assert arrays and all(np.all(np.isfinite(array)) for array in arrays)
     # Given again, it says the same again.
-    with pytest.raises(OptionError, match="2 rollbacks"):
+    with pytest.raises(Diverged, match="2 rollbacks"):
         loop.fit(high)
 
 
 def test_without_rollbacks_it_ends_at_once(options, diverging):
     diverging(at=6, above=0.0)
-    with pytest.raises(OptionError, match="epoch 1, batch 2: .* after 0 rollbacks"):
+    with pytest.raises(Diverged, match="epoch 1, batch 2: .* after 0 rollbacks"):
         loop.fit(dataclasses.replace(options, rollbacks=0))
 
 

@@ -7,11 +7,15 @@ import keras
 import numpy as np
 
 from trainers import snapshots
-from trainers.errors import OptionError
 from trainers.growth import factor_before, grow
 from trainers.interruption import Interrupted
+from trainers.run_directory import writing
 from trainers.schedule import learning_rate
-from trainers.training import Diverged
+from trainers.training import NotFinite
+
+
+class Diverged(RuntimeError):
+    """Training diverged at every rate that was allowed; the message is one line."""
 
 
 def train(training, interruption):
@@ -21,7 +25,7 @@ def train(training, interruption):
     while training.progress.epoch < training.options.epochs:
         try:
             _train_epoch(training, callbacks, interruption)
-        except Diverged as event:
+        except NotFinite as event:
             _roll_back(training, event)
     callbacks.on_train_end()
 
@@ -30,7 +34,7 @@ def _train_epoch(training, callbacks, interruption):
     """The current epoch: growth before it, what is left of its batches, its logs.
 
     Raises:
-        Diverged: nothing of it was saved.
+        NotFinite: nothing of it was saved.
         Interrupted: after a snapshot.
     """
     options, progress = training.options, training.progress
@@ -80,7 +84,7 @@ def _train_batches(training, callbacks, interruption):
         reason = interruption.reason
         *sums, stop = update(*next(batches), reason is not None).tolist()
         if not np.isfinite(sums[0]):
-            raise Diverged("the loss or the norm of its gradient is not finite")
+            raise NotFinite("the loss or the norm of its gradient is not finite")
         progress.totals = [t + v for t, v in zip(progress.totals, sums, strict=True)]
         progress.batch, progress.updates = i + 1, progress.updates + 1
         now = time.perf_counter()
@@ -103,7 +107,7 @@ def _roll_back(training, event):
     """Back to the last snapshot from which an update was possible, at a lower rate.
 
     Raises:
-        OptionError: that was tried often enough, or there is no such snapshot.
+        Diverged: that was tried often enough, or there is no such snapshot.
     """
     options, progress = training.options, training.progress
     rate = learning_rate(options, training.per_epoch, progress)
@@ -112,9 +116,11 @@ def _roll_back(training, event):
     found = False
     if len(diverged) <= options.rollbacks:
         run = training.run
-        found = training.restore(run and snapshots.go_back(run, progress.updates))
+        with writing(options.runs_dir):
+            folder = run and snapshots.go_back(run, progress.updates)
+        found = training.restore(folder)
     if not found:
-        raise OptionError(
+        raise Diverged(
             f"--learning_rate: training diverged at {where}, with the rate {rate:.3g} "
             f"after {len(diverged) - 1} rollbacks (--rollbacks={options.rollbacks}). "
             f"Received {options.learning_rate}: lower it, or raise the batch size."

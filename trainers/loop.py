@@ -34,7 +34,8 @@ def fit(options: Options) -> dict:
         options: Checked when they were made.
 
     Raises:
-        OptionError, DataError: bad input.
+        OptionError, DataError: bad input, or a disk that cannot be written.
+        Diverged: no lower rate that was allowed helped.
         Interrupted: a signal or the end of the minutes; everything is saved.
         WorkerLost: another worker of the cluster has ended.
     """
@@ -57,13 +58,15 @@ def fit(options: Options) -> dict:
         if options.sync_batch_norm
         else fused_batch_moments_norm
     )
-    with together(strategy), run_directory.writing(options.runs_dir):
+    with together(strategy):
         # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
         state = _start(options, data)
         run, lock = None, contextlib.nullcontext()
         if is_chief(strategy):
-            run, lock = run_directory.start(options)
+            with run_directory.writing(options.runs_dir):
+                run, lock = run_directory.start(options)
+                run_directory.describe(run, told)
         with lock, Interruption(options.max_minutes) as interruption:
             training = Training(
                 options,
@@ -75,8 +78,6 @@ def fit(options: Options) -> dict:
                 state,
                 {"data": data_metadata(data, options)},
             )
-            if run:
-                run_directory.describe(run, told)
             if not training.restore(run and snapshots.newest(run)):
                 training.snapshot()
             train(training, interruption)

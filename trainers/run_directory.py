@@ -115,7 +115,10 @@ def create(runs_dir, name) -> pathlib.Path:
 
 @contextlib.contextmanager
 def writing(runs_dir):
-    """Tells in one line that a run cannot be written: no room, no right, no disk.
+    """Turns a failed write into a one-line error.
+
+    Only around writes to the run directory: another OSError, such as a broken pipe of
+    the terminal, keeps its meaning.
 
     Raises:
         OptionError: instead of an error of the system.

@@ -6,6 +6,7 @@ import numpy as np
 
 from cnet_tf.atomic_file import write_json
 from trainers.flops import forward_flops
+from trainers.run_directory import writing
 from trainers.strategy import workers
 
 
@@ -33,9 +34,10 @@ def finish(training, began) -> dict:
         "diverged": progress.diverged,
     }
     if training.run:
-        write_json(
-            training.run / "summary.json", {**summary, "history": progress.history}
-        )
+        with writing(options.runs_dir):
+            write_json(
+                training.run / "summary.json", {**summary, "history": progress.history}
+            )
     return summary
 
 

@@ -14,6 +14,7 @@ import sys
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
+from trainers.epochs import Diverged
 from trainers.interruption import Interrupted
 from trainers.loop import fit
 from trainers.option_table import run
@@ -31,4 +32,4 @@ def main(options):
 
 
 if __name__ == "__main__":
-    run(main, Options, failures=[WorkerLost])
+    run(main, Options, failures=[Diverged, WorkerLost])

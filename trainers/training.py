@@ -16,6 +16,7 @@ from trainers.data import ImageData
 from trainers.growth import State
 from trainers.logs import write as write_logs
 from trainers.options import Options
+from trainers.run_directory import writing
 from trainers.schedule import make_optimizer
 from trainers.snapshots import Progress
 from trainers.strategy import shared_batches
@@ -27,7 +28,7 @@ _EVALUATED = 500
 _RECALIBRATION_BATCHES = 20
 
 
-class Diverged(Exception):
+class NotFinite(Exception):
     """The loss, its gradient or a weight is not finite any more."""
 
 
@@ -97,40 +98,43 @@ class Training:
         """Saves all that is needed to go on from here.
 
         Raises:
-            Diverged: see `check`; nothing is saved.
+            NotFinite: see `check`; nothing is saved.
         """
         self.check()
         if self.run:
-            snapshots.save(
-                self.run,
-                self.state.net,
-                self.state.optimizer,
-                self.progress,
-                self.metadata,
-                self.options.keep,
-                interrupted,
-            )
+            with writing(self.options.runs_dir):
+                snapshots.save(
+                    self.run,
+                    self.state.net,
+                    self.state.optimizer,
+                    self.progress,
+                    self.metadata,
+                    self.options.keep,
+                    interrupted,
+                )
 
     def check(self):
-        """Raises `Diverged` where a weight, a statistic or a slot is not finite."""
+        """Raises `NotFinite` where a weight, a statistic or a slot is not finite."""
         for variable in self.state.net.variables + self.state.optimizer.variables:
             if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
-                raise Diverged(f"{variable.path} is not finite")
+                raise NotFinite(f"{variable.path} is not finite")
 
     def save_net(self, name="net"):
         """Saves the net alone, for evaluation and export.
 
         Raises:
-            Diverged: see `check`; nothing is saved.
+            NotFinite: see `check`; nothing is saved.
         """
         self.check()
         if self.run:
-            checkpoint.save(self.state.net, self.run / name, self.metadata)
+            with writing(self.options.runs_dir):
+                checkpoint.save(self.state.net, self.run / name, self.metadata)
 
     def log(self):
         """Writes the logs of the epochs so far."""
         if self.run:
-            write_logs(self.run, self.progress.history)
+            with writing(self.options.runs_dir):
+                write_logs(self.run, self.progress.history)
 
     def score(self, split) -> dict[str, float]:
         """Loss and accuracy of the net as it is."""
