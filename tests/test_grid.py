@@ -10,7 +10,7 @@ from cnet_tf import checkpoint, continuous_net, manifest, recalibrate
 from cnet_tf.manifestation import restore_statistics, statistics
 from trainers import data as image_data
 from trainers import grid
-from trainers.batches import eval_batches, train_batches
+from trainers.data.batches import eval_batches, train_batches
 from trainers.steps import evaluate
 
 

@@ -18,7 +18,7 @@ from cnet_tf import checkpoint
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import grid
-from trainers.augmentation import AUGMENTATIONS
+from trainers.data.augmentation import AUGMENTATIONS
 from trainers.option_kinds import integer, list_of, one_of, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program

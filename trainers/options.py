@@ -7,7 +7,7 @@ from cnet_tf.continuous_net import UNITS
 from cnet_tf.presets import PRESETS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
-from trainers.augmentation import AUGMENTATIONS
+from trainers.data.augmentation import AUGMENTATIONS
 from trainers.growth import MOMENTA, POLICIES
 from trainers.option_kinds import integer, list_of, number, one_of, switch, text
 from trainers.option_table import OptionTable, option

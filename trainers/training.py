@@ -10,9 +10,9 @@ from keras import ops
 from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
 from trainers import snapshots, steps
-from trainers.batches import eval_batches, train_batches
 from trainers.broadcast import shared_folder
 from trainers.data import ImageData
+from trainers.data.batches import eval_batches, train_batches
 from trainers.growth import State
 from trainers.logs import write as write_logs
 from trainers.options import Options
