@@ -1,4 +1,4 @@
-"""The epochs of a run: growth, batches, logs, and the way back when they diverge."""
+"""Runs the epochs: growth, batches, logs, and rollback when they diverge."""
 
 import dataclasses
 import time
@@ -15,11 +15,11 @@ from trainers.training import NotFinite
 
 
 class Diverged(RuntimeError):
-    """Training diverged at every rate that was allowed; the message is one line."""
+    """Training still diverges after all rollbacks; the message is one line."""
 
 
 def train(training, interruption):
-    """All epochs that are left."""
+    """Trains the remaining epochs."""
     callbacks = _callbacks(training)
     callbacks.on_train_begin()
     while training.progress.epoch < training.options.epochs:
@@ -31,10 +31,10 @@ def train(training, interruption):
 
 
 def _train_epoch(training, callbacks, interruption):
-    """The current epoch: growth before it, what is left of its batches, its logs.
+    """Trains the current epoch: grows first, then the remaining batches, then logs.
 
     Raises:
-        NotFinite: nothing of it was saved.
+        NotFinite: nothing was saved.
         Interrupted: after a snapshot.
     """
     options, progress = training.options, training.progress
@@ -71,7 +71,7 @@ def _train_epoch(training, callbacks, interruption):
 
 
 def _train_batches(training, callbacks, interruption):
-    """The batches of the current epoch that are left; see `_train_epoch`."""
+    """Trains the remaining batches of the current epoch; see `_train_epoch`."""
     options, progress = training.options, training.progress
     update, _ = training.make_programs()
     batches = iter(training.rest_of_epoch())
@@ -104,10 +104,10 @@ def _train_batches(training, callbacks, interruption):
 
 
 def _roll_back(training, event):
-    """Back to the last snapshot from which an update was possible, at a lower rate.
+    """Restores the last snapshot that an update succeeded from, at a lower rate.
 
     Raises:
-        Diverged: that was tried often enough, or there is no such snapshot.
+        Diverged: no rollback is left, or there is no such snapshot.
     """
     options, progress = training.options, training.progress
     rate = learning_rate(options, training.per_epoch, progress)
@@ -125,7 +125,7 @@ def _roll_back(training, event):
             f"after {len(diverged) - 1} rollbacks (--rollbacks={options.rollbacks}). "
             f"Received {options.learning_rate}: lower it, or raise the batch size."
         )
-    # Bits depend on the updates that were refused, time on all that were made.
+    # Keep rejected updates (they lower the rate) and the time spent.
     training.progress.diverged = diverged
     training.progress.seconds = progress.seconds
     rate = learning_rate(options, training.per_epoch, training.progress)

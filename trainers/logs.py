@@ -6,7 +6,7 @@ import pathlib
 
 from cnet_tf.atomic_file import write_bytes
 
-# What no two runs have in common.
+# Columns that differ between any two runs.
 TIMES = ("seconds", "images_per_second")
 
 

@@ -1,8 +1,8 @@
 """runs/<name>-<time>/: everything that is needed to read, repeat and trust a run.
 
 options.json        the options; the same command finds its unfinished run by them
-lock                held by the process that trains; says nothing when it is gone
-snapshots/          what training needs to go on (trainers/snapshots.py)
+lock                held by the process that trains; free when that ends
+snapshots/          what training needs to resume (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
 environment.json    versions, machine, git revision, command
 net/                the net (cnet_tf/checkpoint.py), renewed after every epoch
@@ -31,7 +31,7 @@ from trainers.option_table import flagfile
 
 LATEST = "latest"
 _OPTIONS = "options.json"
-# Options that change nothing of what a run computes.
+# Options that do not change what a run computes.
 _INCIDENTAL = ("resume", "max_minutes", "verbose", "data_dir", "runs_dir")
 # By module: TensorFlow is distributed under several names.
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
@@ -65,7 +65,7 @@ def name_of(options) -> str:
 
 
 def _identity(options) -> dict:
-    """What has to be equal for a run to be the same run, as JSON has it."""
+    """The options that identify a run, as JSON stores them."""
     found = dataclasses.asdict(options)
     for name in _INCIDENTAL:
         del found[name]

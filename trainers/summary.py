@@ -1,4 +1,4 @@
-"""What a run tells at its end."""
+"""Ends a run: saves the last net, scores it, reports."""
 
 import time
 
@@ -11,7 +11,7 @@ from trainers.strategy import workers
 
 
 def finish(training, began) -> dict:
-    """The last net and the summary, which says that the run is over."""
+    """Saves the last net and the summary, which marks the run as finished."""
     options, progress, net = training.options, training.progress, training.state.net
     if options.ema:
         training.average()
@@ -42,7 +42,7 @@ def finish(training, began) -> dict:
 
 
 def report(summary: dict) -> str:
-    """The summary of `loop.fit` as a few lines of text."""
+    """The summary of `fit` as a few lines of text."""
     rows = [
         ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
         ("test loss", f"{summary['test_loss']:.4f}"),

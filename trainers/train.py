@@ -1,11 +1,11 @@
-"""Trains a net on images, growing its depth on the way.
+"""Trains a net on images and grows its depth meanwhile.
 
     python trainers/train.py --flagfile=digits.flags        # a minute, offline
     python trainers/train.py --flagfile=cifar.flags         # the published recipe
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
-Every flag has a default: see --help. Results are in runs/latest. A run that was
-stopped, by whatever, goes on when the same command is given again.
+Every flag has a default: see --help. Results are in runs/latest. Give the
+same command again to resume a run that was stopped, for whatever reason.
 """
 
 import pathlib
@@ -15,8 +15,8 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from trainers.epochs import Diverged
+from trainers.fit import fit
 from trainers.interruption import Interrupted
-from trainers.loop import fit
 from trainers.option_table import run
 from trainers.options import Options
 from trainers.strategy import WorkerLost

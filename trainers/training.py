@@ -1,4 +1,4 @@
-"""A run under way: what it trains, where, and how all of it is saved and restored."""
+"""A run under way: trains, scores, saves and restores its net and optimizer."""
 
 import dataclasses
 import pathlib
@@ -29,7 +29,7 @@ _RECALIBRATION_BATCHES = 20
 
 
 class NotFinite(Exception):
-    """The loss, its gradient or a weight is not finite any more."""
+    """The loss, its gradient or a weight is no longer finite."""
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class Training:
     """A run under way; everything is called in the scope of its strategy.
 
     Attributes:
-        options: What it was told.
+        options: The options of the run.
         data, per_epoch: What it trains on, and the batches of an epoch.
         strategy, jit: Where it runs, and whether XLA compiles the steps.
         run: Its directory; None on workers that write nothing.
@@ -76,14 +76,14 @@ class Training:
         return self.programs
 
     def replace(self, state):
-        """Goes on with another net and its optimizer."""
+        """Replaces net and optimizer."""
         self.state, self.programs = state, None
 
     def restore(self, folder) -> bool:
-        """Goes on from a snapshot of the chief's, if there is one.
+        """Restores the chief's snapshot, if there is one.
 
         Args:
-            folder: The chief's, or None; of no matter on other workers.
+            folder: The chief's snapshot or None; ignored on other workers.
         """
         with shared_folder(self.strategy, folder) as found:
             if found is None:
@@ -95,7 +95,7 @@ class Training:
         return True
 
     def snapshot(self, interrupted=False):
-        """Saves all that is needed to go on from here.
+        """Saves all that is needed to resume from here.
 
         Raises:
             NotFinite: see `check`; nothing is saved.
@@ -142,7 +142,7 @@ class Training:
         return steps.evaluate_with(self.make_programs()[1], batches, self.strategy)
 
     def rest_of_epoch(self):
-        """The batches of the current epoch that are left."""
+        """The remaining batches of the current epoch."""
         options, progress = self.options, self.progress
 
         def shard(shards, index):
