@@ -26,7 +26,7 @@ if not __package__:
 
 from absl import flags
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 from export import (
     calibration,
     graph_cost,

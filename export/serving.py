@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2
 
-from trainers.batches import normalize
+from trainers.data.batches import normalize
 
 SIGNATURE = "serving_default"
 

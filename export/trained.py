@@ -13,8 +13,8 @@ from cnet_tf.net import Net
 from export.folding import fold
 from export.parity import Candidate
 from export.serving import SIGNATURE, keras_logits
-from trainers.batches import recalibration_batches
 from trainers.data import ImageData, load_as_trained
+from trainers.data.batches import recalibration_batches
 from trainers.errors import OptionError
 
 # What the trainer has to say of its data, all of which an export needs.

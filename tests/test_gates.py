@@ -9,9 +9,9 @@ import pytest
 from trained_run import parse, save_run
 
 from export import onnx_graph, saved_model, tflite
-from trainers import loop
+from trainers import fit
 from trainers.data import load
-from trainers.loop import data_metadata
+from trainers.fit import data_metadata
 from trainers.options import Options
 
 SCRIPTS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx_graph}
@@ -51,7 +51,7 @@ def test_a_thousand_real_images(cifar_run, cifar_dir, tmp_path, form, capsys):
 @pytest.fixture(scope="module")
 def digits_run(digits_dir, tmp_path_factory):
     """A net trained on digits for a few seconds, beyond 90 %."""
-    summary = loop.fit(
+    summary = fit.fit(
         Options(
             data_dir=digits_dir,
             preset="digits",

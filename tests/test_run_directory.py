@@ -7,6 +7,7 @@ import pytest
 
 from trainers import onednn, run_directory
 from trainers.errors import OptionError
+from trainers.options import Options
 from trainers.summary import report
 
 
@@ -34,13 +35,12 @@ def test_environment_names_versions_and_revision():
 
 
 def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_directory, "replayable", lambda values: "")
     for value in ("0", "1", None):
         if value is None:
             monkeypatch.delenv(onednn.VARIABLE)
         else:
             monkeypatch.setenv(onednn.VARIABLE, value)
-        run_directory.describe(tmp_path)
+        run_directory.describe(tmp_path, Options())
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found["onednn"] is None
     earlier = found["earlier_starts"]

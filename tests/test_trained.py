@@ -11,10 +11,10 @@ import cnet_tf
 from cnet_tf import checkpoint
 from export import saved_model, serving, trained
 from export.folding import FoldedNet
-from trainers.batches import train_batches
 from trainers.data import load_as_trained
+from trainers.data.batches import train_batches
+from trainers.data.errors import DataError
 from trainers.errors import OptionError
-from trainers.sources import DataError
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ def _on_plateau(options, epoch, refined, history):
     return bool(before) and min(last) >= min(before) - options.plateau_delta
 
 
+MOMENTA = ("carry", "reset")
+
 # --refine -> whether to refine before an epoch; functions of the past alone, so that a
 # run that is resumed grows where it would have grown.
 POLICIES = {"at_epochs": _at_epochs, "on_plateau": _on_plateau}
