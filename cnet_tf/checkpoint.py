@@ -8,7 +8,6 @@ pickle nor a path to code is involved. A damaged or hostile directory is refused
 memory is taken for it.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -19,13 +18,14 @@ import re
 from keras import ops
 
 from cnet_tf import tensor_file
+from cnet_tf.atomic_file import removed_on_failure, write_json
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.net import Net
 from cnet_tf.resnet import ResNet
 
 # Raise it when an old directory can no longer be read.
-FORMAT = 2
+FORMAT = 3
 _DESCRIPTION = "net.json"
 _SIZES = ("widths", "width", "stem_width", "nodes", "blocks_per_stage", "classes")
 _NETS = {net.__name__: net for net in (ContinuousNet, ContinuousClassifier, ResNet)}
@@ -64,7 +64,7 @@ def save(net: Net, directory, metadata=None):
     directory.mkdir(parents=True, exist_ok=True)
     arrays = {name: ops.convert_to_numpy(v) for name, v in variables(net).items()}
     temporary = directory / f"tmp-{os.getpid()}.safetensors"
-    with _removed_on_failure(temporary):
+    with removed_on_failure(temporary):
         sha256 = tensor_file.write(temporary, arrays)
         weights = _weights(directory, sha256)
         os.replace(temporary, weights)
@@ -131,33 +131,6 @@ def _load(directory, description) -> Checkpoint:
             f"{directory}: the net cannot be rebuilt: {reason}"
         ) from error
     return Checkpoint(net, description["metadata"], description["sha256"])
-
-
-def write_json(path, value):
-    """Writes JSON; see `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
-
-
-def write_bytes(path, content: bytes):
-    """Writes a file beside its target, then renames it: whole, or not at all."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    with _removed_on_failure(temporary):
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path):
-    """On a full disk the room that half a file takes is needed."""
-    try:
-        yield
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
 
 
 def _check_size(config, elements):

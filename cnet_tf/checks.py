@@ -2,6 +2,9 @@
 
 import operator
 
+import numpy as np
+from keras import ops
+
 
 def positive_integer(name: str, value) -> int:
     """The value as an int.
@@ -16,3 +19,17 @@ def positive_integer(name: str, value) -> int:
     if number < 1:
         raise ValueError(f"{name}: expected an integer >= 1. Received {value!r}.")
     return number
+
+
+def finite_values(variable) -> np.ndarray:
+    """The value of a variable.
+
+    Raises:
+        ValueError: it is not finite; names the path.
+    """
+    value = ops.convert_to_numpy(variable)
+    if not np.all(np.isfinite(value)):
+        raise ValueError(
+            f"{variable.path}: expected finite values. Received nan or inf."
+        )
+    return value

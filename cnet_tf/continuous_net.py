@@ -7,6 +7,7 @@ import dataclasses
 
 import keras
 
+from cnet_tf.checks import positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.net import Net, per_block, remanifested
 from cnet_tf.rate import SeriesChain
@@ -15,12 +16,21 @@ from cnet_tf.transition import Transition
 
 @dataclasses.dataclass(frozen=True)
 class UnitStyle:
-    """The operations of one family of residual nets, see `SeriesChain`."""
+    """The operations of one family of residual nets, see `SeriesChain`.
+
+    Attributes:
+        stem, transition, rate, tail: Chains; `transition` is that of the branches.
+        skip: The chain beside a branch.
+        keeps_shape: Whether the skip is the identity where it may be.
+        use_bias: Of the convolutions of branches and rates.
+    """
 
     stem: tuple[str, ...]
     transition: tuple[str, ...]
     rate: tuple[str, ...]
     tail: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ("conv1x1",)
+    keeps_shape: bool = False
     use_bias: bool = True
 
 
@@ -28,28 +38,39 @@ _POST = ("conv", "relu", "norm", "conv", "relu", "norm")
 _PRE = ("norm", "relu", "conv", "norm", "relu", "conv")
 
 UNITS: dict[str, UnitStyle] = {
-    # Post-activation. The published code builds a second norm in its transitions and
-    # never applies it; it is left out here (224 dead parameters for a = 16).
+    # Published: post-activation. The published code builds a second norm in its
+    # transitions and never applies it; it is left out here (224 dead parameters for
+    # a = 16).
     "post": UnitStyle(
         stem=("conv", "norm", "relu"),
         transition=_POST[:-1],
         rate=_POST,
     ),
-    # "act first".
+    # Published: activation first ("act first"), no ReLU in front of the pooling.
     "pre": UnitStyle(
+        stem=("conv", "norm", "relu"),
+        transition=_PRE,
+        rate=_PRE,
+        tail=("norm",),
+    ),
+    # Ours: the same with the ReLU that pre-activation nets usually end in.
+    "pre_tail_relu": UnitStyle(
         stem=("conv", "norm", "relu"),
         transition=_PRE,
         rate=_PRE,
         tail=("norm", "relu"),
     ),
-    # The published stateful variant: no biases, and no norm in the stem.
-    "post_bias_free": UnitStyle(
-        stem=("conv", "relu"),
-        transition=_POST,
-        rate=_POST,
+    # Published: the JAX net of the stateful norms, without biases.
+    "stateful": UnitStyle(
+        stem=("conv", "norm", "relu"),
+        transition=_PRE,
+        rate=_PRE,
+        tail=("norm",),
+        skip=("conv1x1", "norm"),
+        keeps_shape=True,
         use_bias=False,
     ),
-    # No norm in the rate: a scalar that starts at zero in its place.
+    # Ours. No norm in the rate: a scalar that starts at zero in its place.
     "skip_init": UnitStyle(
         stem=("conv", "norm", "relu"),
         transition=_POST[:-1],
@@ -73,8 +94,19 @@ class ContinuousNet(Net):
         unit: A key of `UNITS`. Default `"post"`.
         strides: Of the transitions. Default (1, 2, 2).
         stem_width: Channels of the stem. Default: the first of `widths`.
-        horizon: eps, the time horizon of every block. Default 1.
-        stitch: stitch_eps, factor of the transitions' branches. Default 1.
+        horizon: eps, the time horizon of every block. Default 1, that of the nets that
+            grow from K = 1; the published nets of fixed depth have eps = K, with which
+            Euler steps of N = K are residual units.
+        stitch: stitch_eps, factor of the transitions' branches, a number or one a
+            block. Default: eps / K of the block that follows, the weight that a
+            residual unit has in it. Fixed when the net is made: neither other steps nor
+            a refinement change it.
+        padding: `"symmetric"` (default), as the PyTorch nets have it, or `"same"`, as
+            the JAX net has it. They differ where a 3x3 convolution has stride 2 and the
+            size is even, see `SeriesConv2D`.
+        tail_momentum: Momentum of the statistics of the norm before the pooling, where
+            there is one. Default 0.9, as of all others. The published pre-activation
+            and wide nets have 0.1 (PyTorch's momentum 0.9).
         restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
         share: A net of the same shape whose layers are to be used: the new net is
             another manifestation of its weights. Not part of the config.
@@ -100,7 +132,9 @@ class ContinuousNet(Net):
         strides=(1, 2, 2),
         stem_width=None,
         horizon=1,
-        stitch=1.0,
+        stitch=None,
+        padding="symmetric",
+        tail_momentum=0.9,
         restriction="average",
         share=None,
         **kwargs,
@@ -110,10 +144,13 @@ class ContinuousNet(Net):
                 f"unit: expected one of {', '.join(UNITS)}. Received {unit!r}."
             )
         count = len(widths)
+        nodes = per_block("nodes", nodes, count)
+        if stitch is None:
+            stitch = tuple(horizon / positive_integer("nodes", k) for k in nodes)
         config = {
             "classes": classes,
             "widths": tuple(widths),
-            "nodes": per_block("nodes", nodes, count),
+            "nodes": nodes,
             "steps": per_block("steps", steps, count),
             "scheme": scheme,
             "basis": basis,
@@ -121,7 +158,9 @@ class ContinuousNet(Net):
             "strides": per_block("strides", strides, count),
             "stem_width": stem_width or widths[0],
             "horizon": horizon,
-            "stitch": stitch,
+            "stitch": per_block("stitch", stitch, count),
+            "padding": padding,
+            "tail_momentum": tail_momentum,
             "restriction": restriction,
         }
         if share is None:
@@ -141,17 +180,22 @@ def _parts(style: UnitStyle, config, policy):
     stages = zip(
         config["widths"],
         config["strides"],
+        config["stitch"],
         config["nodes"],
         config["steps"],
         strict=True,
     )
-    for i, (width, stride, nodes, steps) in enumerate(stages):
+    channels = config["stem_width"]
+    for i, (width, stride, stitch, nodes, steps) in enumerate(stages):
+        identity = style.keeps_shape and stride == 1 and channels == width
         transition = Transition(
             width,
             stride,
             branch=style.transition,
-            stitch=config["stitch"],
+            skip=() if identity else style.skip,
+            stitch=stitch,
             use_bias=style.use_bias,
+            padding=config["padding"],
             name=f"transition_{i}",
             dtype=policy,
         )
@@ -174,9 +218,16 @@ def _parts(style: UnitStyle, config, policy):
             dtype=policy,
         )
         parts += [transition, block]
+        channels = width
     if style.tail:
-        width = config["widths"][-1]
-        parts.append(SeriesChain(style.tail, width, name="tail", dtype=policy))
+        tail = SeriesChain(
+            style.tail,
+            channels,
+            momentum=config["tail_momentum"],
+            name="tail",
+            dtype=policy,
+        )
+        parts.append(tail)
     return parts + classification_head(config["classes"], policy)
 
 

@@ -1,5 +1,7 @@
 """A model that is a chain of parts, some of them continuous in depth."""
 
+import numbers
+
 import keras
 
 from cnet_tf.continuous_block import ContinuousBlock
@@ -96,16 +98,16 @@ def remanifested(parts, scheme, steps, horizon, restriction):
 
 
 def per_block(name, value, count):
-    """One number for every block: an int is repeated, None stays None.
+    """One number for every block: a single one is repeated, None stays None.
 
     Raises:
         ValueError: a sequence of another length than there are blocks.
     """
-    if value is None or isinstance(value, int):
+    if value is None or isinstance(value, numbers.Real):
         return (value,) * count
     if len(value) != count:
         raise ValueError(
-            f"{name}: expected an integer or {count} of them, one a block. "
+            f"{name}: expected a number or {count} of them, one a block. "
             f"Received {value!r}."
         )
     return tuple(value)

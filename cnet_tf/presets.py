@@ -9,45 +9,54 @@ from cnet_tf.resnet import ResNet
 _CLASSES = {"ContinuousNet": ContinuousNet, "ResNet": ResNet}
 
 _CIFAR10 = {"class": "ContinuousNet", "classes": 10, "widths": (16, 32, 64)}
-_WIDE = {"classes": 100, "widths": (64, 128, 256), "stem_width": 16}
+_PRE = {"unit": "pre", "tail_momentum": 0.1}
+_STATEFUL = {"unit": "stateful", "padding": "same"}
+_WIDE = {
+    "classes": 100,
+    "widths": (64, 128, 256),
+    "stem_width": 16,
+    "tail_momentum": 0.1,
+}
+
+
+def _direct(nodes):
+    """Published nets that do not grow have eps = K: Euler steps are residual units."""
+    return {**_CIFAR10, "nodes": nodes, "horizon": nodes}
+
 
 PRESETS: dict[str, dict] = {
+    # Ours. Its figures (BUILD_NOTES.md) are those of this padding.
     "digits": {
         "class": "ContinuousNet",
         "classes": 10,
         "widths": (8, 16, 32),
         "nodes": 1,
         "scheme": "rk4",
+        "padding": "same",
     },
+    # Published, to grow: eps stays 1.
     "cifar10_1-1-1_rk4": {**_CIFAR10, "nodes": 1, "scheme": "rk4"},
-    "cifar10_2-2-2_euler": {**_CIFAR10, "nodes": 2, "scheme": "euler"},
-    "cifar10_2-2-2_rk4": {**_CIFAR10, "nodes": 2, "scheme": "rk4"},
-    "cifar10_2-2-2_pre_rk4": {**_CIFAR10, "nodes": 2, "scheme": "rk4", "unit": "pre"},
-    "cifar10_2-2-2_stateful": {
-        **_CIFAR10,
-        "nodes": 2,
-        "scheme": "rk4",
-        "unit": "post_bias_free",
-    },
-    "cifar10_8-8-8_euler": {**_CIFAR10, "nodes": 8, "scheme": "euler"},
-    "cifar10_8-8-8_rk4": {**_CIFAR10, "nodes": 8, "scheme": "rk4"},
-    "cifar10_8-8-8_pre_rk4": {**_CIFAR10, "nodes": 8, "scheme": "rk4", "unit": "pre"},
-    "cifar10_8-8-8_stateful": {
-        **_CIFAR10,
-        "nodes": 8,
-        "scheme": "rk4",
-        "unit": "post_bias_free",
-    },
-    "cifar100_wide_8-8-8": {
-        **_WIDE,
-        "class": "ContinuousNet",
-        "nodes": 8,
-        "scheme": "euler",
-        "unit": "pre",
-    },
+    # Published, of fixed depth.
+    "cifar10_2-2-2_euler": {**_direct(2), "scheme": "euler"},
+    "cifar10_2-2-2_rk4": {**_direct(2), "scheme": "rk4"},
+    "cifar10_2-2-2_pre_rk4": {**_direct(2), **_PRE, "scheme": "rk4"},
+    "cifar10_2-2-2_stateful": {**_direct(2), **_STATEFUL, "scheme": "rk4"},
+    "cifar10_8-8-8_euler": {**_direct(8), "scheme": "euler"},
+    "cifar10_8-8-8_rk4": {**_direct(8), "scheme": "rk4"},
+    "cifar10_8-8-8_pre_rk4": {**_direct(8), **_PRE, "scheme": "rk4"},
+    "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
+    "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
+    # Published baselines.
     "resnet20": {"class": "ResNet", "classes": 10, "blocks_per_stage": 3},
     "resnet56": {"class": "ResNet", "classes": 10, "blocks_per_stage": 9},
-    "wrn58-4": {**_WIDE, "class": "ResNet", "blocks_per_stage": 9, "wide": True},
+    "wrn58-4": {**_WIDE, "class": "ResNet", "blocks_per_stage": 9, "style": "wide"},
+    # He's net, which the published baseline is not.
+    "resnet20_he": {
+        "class": "ResNet",
+        "classes": 10,
+        "blocks_per_stage": 3,
+        "style": "he",
+    },
 }
 
 

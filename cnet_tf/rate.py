@@ -8,6 +8,9 @@ from cnet_tf.series_norm import SeriesBatchNormalization
 
 PACKAGE = "cnet_tf"
 
+# Where zeros are added at the border of an image, see `SeriesConv2D`.
+PADDINGS = ("same", "symmetric")
+
 
 def _fan_out_normal(fan_out):
     """N(0, sqrt(2/fan_out)); drawn over the whole stack, so each theta_k has its own.
@@ -19,24 +22,58 @@ def _fan_out_normal(fan_out):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SeriesConv2D(SeriesLayer):
-    """y = x * W(t) + b(t), a 2D convolution with `same` padding, channels last.
+    """y = x * W(t) + b(t), a 2D convolution padded with zeros, channels last.
+
+    Padding matters at stride 2, where output pixel i of a 3x3 kernel is centred on
+    input pixel 2i with `"symmetric"`, but on 2i + 1 with `"same"` if the size is even.
 
     Args:
         filters: Channels of the output.
         kernel_size: Width and height of the kernel. Default 3.
         strides: Default 1.
         use_bias: Default True.
+        padding: `"same"` (default), as Keras and Flax have it: at stride s > 1 the
+            zeros on both sides may differ by one, the size decides. `"symmetric"`:
+            (kernel_size - 1) / 2 zeros on every side, as PyTorch nets have it.
         basis, nodes: See `SeriesLayer`.
 
-    Shapes: (batch, height, width, channels) -> (batch, height/s, width/s, filters).
+    Shapes: (batch, height, width, channels) -> (batch, height/s, width/s, filters),
+    rounded up, whatever the padding is.
+
+    Raises:
+        ValueError: unknown padding, or a symmetric one around an even kernel.
     """
 
-    def __init__(self, filters, kernel_size=3, strides=1, use_bias=True, **kwargs):
+    def __init__(
+        self,
+        filters,
+        kernel_size=3,
+        strides=1,
+        use_bias=True,
+        padding="same",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        if padding not in PADDINGS:
+            raise ValueError(
+                f"padding: expected one of {', '.join(PADDINGS)}. Received {padding!r}."
+            )
+        if padding == "symmetric" and kernel_size % 2 == 0:
+            raise ValueError(
+                "kernel_size: expected an odd number with padding='symmetric'. "
+                f"Received {kernel_size}."
+            )
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
         self.use_bias = use_bias
+        self.padding = padding
+
+    @property
+    def margin(self) -> int:
+        """Zeros to add on every side; 0 where `same` adds the right ones itself."""
+        symmetric = self.padding == "symmetric" and self.strides > 1
+        return (self.kernel_size - 1) // 2 if symmetric else 0
 
     def build(self, input_shape):
         k = self.kernel_size
@@ -50,11 +87,13 @@ class SeriesConv2D(SeriesLayer):
 
     def call(self, x, depth=None, training=None):
         depth = depth or surface()
+        if m := self.margin:
+            x = ops.pad(x, [[0, 0], [m, m], [m, m], [0, 0]])
         y = ops.conv(
             x,
             depth(self.kernel),
             strides=self.strides,
-            padding="same",
+            padding="valid" if m else "same",
             data_format="channels_last",
         )
         return y + depth(self.bias) if self.use_bias else y
@@ -73,6 +112,7 @@ class SeriesConv2D(SeriesLayer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "use_bias": self.use_bias,
+            "padding": self.padding,
         }
 
 
@@ -148,19 +188,21 @@ class SeriesScale(SeriesLayer):
         return {**super().get_config(), "initial": self.initial}
 
 
+def _convolution(kernel_size):
+    return lambda chain, strides, **kw: SeriesConv2D(
+        chain.filters, kernel_size, strides, chain.use_bias, chain.padding, **kw
+    )
+
+
 # The operations a chain may name; anything else is an activation of Keras.
 _OPERATIONS = {
-    "conv": lambda filters, strides, use_bias, **kw: SeriesConv2D(
-        filters, strides=strides, use_bias=use_bias, **kw
+    "conv": _convolution(3),
+    "conv1x1": _convolution(1),
+    "dense": lambda chain, strides, **kw: SeriesDense(
+        chain.filters, chain.use_bias, **kw
     ),
-    "conv1x1": lambda filters, strides, use_bias, **kw: SeriesConv2D(
-        filters, kernel_size=1, strides=strides, use_bias=use_bias, **kw
-    ),
-    "dense": lambda filters, strides, use_bias, **kw: SeriesDense(
-        filters, use_bias=use_bias, **kw
-    ),
-    "norm": lambda filters, strides, use_bias, **kw: SeriesBatchNormalization(**kw),
-    "scale": lambda filters, strides, use_bias, **kw: SeriesScale(**kw),
+    "norm": lambda chain, strides, **kw: SeriesBatchNormalization(chain.momentum, **kw),
+    "scale": lambda chain, strides, **kw: SeriesScale(**kw),
 }
 _STRIDED = ("conv", "conv1x1")
 
@@ -174,34 +216,55 @@ class SeriesChain(SeriesLayer):
             `"scale"` (skip-init), or the name of a Keras activation. A post-activation
             residual unit is `("conv", "relu", "norm", "conv", "relu", "norm")`.
         filters: Channels of every convolution, or units of every dense layer.
-        strides: Stride of the first convolution. Default 1.
+        strides: Stride of one convolution. Default 1.
         use_bias: Biases of the convolutions and dense layers. Default True.
+        strided: Which convolution has the stride, counted from 0. Default 0.
+        padding: Of the convolutions, see `SeriesConv2D`. Default `"same"`.
+        momentum: Of the norms, see `SeriesBatchNormalization`. Default 0.9.
         basis, nodes: See `SeriesLayer`.
 
     Raises:
-        ValueError: an operation has neither meaning.
+        ValueError: an operation has neither meaning, or no convolution has that place.
     """
 
-    def __init__(self, operations, filters, strides=1, use_bias=True, **kwargs):
+    def __init__(
+        self,
+        operations,
+        filters,
+        strides=1,
+        use_bias=True,
+        strided=0,
+        padding="same",
+        momentum=0.9,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.operations = tuple(operations)
         self.filters = filters
         self.strides = strides
         self.use_bias = use_bias
+        self.strided = strided
+        self.padding = padding
+        self.momentum = momentum
         kind, nodes = self.basis.key
+        convolutions = [i for i, o in enumerate(self.operations) if o in _STRIDED]
+        chosen = convolutions[strided : strided + 1]
+        if strides != 1 and convolutions and not chosen:
+            raise ValueError(
+                f"strided: expected 0 <= strided < {len(convolutions)}, the "
+                f"convolutions. Received {strided}."
+            )
         self.links = []
         for i, name in enumerate(self.operations):
             if name in _OPERATIONS:
                 link = _OPERATIONS[name](
-                    filters,
-                    strides,
-                    use_bias,
+                    self,
+                    strides if i in chosen else 1,
                     basis=kind,
                     nodes=nodes,
                     dtype=self.dtype_policy,
                     name=f"{name}_{i}",
                 )
-                strides = 1 if name in _STRIDED else strides
             else:
                 link = keras.layers.Activation(
                     _activation(name), dtype=self.dtype_policy, name=f"{name}_{i}"
@@ -243,6 +306,9 @@ class SeriesChain(SeriesLayer):
             "filters": self.filters,
             "strides": self.strides,
             "use_bias": self.use_bias,
+            "strided": self.strided,
+            "padding": self.padding,
+            "momentum": self.momentum,
         }
 
 

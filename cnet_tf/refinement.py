@@ -1,14 +1,14 @@
 """Refinement and projection of whole nets and of their optimizers.
 
-Every series of the net, trainable or not, and every slot that an optimizer keeps for it
-is multiplied by the same matrix: theta' = P theta. Momentum is thereby carried over.
+Every series of the net, trainable or not, is multiplied by a matrix, theta' = P theta,
+and so is the momentum that an optimizer keeps for it (`optimizer_slots`).
 """
 
-import keras
 import numpy as np
-from keras import ops
 
+from cnet_tf.checks import finite_values
 from cnet_tf.net import Net, require_blocks
+from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.prolongation import projection, prolongation, refined
 
 
@@ -74,14 +74,14 @@ def _mapped(net, config, matrix, optimizer):
         target.assign(_carried(old, target, matrices.get(id(old))))
     if optimizer is None:
         return new
-    return new, _mapped_optimizer(optimizer, net, new, matrices)
+    weights = net.trainable_variables
+    maps = [matrices.get(id(weight)) for weight in weights]
+    return new, carry_over(optimizer, weights, new.trainable_variables, maps)
 
 
 def _carried(old, target, matrix):
     """P theta in float64, checked; theta itself where the basis is the same."""
-    value = ops.convert_to_numpy(old)
-    if not np.all(np.isfinite(value)):
-        raise ValueError(f"{old.path}: expected finite values. Received nan or inf.")
+    value = finite_values(old)
     if matrix is not None:
         value = np.tensordot(matrix, value.astype("float64"), axes=1).astype(old.dtype)
     if value.shape != tuple(target.shape):
@@ -90,41 +90,3 @@ def _carried(old, target, matrix):
             f"Received {value.shape} from {old.path}."
         )
     return value
-
-
-def _mapped_optimizer(optimizer, net, new, matrices):
-    """An optimizer of the new net: slots mapped like their weights, counters copied."""
-    twin = type(optimizer).from_config(optimizer.get_config())
-    twin.build(new.trainable_variables)
-    weights = net.trainable_variables
-    slots, counters = _slots_and_counters(optimizer, len(weights))
-    twin_slots, twin_counters = _slots_and_counters(twin, len(weights))
-    for slot, twin_slot in zip(slots, twin_slots, strict=True):
-        # Second moments must stay positive where a projection undershoots zero.
-        second_moment = all(np.min(ops.convert_to_numpy(v)) >= 0 for v in slot)
-        for weight, old, target in zip(weights, slot, twin_slot, strict=True):
-            value = _carried(old, target, matrices.get(id(weight)))
-            target.assign(np.maximum(value, 0) if second_moment else value)
-    for old, target in zip(counters, twin_counters, strict=True):
-        target.assign(_carried(old, target, None))
-    return twin
-
-
-def slots(optimizer, net) -> list:
-    """The variables that an optimizer keeps for the weights of a net: its momenta."""
-    found, _ = _slots_and_counters(optimizer, len(net.trainable_variables))
-    return [variable for slot in found for variable in slot]
-
-
-def _slots_and_counters(optimizer, count):
-    """Slots are the lists of one variable per weight; the rest counts or scales."""
-    slots = [
-        value
-        for name, value in sorted(vars(optimizer).items())
-        if isinstance(value, list)
-        and len(value) == count
-        and name not in ("_trainable_variables", "_variables")
-        and all(isinstance(v, keras.Variable) for v in value)
-    ]
-    known = {id(v) for slot in slots for v in slot}
-    return slots, [v for v in optimizer.variables if id(v) not in known]

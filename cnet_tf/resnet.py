@@ -1,5 +1,7 @@
 """The baselines: ResNet-6n+2 and WideResNet, of the same layers as ContinuousNet."""
 
+import dataclasses
+
 import keras
 
 from cnet_tf.continuous_net import classification_head
@@ -8,23 +10,75 @@ from cnet_tf.rate import SeriesChain
 from cnet_tf.transition import Transition
 
 
+@dataclasses.dataclass(frozen=True)
+class ResidualStyle:
+    """The operations of one family of baselines, see `SeriesChain`.
+
+    Attributes:
+        stem, branch, skip, tail: Chains; the skip is the identity where it may be.
+        strided: Which convolution of the branch has the stride.
+        activation: After the sum.
+        use_bias: Of all convolutions.
+    """
+
+    stem: tuple[str, ...]
+    branch: tuple[str, ...]
+    skip: tuple[str, ...]
+    tail: tuple[str, ...] = ()
+    strided: int = 0
+    activation: str | None = None
+    use_bias: bool = False
+
+
+STYLES: dict[str, ResidualStyle] = {
+    # The baseline of the ContinuousNet paper: its own unit, nothing after the sum.
+    "post": ResidualStyle(
+        stem=("conv", "norm", "relu"),
+        branch=("conv", "relu", "norm", "conv", "relu", "norm"),
+        skip=("conv1x1", "norm"),
+    ),
+    # He et al. 2015, with projections ("option B") where the shape changes.
+    "he": ResidualStyle(
+        stem=("conv", "norm", "relu"),
+        branch=("conv", "norm", "relu", "conv", "norm"),
+        skip=("conv1x1", "norm"),
+        activation="relu",
+    ),
+    # The WideResNet of the paper. Zagoruyko and Komodakis have the stride in the first
+    # convolution and no biases.
+    "wide": ResidualStyle(
+        stem=("conv",),
+        branch=("norm", "relu", "conv", "norm", "relu", "conv"),
+        skip=("conv1x1",),
+        tail=("norm", "relu"),
+        strided=1,
+        use_bias=True,
+    ),
+}
+
+
 @keras.saving.register_keras_serializable("cnet_tf")
 class ResNet(Net):
-    """ResNet of depth 6n+2 (post-activation) or WideResNet of depth 6n+4.
+    """ResNet of depth 6n+2 or WideResNet of depth 6n+4, n units in each of 3 stages.
 
     Args:
         classes: Logits.
         blocks_per_stage: n; ResNet-20 has n = 3, ResNet-56 n = 9, WRN-58 n = 9.
         widths: Channels of the three stages. Default (16, 32, 64).
-        wide: False (default): conv - norm - relu - conv - norm, relu after the sum,
-            no biases, 1x1 conv and norm on the skips that change shape. True: norm -
-            relu - conv - norm - relu - conv, biases everywhere.
+        style: A key of `STYLES`: `"post"` (default), the published baseline of the
+            ContinuousNets; `"he"`, He's net; `"wide"`, the published WideResNet.
         stem_width: Channels of the stem. Default 16.
+        padding: `"symmetric"` (default) or `"same"`, see `SeriesConv2D`.
+        tail_momentum: Momentum of the statistics of the norm before the pooling, which
+            only `"wide"` has. Default 0.9, as of all others; published: 0.1.
 
     Shapes: (batch, height, width, channels) -> logits (batch, classes).
 
-    References: He et al. 2015, arXiv 1512.03385, section 4.2; Zagoruyko and Komodakis
-    2016, arXiv 1605.07146.
+    Raises:
+        ValueError: unknown style or padding.
+
+    References: Queiruga et al. 2020, arXiv 2008.02389; He et al. 2015, arXiv
+    1512.03385, section 4.2; Zagoruyko and Komodakis 2016, arXiv 1605.07146.
     """
 
     def __init__(
@@ -32,21 +86,29 @@ class ResNet(Net):
         classes,
         blocks_per_stage=3,
         widths=(16, 32, 64),
-        wide=False,
+        style="post",
         stem_width=16,
+        padding="symmetric",
+        tail_momentum=0.9,
         **kwargs,
     ):
+        if style not in STYLES:
+            raise ValueError(
+                f"style: expected one of {', '.join(STYLES)}. Received {style!r}."
+            )
         config = {
             "classes": classes,
             "blocks_per_stage": blocks_per_stage,
             "widths": tuple(widths),
-            "wide": wide,
+            "style": style,
             "stem_width": stem_width,
+            "padding": padding,
+            "tail_momentum": tail_momentum,
         }
-        style = _WIDE if wide else _PLAIN
+        style = STYLES[style]
         policy = kwargs.get("dtype")
         stem = SeriesChain(
-            style["stem"], stem_width, use_bias=wide, name="stem", dtype=policy
+            style.stem, stem_width, use_bias=style.use_bias, name="stem", dtype=policy
         )
         parts = [stem]
         channels = stem_width
@@ -58,33 +120,22 @@ class ResNet(Net):
                     Transition(
                         width,
                         stride,
-                        branch=style["branch"],
-                        skip=() if same else style["skip"],
-                        use_bias=wide,
-                        skip_bias=wide,
-                        activation=style["activation"],
+                        branch=style.branch,
+                        skip=() if same else style.skip,
+                        use_bias=style.use_bias,
+                        skip_bias=style.use_bias,
+                        activation=style.activation,
+                        strided=style.strided,
+                        padding=padding,
                         name=f"stage_{stage}_unit_{i}",
                         dtype=policy,
                     )
                 )
                 channels = width
-        if wide:
-            parts.append(
-                SeriesChain(("norm", "relu"), channels, name="tail", dtype=policy)
+        if style.tail:
+            tail = SeriesChain(
+                style.tail, channels, momentum=tail_momentum, name="tail", dtype=policy
             )
+            parts.append(tail)
         parts += classification_head(classes, policy)
         super().__init__(parts, config, **kwargs)
-
-
-_PLAIN = {
-    "stem": ("conv", "norm", "relu"),
-    "branch": ("conv", "norm", "relu", "conv", "norm"),
-    "skip": ("conv1x1", "norm"),
-    "activation": "relu",
-}
-_WIDE = {
-    "stem": ("conv",),
-    "branch": ("norm", "relu", "conv", "norm", "relu", "conv"),
-    "skip": ("conv1x1",),
-    "activation": None,
-}

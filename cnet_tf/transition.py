@@ -9,17 +9,19 @@ from cnet_tf.rate import SeriesChain
 class Transition(keras.layers.Layer):
     """y = activation(skip(x) + stitch branch(x)): one residual block, not an ODE.
 
-    The baselines' residual blocks are the same layer with an empty skip.
+    The baselines' residual blocks are the same layer, with other skips.
 
     Args:
         filters: Channels of the output.
-        strides: Of the first convolution of branch and skip. Default 1.
+        strides: Of the skip and of one convolution of the branch. Default 1.
         branch: Operations of the branch, see `SeriesChain`.
         skip: Operations of the skip. Default `("conv1x1",)`; `()` is the identity.
         stitch: stitch_eps, factor of the branch. Default 1.
         use_bias: Of the convolutions of the branch. Default True.
         skip_bias: Of the convolution of the skip. Default False.
         activation: After the sum, by name. Default None.
+        strided: Which convolution of the branch has the stride. Default 0, the first.
+        padding: `"symmetric"` (default) or `"same"`, see `SeriesConv2D`.
 
     Shapes: (batch, height, width, channels) -> (batch, height/s, width/s, filters).
     """
@@ -34,6 +36,8 @@ class Transition(keras.layers.Layer):
         use_bias=True,
         skip_bias=False,
         activation=None,
+        strided=0,
+        padding="symmetric",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -46,14 +50,16 @@ class Transition(keras.layers.Layer):
             "use_bias": use_bias,
             "skip_bias": skip_bias,
             "activation": activation,
+            "strided": strided,
+            "padding": padding,
         }
         self.stitch = stitch
-        policy = self.dtype_policy
+        shared = {"padding": padding, "dtype": self.dtype_policy}
         self.branch = SeriesChain(
-            branch, filters, strides, use_bias, name="branch", dtype=policy
+            branch, filters, strides, use_bias, strided, name="branch", **shared
         )
         self.skip = SeriesChain(
-            skip, filters, strides, skip_bias, name="skip", dtype=policy
+            skip, filters, strides, skip_bias, name="skip", **shared
         )
         self.activation = keras.activations.get(activation)
 

@@ -28,11 +28,14 @@ class Linear:
     Attributes:
         kernel: (height, width, in, out) or (in, out).
         bias: (out,).
+        margin: Zeros that a convolution adds on every side of an image; with 0 its
+            padding is `same`.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     strides: int | None = None
+    margin: int = 0
 
     @property
     def pads(self) -> bool:

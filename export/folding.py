@@ -45,7 +45,7 @@ def read(chain: SeriesChain, depth: Depth) -> list:
 
 def _conv(link, at):
     bias = at(link.bias) if link.use_bias else np.zeros(link.filters)
-    return Linear(at(link.kernel), bias, link.strides)
+    return Linear(at(link.kernel), bias, link.strides, link.margin)
 
 
 def _dense(link, at):
@@ -174,12 +174,12 @@ def _linear_function(operation, weight):
         shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
     if operation.strides is None:
         return lambda x: shift(ops.matmul(x, kernel))
+    # TensorFlow's own operation takes the zeros on every side as an attribute, as ONNX
+    # does; `ops.conv` needs a pad in front, and TFLite gets one from its converter.
+    m = operation.margin
+    padding = [[0, 0], [m, m], [m, m], [0, 0]] if m else "SAME"
     convolve = functools.partial(
-        ops.conv,
-        kernel=kernel,
-        strides=operation.strides,
-        padding="same",
-        data_format="channels_last",
+        tf.nn.conv2d, filters=kernel, strides=operation.strides, padding=padding
     )
     return lambda x: shift(convolve(x))
 

@@ -25,7 +25,7 @@ if not __package__:
 
 from absl import flags
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 from export import calibration, graph_cost, options, parity, serving, staging
 from export.description import describe
 from export.formats.record import Recipe

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2
 
 from export import staging
-from trainers.batches import normalize
+from trainers.data.batches import normalize
 
 
 @dataclasses.dataclass(frozen=True)

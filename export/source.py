@@ -11,8 +11,8 @@ from cnet_tf import checkpoint
 from cnet_tf.net import Net
 from export.folding import fold
 from export.runtimes import SIGNATURE
-from trainers.batches import recalibration_batches
 from trainers.data import ImageData, load_as_trained
+from trainers.data.batches import recalibration_batches
 from trainers.errors import OptionError
 
 # What the trainer must say of its data, all of which an export needs.

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 
 # Where the container sees the folder.
 _MOUNT = "/models"

@@ -19,7 +19,8 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
 )
 
-_SHARED_TFDS = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
+_SHARED = pathlib.Path(__file__).parents[2] / "shared"
+_SHARED_TFDS = _SHARED / "tfds"
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,15 @@ def cifar_dir() -> str:
         if list(pathlib.Path(folder).glob("cifar10/*/dataset_info.json")):
             return folder
     pytest.skip(f"CIFAR-10 is prepared neither in TFDS_DATA_DIR nor in {_SHARED_TFDS}")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> pathlib.Path:
+    """The folder of the published nets' numbers; skips where there is none."""
+    folder = _SHARED / "golden"
+    if not list(folder.glob("*.npz")):
+        pytest.skip(f"The published nets' numbers are not in {folder}")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainers.batches import train_batches
+from trainers.data.batches import train_batches
 
 
 def batch_list(*args, **kwargs):

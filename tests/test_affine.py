@@ -68,6 +68,9 @@ def test_what_is_folded():
     shifted = folded([conv, RELU, affine, conv], 0.3)
     assert kinds(shifted) == "LiAcAfLi"
     assert np.all(shifted[2].scale == 1)
+    strided = Linear(conv.kernel, conv.bias, 2, 1)
+    (kept,) = folded([scale, strided, affine], 0.3)
+    assert (kept.strides, kept.margin) == (2, 1)
     assert kinds(folded([], 1.0)) == ""
     # tanh(2 x) is not 2 tanh(x).
     assert kinds(folded([linear, TANH, affine])) == "LiAcAf"

@@ -9,9 +9,9 @@ import tensorflow as tf
 from image_sets import assert_same, batch_list, gather, is_one_line
 
 from trainers import data
-from trainers.augmentation import AUGMENTATIONS, DRAWS
-from trainers.batches import eval_batches, normalize, train_batches
-from trainers.sources import DataError
+from trainers.data.augmentation import AUGMENTATIONS, DRAWS
+from trainers.data.batches import eval_batches, normalize, train_batches
+from trainers.data.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_augmentation_reaches_the_batches(colours):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"augment": "mixup"}, "augment: .*'crop_flip'.*received 'mixup'"),
+        ({"augment": "mixup"}, "augment: .*'crop_flip'.*Received 'mixup'"),
         ({"batch_size": 0}, "batch_size: .*1..1298"),
         ({"batch_size": 1299}, "batch_size: .*1..1298"),
         ({"skip_batches": 13}, "skip_batches: .*0..12"),
@@ -184,7 +184,7 @@ def test_eval_batches_refuses(digits):
     )
     with pytest.raises(DataError, match=r"split: expected one of \['train', 'test'\]"):
         eval_batches(without, "validation", 10)
-    with pytest.raises(DataError, match="split: .*received 'tset'"):
+    with pytest.raises(DataError, match="split: .*Received 'tset'"):
         eval_batches(digits, "tset", 10)
     with pytest.raises(DataError, match="batch_size: .*at least 1"):
         eval_batches(digits, "test", 0)

@@ -18,10 +18,16 @@ NETS = {
     "ContinuousNet": lambda: image_net(nodes=(1, 2), scheme="heun2", steps=3),
     "ContinuousNet-pre-hat": lambda: image_net(unit="pre", basis="hat", nodes=3),
     "ContinuousNet-options": lambda: image_net(
-        horizon=0.5, stitch=0.25, restriction="point", stem_width=5, unit="skip_init"
+        horizon=0.5,
+        stitch=(0.25, 2),
+        padding="same",
+        tail_momentum=0.5,
+        restriction="point",
+        stem_width=5,
+        unit="skip_init",
     ),
     "ResNet": lambda: built(ResNet(3, 1, widths=(4, 6), stem_width=4), IMAGE),
-    "ResNet-wide": lambda: built(ResNet(3, 1, (4,), True, 4), IMAGE),
+    "ResNet-wide": lambda: built(ResNet(3, 1, (4,), "wide", 4), IMAGE),
     "ContinuousClassifier": small,
     "manifestation": lambda: manifest(image_net(), "euler", 3),
     "refined": lambda: refine(image_net(nodes=1), 2),

@@ -97,8 +97,8 @@ def edit(directory, change):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("format", 0, "expected format 2. Received 0"),
-        ("format", None, "expected format 2"),
+        ("format", 0, "expected format 3. Received 0"),
+        ("format", None, "expected format 3"),
         ("class", "Model", "class: expected one of .* Received 'Model'"),
         ("class", None, "class: expected one of"),
         ("class", ["ResNet"], "class"),

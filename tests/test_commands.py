@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from short_runs import command
 
 from trainers.options import Options
 
@@ -57,3 +58,13 @@ def test_bad_input_is_a_line_and_exit_code_two(arguments, message, tmp_path):
     assert len(lines) == 1 and lines[0].startswith(message)
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_is_a_result_and_exit_code_one(tmp_path, digits_dir):
+    more = ["--learning_rate=1e30", "--rollbacks=1", "--epochs=1"]
+    result = _run(*command(tmp_path / "runs", digits_dir, *more)[1:])
+    assert result.returncode == 1, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: --learning_rate: training diverged at epoch 0")
+    assert "Traceback" not in result.stderr

@@ -9,11 +9,14 @@ import tensorflow as tf
 
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import UNITS, ContinuousNet
+from cnet_tf.manifestation import manifest
 from cnet_tf.presets import PRESETS, continuous_net
-from cnet_tf.resnet import ResNet
+from cnet_tf.refinement import project, refine
+from cnet_tf.resnet import STYLES, ResNet
 
 # Trainable parameters; the sources are the published nets, a = 16. The post-activation
 # ContinuousNets lack the 224 dead parameters of the published code (273,210, 857,850).
+# Equal counts do not make equal nets: test_published.py does.
 PUBLISHED = {
     "cifar10_2-2-2_euler": 272_986,
     "cifar10_2-2-2_rk4": 272_986,
@@ -47,8 +50,8 @@ def resnet(**arguments):
 NETS = {
     **{f"ContinuousNet-{u}": functools.partial(small, unit=u) for u in UNITS},
     "ContinuousNet-hat": lambda: small(basis="hat", nodes=(2, 3)),
-    "ResNet": resnet,
-    "ResNet-wide": lambda: resnet(wide=True),
+    "ContinuousNet-same": lambda: small(padding="same", stitch=(0.5, 2.0)),
+    **{f"ResNet-{s}": functools.partial(resnet, style=s) for s in STYLES},
     "ContinuousClassifier": lambda: (
         ContinuousClassifier(3, width=4, basis="legendre", nodes=3),
         (2,),
@@ -72,7 +75,65 @@ def test_published_parameter_counts(preset):
 
 
 def test_every_preset_is_counted_or_ours():
-    assert set(PRESETS) - set(PUBLISHED) == {"digits", "cifar10_1-1-1_rk4"}
+    ours = {"digits", "cifar10_1-1-1_rk4", "resnet20_he"}
+    assert set(PRESETS) - set(PUBLISHED) == ours
+
+
+# What the parameters do not show: (eps, stitch, padding, unit, momentum of the tail).
+SETTINGS = {
+    "digits": (1, 1.0, "same", "post", None),
+    "cifar10_1-1-1_rk4": (1, 1.0, "symmetric", "post", None),
+    "cifar10_2-2-2_euler": (2, 1.0, "symmetric", "post", None),
+    "cifar10_2-2-2_rk4": (2, 1.0, "symmetric", "post", None),
+    "cifar10_2-2-2_pre_rk4": (2, 1.0, "symmetric", "pre", 0.1),
+    "cifar10_2-2-2_stateful": (2, 1.0, "same", "stateful", 0.9),
+    "cifar10_8-8-8_euler": (8, 1.0, "symmetric", "post", None),
+    "cifar10_8-8-8_rk4": (8, 1.0, "symmetric", "post", None),
+    "cifar10_8-8-8_pre_rk4": (8, 1.0, "symmetric", "pre", 0.1),
+    "cifar10_8-8-8_stateful": (8, 1.0, "same", "stateful", 0.9),
+    "cifar100_wide_8-8-8": (8, 1.0, "symmetric", "pre", 0.1),
+    "resnet20": (None, None, "symmetric", "post", None),
+    "resnet20_he": (None, None, "symmetric", "he", None),
+    "resnet56": (None, None, "symmetric", "post", None),
+    "wrn58-4": (None, None, "symmetric", "wide", 0.1),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_of_the_presets(preset):
+    eps, stitch, padding, unit, momentum = SETTINGS[preset]
+    net = continuous_net(preset, widths=(4, 4, 4), stem_width=4)
+    config = net.get_config()
+    assert {block.horizon for block in net.blocks} <= {eps}
+    if eps is not None:
+        assert config["stitch"] == (stitch,) * 3
+    assert config["padding"] == padding
+    assert config.get("unit", config.get("style")) == unit
+    tails = [part for part in net.parts if part.name == "tail"]
+    assert [t.links[0].momentum for t in tails] == ([momentum] if momentum else [])
+
+
+def test_the_default_stitch_is_that_of_a_residual_unit_and_stays():
+    """eps / K of every block; neither steps nor refinement change it."""
+    net = ContinuousNet(3, (4, 8), nodes=(1, 4), strides=(1, 2), horizon=2, steps=8)
+    net.build((None, 8, 8, 3))
+    expected = (2.0, 0.5)
+    for twin in (net, manifest(net, "euler", 3), refine(net), project(net, nodes=1)):
+        assert twin.get_config()["stitch"] == expected
+        assert [twin.parts[i].stitch for i in (1, 3)] == list(expected)
+        assert {block.horizon for block in twin.blocks} == {2}
+    assert ContinuousNet(3, (4,), strides=1, stitch=3).parts[1].stitch == 3
+
+
+def test_the_stateful_skip_is_the_identity_where_the_shape_stays():
+    def skips(**arguments):
+        net = ContinuousNet(3, (4, 4, 8), unit="stateful", **arguments)
+        return [part.skip.operations for part in net.parts[1:6:2]]
+
+    projection = ("conv1x1", "norm")
+    assert skips() == [(), projection, projection]
+    assert skips(strides=1) == [(), (), projection]
+    assert skips(stem_width=3)[0] == projection
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -88,7 +149,8 @@ def test_parameter_counts_by_hand(unit):
         return sum(size[op] for op in operations)
 
     stem = 9 * 3 * a + count(style.stem[1:], 0)
-    transition = a * a + count(style.transition, style.use_bias)
+    skip = 0 if style.keeps_shape else a * a + count(style.skip[1:], 0)
+    transition = skip + count(style.transition, style.use_bias)
     block = k_nodes * count(style.rate, style.use_bias)
     expected = stem + transition + block + count(style.tail, 0) + a * c + c
     assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == expected
@@ -208,19 +270,26 @@ def test_the_policy_of_a_net_is_that_of_its_parts(where, tmp_path):
     ("arguments", "message"),
     [
         ({"unit": "bottleneck"}, "unit: expected one of post, pre.*'bottleneck'"),
-        ({"nodes": (1, 2, 3)}, "nodes: expected an integer or 2 of them"),
-        ({"steps": (1,)}, "steps: expected an integer or 2 of them"),
-        ({"strides": (1, 2, 2)}, "strides: expected an integer or 2 of them"),
+        ({"nodes": (1, 2, 3)}, "nodes: expected a number or 2 of them"),
+        ({"steps": (1,)}, "steps: expected a number or 2 of them"),
+        ({"strides": (1, 2, 2)}, "strides: expected a number or 2 of them"),
         ({"scheme": "rk5"}, "scheme: expected one of"),
         ({"basis": "fourier"}, "basis: expected one of"),
         ({"basis": "hat", "nodes": 1}, "nodes: basis 'hat' needs at least 2"),
         ({"steps": 0}, "steps: expected an integer >= 1"),
         ({"restriction": "nearest"}, "restriction: expected one of"),
+        ({"padding": "valid"}, "padding: expected one of same, symmetric.*'valid'"),
+        ({"stitch": (1.0,)}, "stitch: expected a number or 2 of them"),
     ],
 )
 def test_net_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         ContinuousNet(3, **{**SMALL, **arguments})
+
+
+def test_resnet_refuses_unknown_styles():
+    with pytest.raises(ValueError, match="style: expected one of post, he.*'deep'"):
+        ResNet(3, style="deep")
 
 
 def test_preset_overrides_and_errors():

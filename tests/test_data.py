@@ -10,10 +10,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from image_sets import assert_same, batch_list, gather, is_one_line
 
-from trainers import batches as batching
 from trainers import data
-from trainers.batches import eval_batches
-from trainers.sources import DataError
+from trainers.data import batches as batching
+from trainers.data import images, tfds_sets
+from trainers.data.batches import eval_batches
+from trainers.data.errors import DataError
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_train_and_validation_are_disjoint_and_cover(digits, digits_dir):
 
 def test_streaming_gives_what_memory_gives(digits, digits_dir, monkeypatch):
     monkeypatch.setattr(batching, "MEMORY_BYTES", 1300 * 64)
-    monkeypatch.setattr(data, "MEMORY_BYTES", 1300 * 64)  # Shuffles, does not keep.
+    monkeypatch.setattr(images, "MEMORY_BYTES", 1300 * 64)  # Shuffles, does not keep.
     streamed = data.load("digits", digits_dir)
     assert (streamed.mean, streamed.std) == (digits.mean, digits.std)
     for split in ("train", "validation", "test"):
@@ -128,7 +129,7 @@ def test_cifar10(cifar_dir):
     # To load all of it takes seconds: look at the start.
     builder = tfds.builder("cifar10", data_dir=cifar_dir)
     assert builder.info.splits["train"].num_examples == 50_000
-    part = data._read(builder, "train", 0, 64, None)
+    part = images._read(tfds_sets.stored("cifar10", builder), "train", 0, 64, None)
     example = next(part.batch(64).as_numpy_iterator())
     assert example["image"].shape == (64, 32, 32, 3)
     assert set(example["label"]) <= set(range(10))
@@ -140,7 +141,7 @@ def test_cifar10(cifar_dir):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"dataset": "cifar11"}, "dataset: .*'cifar11'; did you mean .*cifar10"),
+        ({"dataset": "cifar11"}, "dataset: .*'cifar11': did you mean .*cifar10"),
         ({"dataset": "digit"}, "did you mean digits"),
         ({"dataset": "qqqqqqqqqq"}, "see tfds.list_builders"),
         ({"dataset": "mnist:99.0.0"}, "dataset: expected a set that TFDS can build"),
@@ -148,11 +149,11 @@ def test_cifar10(cifar_dir):
         ({"dataset": "imdb_reviews"}, "dataset: expected a set of 8-bit images"),
         ({"dataset": "div2k"}, "dataset: expected a set with class labels"),
         ({"dataset": "coco"}, "dataset: expected a set with class labels"),
-        ({"validation_fraction": 1.0}, "validation_fraction: .*received 1.0"),
-        ({"validation_fraction": -0.1}, "validation_fraction: .*received -0.1"),
+        ({"validation_fraction": 1.0}, "validation_fraction: .*Received 1.0"),
+        ({"validation_fraction": -0.1}, "validation_fraction: .*Received -0.1"),
         ({"validation_fraction": 1e-9}, "validation_fraction: .*1442 examples"),
-        ({"image_size": 0}, "image_size: .*received 0"),
-        ({"image_size": (1, 2, 3)}, "image_size: .*received .1, 2, 3."),
+        ({"image_size": 0}, "image_size: .*Received 0"),
+        ({"image_size": (1, 2, 3)}, "image_size: .*Received .1, 2, 3."),
     ],
 )
 def test_load_refuses(digits_dir, arguments, message):
@@ -162,14 +163,14 @@ def test_load_refuses(digits_dir, arguments, message):
 
 
 def test_shapes_that_differ_need_a_size(folder):
-    with pytest.raises(DataError, match="image_size: .*received None; give") as error:
+    with pytest.raises(DataError, match="image_size: .*Received None: give") as error:
         data.load(f"folder:{folder}")
     assert is_one_line(error)
 
 
 def test_folder_needs_both_splits(folder):
     (folder / "test").rename(folder / "elsewhere")
-    with pytest.raises(DataError, match="splits train and test; received") as error:
+    with pytest.raises(DataError, match="splits train and test. Received") as error:
         data.load(f"folder:{folder}", image_size=8)
     assert is_one_line(error)
 

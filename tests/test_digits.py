@@ -3,7 +3,7 @@ import pytest
 import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
-import trainers.digits  # noqa: F401  (registers the builder)
+import trainers.data.digits  # noqa: F401  (registers the builder)
 
 
 def _prepared(folder):

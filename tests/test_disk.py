@@ -1,16 +1,18 @@
 """A full disk or a folder that is read-only costs a run nothing but time."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
+import keras
 import pytest
 from short_runs import assert_equal, command, weights
 
-from trainers import epochs, loop, run_directory, snapshots
+from trainers import epochs, fit, run_directory, snapshots
 from trainers.errors import OptionError
 
 FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
@@ -40,7 +42,7 @@ def nobody():
 def test_a_read_only_folder_is_refused_before_anything_is_trained(
     options, monkeypatch, request
 ):
-    monkeypatch.setattr(loop, "train", None)
+    monkeypatch.setattr(fit, "train", None)
     runs = pathlib.Path(options.runs_dir)
     runs.parent.chmod(0o555)
     real = run_directory.start
@@ -51,14 +53,14 @@ def test_a_read_only_folder_is_refused_before_anything_is_trained(
 
     monkeypatch.setattr(run_directory, "start", start)
     with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make"):
-        loop.fit(options)
+        fit.fit(options)
     assert not runs.exists()
 
 
 def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
     options, monkeypatch, request
 ):
-    expected = loop.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    expected = fit.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
     real = epochs.learning_rate
 
     def lose_rights(options, per_epoch, progress):
@@ -71,7 +73,7 @@ def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
 
     monkeypatch.setattr(epochs, "learning_rate", lose_rights)
     with pytest.raises(OptionError, match="--runs_dir: .*Permission denied"):
-        loop.fit(options)
+        fit.fit(options)
     monkeypatch.undo()
     if os.getuid() == 0:
         os.seteuid(0)
@@ -79,8 +81,24 @@ def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
     assert snapshots.names(run) == ["000000000", "000000002"]
     for path in (run, run / "snapshots"):
         path.chmod(0o755)
-    assert loop.fit(options)["run"] == str(run)
+    assert fit.fit(options)["run"] == str(run)
     assert_equal(weights(run), weights(expected["run"]))
+
+
+def test_a_broken_pipe_is_no_matter_of_the_disk(options, monkeypatch):
+    """Raised by a callback, as by a progress bar whose reader has ended."""
+
+    class Bar(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(
+        keras.callbacks,
+        "CallbackList",
+        lambda *_, _real=keras.callbacks.CallbackList, **__: _real([Bar()]),
+    )
+    with pytest.raises(BrokenPipeError):
+        fit.fit(options)
 
 
 @pytest.fixture
@@ -107,16 +125,16 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
     options = dataclasses.replace(
         options, preset="digits", scheme="euler", refine_epochs=(1,)
     )
-    whole = loop.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    whole = fit.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
     folder, make_room = small_disk
     options = dataclasses.replace(options, runs_dir=str(folder / "runs"))
     with pytest.raises(OptionError, match="--runs_dir: .*No space left on device"):
-        loop.fit(options)
+        fit.fit(options)
     run = pathlib.Path(options.runs_dir, "latest").resolve()
     assert snapshots.names(run) == ["000000000"]
     assert not list(run.rglob("tmp-*"))
     make_room()
-    assert loop.fit(options)["run"] == str(run)
+    assert fit.fit(options)["run"] == str(run)
     assert_equal(weights(run), weights(whole["run"]))
 
 

@@ -10,8 +10,8 @@ from keras import ops
 from short_runs import After, assert_equal, weights
 
 from cnet_tf import checkpoint
-from trainers import loop, snapshots, steps
-from trainers.errors import OptionError
+from trainers import fit, snapshots, steps
+from trainers.epochs import Diverged
 from trainers.interruption import Interrupted
 from trainers.schedule import make_optimizer
 
@@ -65,9 +65,9 @@ def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one
     options, capsys
 ):
     """5e28 x 1e-30 = 0.05."""
-    expected = weights(loop.fit(options)["run"])
+    expected = weights(fit.fit(options)["run"])
     high = dataclasses.replace(options, learning_rate=5e28, rollback_rate=1e-30)
-    summary = loop.fit(high)
+    summary = fit.fit(high)
     assert summary["diverged"] == [1]
     assert_equal(weights(summary["run"]), expected)
     said = capsys.readouterr().out
@@ -76,8 +76,8 @@ def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one
 
 def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(options):
     high = dataclasses.replace(options, learning_rate=1e30, save_batches=1, rollbacks=2)
-    with pytest.raises(OptionError, match=r"--learning_rate: .* 2 rollbacks") as error:
-        loop.fit(high)
+    with pytest.raises(Diverged, match=r"--learning_rate: .* 2 rollbacks") as error:
+        fit.fit(high)
     assert "Received 1e+30: lower it" in str(error.value)
     assert "\n" not in str(error.value)
     run = pathlib.Path(high.runs_dir, "latest")
@@ -85,21 +85,21 @@ def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(op
     arrays = saved(run, high)
     assert arrays and all(np.all(np.isfinite(array)) for array in arrays)
     # Given again, it says the same again.
-    with pytest.raises(OptionError, match="2 rollbacks"):
-        loop.fit(high)
+    with pytest.raises(Diverged, match="2 rollbacks"):
+        fit.fit(high)
 
 
 def test_without_rollbacks_it_ends_at_once(options, diverging):
     diverging(at=6, above=0.0)
-    with pytest.raises(OptionError, match="epoch 1, batch 2: .* after 0 rollbacks"):
-        loop.fit(dataclasses.replace(options, rollbacks=0))
+    with pytest.raises(Diverged, match="epoch 1, batch 2: .* after 0 rollbacks"):
+        fit.fit(dataclasses.replace(options, rollbacks=0))
 
 
 @pytest.mark.parametrize("at", [6, 4])
 def test_it_goes_back_over_a_refinement(options, diverging, at):
     """From update 4 nothing can be done: it goes back to the snapshot before that."""
     diverging(at, above=0.03)
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     assert summary["diverged"] == [at] and summary["refined"] == [1]
     history = json.loads(pathlib.Path(summary["run"], "summary.json").read_text())
     rates = [row["learning_rate"] for row in history["history"]]
@@ -112,17 +112,17 @@ def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
 ):
     """The snapshot of an interruption is not one to go back to."""
     diverging(at=6, above=0.03)
-    expected = weights(loop.fit(options)["run"])
+    expected = weights(fit.fit(options)["run"])
     # Batches from one stop to the next: at update 5; 7, having gone back from 6 to 4;
     # and at 9.
     options = dataclasses.replace(options, runs_dir=options.runs_dir + "-stopped")
     for batches in (5, 5, 2):
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr(loop, "Interruption", lambda _, n=batches: After(n))
-            loop.fit(options)
+            patch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
+            fit.fit(options)
     run = pathlib.Path(options.runs_dir, "latest")
     assert snapshots.names(run)[-1] == "000000009-interrupted"
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     assert summary["diverged"] == [6]
     assert_equal(weights(summary["run"]), expected)
 
@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite_are_never_saved(options, diverging, what):
         variable.assign(np.full(variable.shape, np.inf))
 
     diverging(at=7, above=0.03, damage=damage)
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     assert summary["diverged"] == [8]
     arrays = saved(pathlib.Path(summary["run"]), options)
     assert all(np.all(np.isfinite(array)) for array in arrays)

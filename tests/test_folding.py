@@ -10,8 +10,8 @@ import cnet_tf
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.net import Net
-from cnet_tf.rate import SeriesChain
-from cnet_tf.resnet import ResNet
+from cnet_tf.rate import PADDINGS, SeriesChain
+from cnet_tf.resnet import STYLES, ResNet
 from export import graph_cost
 from export.folding import fold
 
@@ -80,9 +80,25 @@ def test_horizon_and_stitch(settings):
     assert_same(perturbed(net_of(**settings)))
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_residual_networks(wide):
-    assert_same(perturbed(ResNet(3, 2, widths=(4, 6), wide=wide, stem_width=4)))
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("size", [(6, 5), (5, 4)])
+def test_paddings_on_even_and_odd_sizes(padding, size):
+    net = perturbed(net_of(padding=padding))
+    x = np.random.default_rng(1).normal(size=(3, *size, 2)).astype("float32")
+    expected = net(x, training=False).numpy()
+    np.testing.assert_allclose(fold(net)(x), expected, atol=2e-5, rtol=2e-5)
+
+
+def test_a_pad_is_an_attribute_of_its_convolution():
+    nets = [perturbed(net_of(padding=padding)) for padding in PADDINGS]
+    same, symmetric = (counts(fold(net)) for net in nets)
+    assert same == symmetric
+    assert counts(nets[1])["Pad"] == 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_residual_networks(style):
+    assert_same(perturbed(ResNet(3, 2, widths=(4, 6), style=style, stem_width=4)))
 
 
 def chains(*operations, filters=2):
@@ -193,10 +209,11 @@ def test_signs_are_multiplied_once_an_evaluation():
 
 @pytest.mark.parametrize("steps", [2, 3])
 def test_nodes_that_are_saved(steps):
-    """A product for every norm and, as h is not 1, for every step of Euler."""
+    """A product for every norm, stitch and step of Euler, as none is 1, and the pad."""
     net = perturbed(net_of(scheme="euler", steps=steps), positive=True)
     stem, transitions, rates = 1, 1 * 2, 2 * steps * 2
-    expected = stem + transitions + rates + steps * 2
+    stitches, pad = 2, 1
+    expected = stem + transitions + rates + steps * 2 + stitches + pad
     saved = graph_cost.node_count(net, SHAPE) - graph_cost.node_count(fold(net), SHAPE)
     assert saved == expected
     assert graph_cost.macs(fold(net), SHAPE) == graph_cost.macs(net, SHAPE)

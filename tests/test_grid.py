@@ -10,7 +10,7 @@ from cnet_tf import checkpoint, continuous_net, manifest, recalibrate
 from cnet_tf.manifestation import restore_statistics, statistics
 from trainers import data as image_data
 from trainers import grid
-from trainers.batches import eval_batches, train_batches
+from trainers.data.batches import eval_batches, train_batches
 from trainers.steps import evaluate
 
 
@@ -83,7 +83,7 @@ def test_files(scored, tmp_path):
 
 def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
     """Statistics of other images would not: augmentation is part of training."""
-    from trainers import loop
+    from trainers import fit
     from trainers.options import Options
 
     options = Options(
@@ -96,7 +96,7 @@ def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
         tensorboard=False,
         verbose=0,
     )
-    run = loop.fit(options)["run"]
+    run = fit.fit(options)["run"]
     trained = checkpoint.load(f"{run}/net")
     assert trained.metadata["data"]["augment"] == "crop"
     losses = {}

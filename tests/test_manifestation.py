@@ -116,7 +116,7 @@ def test_training_a_manifestation_changes_the_original(classifier):
     [
         ({"scheme": "rk5"}, "scheme: expected one of"),
         ({"steps": 0}, "steps: expected an integer >= 1"),
-        ({"steps": (1, 2, 3)}, "steps: expected an integer or 2 of them"),
+        ({"steps": (1, 2, 3)}, "steps: expected a number or 2 of them"),
     ],
 )
 def test_refuses(arguments, message):

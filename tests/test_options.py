@@ -6,7 +6,8 @@ import pathlib
 import pytest
 from absl import flags
 
-from trainers import option_checks, options, run_directory
+from cnet_tf.presets import PRESETS, continuous_net
+from trainers import option_table
 from trainers.errors import OptionError
 from trainers.options import Options
 
@@ -14,21 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def flag_values(monkeypatch):
+def flag_values():
     values = flags.FlagValues()
-    monkeypatch.setattr(
-        options.flags,
-        "FLAGS",
-        values,
-    )
-    for kind in ("bool", "list", "integer", "float", "string"):
-        define = getattr(flags, f"DEFINE_{kind}")
-        monkeypatch.setattr(
-            options.flags,
-            f"DEFINE_{kind}",
-            lambda *a, _define=define: _define(*a, flag_values=values),
-        )
-    options.define_flags()
+    option_table.define_flags(Options, values)
     return values
 
 
@@ -39,29 +28,28 @@ def test_every_flag_says_its_default(flag_values):
 
 def test_the_defaults_of_the_flags_are_those_of_the_record(flag_values):
     flag_values(["train"])
-    assert options.from_flags(flag_values) == Options()
-    option_checks.validate(Options())
+    assert option_table.from_flags(Options, flag_values) == Options()
 
 
 def test_flags_replay(flag_values, tmp_path):
     flag_values(
         ["train", "--nodes=1,2,3", "--epochs=7", "--refine_epochs=2,4", "--nesterov"]
     )
-    first = options.from_flags(flag_values)
+    first = option_table.from_flags(Options, flag_values)
     path = tmp_path / "flags.txt"
-    path.write_text(run_directory.replayable(flag_values))
+    path.write_text(option_table.flagfile(first))
     flag_values.unparse_flags()
     for name in flag_values:
         flag_values[name].unparse()
     flag_values(["train", f"--flagfile={path}"])
-    assert options.from_flags(flag_values) == first
+    assert option_table.from_flags(Options, flag_values) == first
     assert first.nodes == (1, 2, 3) and first.nesterov
 
 
 def test_a_list_of_words_is_refused(flag_values):
     flag_values(["train", "--nodes=two"])
     with pytest.raises(OptionError, match="--nodes: expected integers.*'two'"):
-        options.from_flags(flag_values)
+        option_table.from_flags(Options, flag_values)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +59,8 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"basis": "spline"}, "--basis: .*'spline'"),
         ({"preset": "resnet21"}, "--preset: .*'resnet21'"),
         ({"unit": "middle"}, "--unit: "),
+        ({"padding": "valid"}, "--padding: expected one of same, symm.*'valid'"),
+        ({"stitch": float("nan")}, "--stitch: expected a number. Received nan"),
         ({"augment": "rotate"}, "--augment: .*'rotate'"),
         ({"epochs": 0}, "--epochs: expected an integer >= 1. Received 0"),
         ({"steps": (0,)}, "--steps: expected integers >= 1. Received '0'"),
@@ -110,7 +100,7 @@ def test_a_list_of_words_is_refused(flag_values):
 )
 def test_bad_values_name_flag_expectation_and_value(change, message):
     with pytest.raises(OptionError, match=message) as error:
-        option_checks.validate(dataclasses.replace(Options(), **change))
+        dataclasses.replace(Options(), **change)
     assert "\n" not in str(error.value)
 
 
@@ -118,10 +108,16 @@ def test_bad_values_name_flag_expectation_and_value(change, message):
 def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
     monkeypatch.chdir(ROOT)  # They include one another by name.
     flag_values(["train", f"--flagfile={name}"])
-    found = options.from_flags(flag_values)
-    option_checks.validate(found)
+    found = option_table.from_flags(Options, flag_values)
     assert found != Options()
     if name == "cifar.flags":
         assert found.refine_epochs == (30, 50, 70) and found.epochs == 120
+    if name.startswith("cifar"):
+        # Grown from K = 1: eps = 1, and transitions as they would be with it.
+        net = continuous_net(found.preset)
+        assert {block.horizon for block in net.blocks} == {1}
+        assert net.get_config()["stitch"] == (1.0, 1.0, 1.0)
+        assert found.horizon is found.stitch is found.padding is None
     if name == "resnet.flags":
+        assert PRESETS["resnet20"].get("style", "post") == "post"
         assert found.preset == "resnet20" and found.refine_epochs == ()

@@ -27,6 +27,13 @@ CONTRACT = [
         (2, 3, 3, 2),
         [(1, 1, 3, 2)],
     ),
+    (
+        SeriesConv2D,
+        {"filters": 4, "strides": 2, "padding": "symmetric"},
+        IMAGE,
+        (2, 3, 3, 4),
+        [(3, 3, 3, 4), (4,)],
+    ),
     (SeriesDense, {"units": 5}, VECTOR, (4, 5), [(3, 5), (5,)]),
     (SeriesDense, {"units": 5, "use_bias": False}, IMAGE, (2, 6, 5, 5), [(3, 5)]),
     (SeriesScale, {"initial": 0.5}, IMAGE, IMAGE, [()]),
@@ -44,6 +51,20 @@ CONTRACT = [
         IMAGE,
         (2, 3, 3, 4),
         [(3, 3, 3, 4), (4,), (4,), (4,), (4,), (4,), ()],
+    ),
+    (
+        SeriesChain,
+        {
+            "operations": ("conv", "conv", "norm"),
+            "filters": 4,
+            "strides": 2,
+            "strided": 1,
+            "padding": "symmetric",
+            "momentum": 0.5,
+        },
+        IMAGE,
+        (2, 3, 3, 4),
+        [(3, 3, 3, 4), (4,), (3, 3, 4, 4), (4,), (4,), (4,), (4,), (4,)],
     ),
     (
         SeriesChain,
@@ -146,6 +167,50 @@ def test_conv_with_one_node_is_keras_conv(kernel_size, strides, use_bias):
     np.testing.assert_array_equal(ours(x), theirs(x))
 
 
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("size", [(7, 8), (6, 9)])
+def test_symmetric_padding_is_a_pad_and_a_valid_convolution(kernel_size, strides, size):
+    ours = SeriesConv2D(4, kernel_size, strides, padding="symmetric")
+    theirs = keras.Sequential(
+        [
+            keras.layers.ZeroPadding2D(kernel_size // 2),
+            keras.layers.Conv2D(4, kernel_size, strides, padding="valid"),
+        ]
+    )
+    x = normal((2, *size, 3))
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    randomize(ours)
+    theirs.set_weights([w[0] for w in ours.get_weights()])
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-6, atol=1e-6)
+    assert ours.compute_output_shape(x.shape) == theirs(x).shape
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "margin"), [(3, 2, 1), (5, 2, 2), (3, 1, 0), (1, 2, 0)]
+)
+def test_zeros_are_added_where_same_would_not_add_them(kernel_size, strides, margin):
+    conv = SeriesConv2D(4, kernel_size, strides, padding="symmetric")
+    assert conv.margin == margin
+    assert SeriesConv2D(4, kernel_size, strides).margin == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"padding": "valid"}, "padding: expected one of same, symmetric.*'valid'"),
+        (
+            {"padding": "symmetric", "kernel_size": 4},
+            "kernel_size: expected an odd .*4",
+        ),
+    ],
+)
+def test_conv_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SeriesConv2D(4, **arguments)
+
+
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_dense_with_one_node_is_keras_dense(use_bias):
     ours = SeriesDense(4, use_bias)
@@ -174,10 +239,23 @@ def test_chain_refuses_unknown_operations():
         SeriesChain(("convv", "relu"), 4)
 
 
-def test_only_the_first_convolution_of_a_chain_has_the_stride():
-    chain = SeriesChain(("norm", "conv", "relu", "conv"), 4, strides=2)
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [({}, [2, 1]), ({"strided": 1}, [1, 2])]
+)
+def test_one_convolution_of_a_chain_has_the_stride(arguments, expected):
+    chain = SeriesChain(("norm", "conv", "relu", "conv"), 4, strides=2, **arguments)
     strides = [x.strides for x in chain.links if isinstance(x, SeriesConv2D)]
-    assert strides == [2, 1]
+    assert strides == expected
+
+
+def test_chain_refuses_a_stride_of_no_convolution():
+    with pytest.raises(ValueError, match="strided: expected 0 <= strided < 1.*1"):
+        SeriesChain(("conv", "relu"), 4, strides=2, strided=1)
+
+
+def test_norms_of_a_chain_have_its_momentum():
+    chain = SeriesChain(("norm", "relu", "norm"), 4, momentum=0.25)
+    assert [x.momentum for x in chain.links[::2]] == [0.25, 0.25]
 
 
 SMOOTH = {

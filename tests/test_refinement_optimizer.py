@@ -7,6 +7,7 @@ import tensorflow as tf
 from refinable_nets import SIZES, X, classifier
 
 from cnet_tf.refinement import project, refine
+from cnet_tf.slot_table import slot_lists
 
 LABEL = np.arange(8) % 3
 
@@ -100,14 +101,7 @@ def test_every_variable_has_its_slots_and_learns(name):
     """Keras raises nothing when a grown net is trained through the old slots."""
     net, optimizer = trained(OPTIMIZERS[name]())
     new, twin = refine(net, 2, optimizer=optimizer)
-    slots = [
-        value
-        for key, value in vars(twin).items()
-        if key not in ("_trainable_variables", "_variables")
-        and isinstance(value, list)
-        and value
-        and all(isinstance(v, keras.Variable) for v in value)
-    ]
+    slots = slot_lists(twin).values()
     assert slots or name == "plain_sgd"
     for slot in slots:
         assert [tuple(s.shape) for s in slot] == [
@@ -144,6 +138,41 @@ def test_second_moments_stay_positive_under_projection():
         assert any(m.numpy().min() < 0 for m in twin._momentums)
         train_step(new, twin)
         assert all(np.all(np.isfinite(v.numpy())) for v in new.trainable_variables)
+
+
+@pytest.mark.parametrize("basis", [("hat", 5), ("legendre", 4), ("linear", 4)])
+def test_adam_moves_no_further_after_a_projection_than_without(basis):
+    """Second moments clipped at zero: hundreds of learning rates."""
+
+    def largest_step(net, optimizer):
+        before = [v.numpy() for v in net.trainable_variables]
+        train_step(net, optimizer)
+        pairs = zip(net.trainable_variables, before, strict=True)
+        return max(np.abs(v.numpy() - old).max() for v, old in pairs)
+
+    net, optimizer = trained(keras.optimizers.Adam(0.01), steps=20, nodes=4)
+    after = largest_step(*project(net, *basis, optimizer=optimizer))
+    assert 0 < after < 1.2 * largest_step(net, optimizer) < 0.02
+
+
+@pytest.mark.parametrize("change", [refine, lambda n, **k: project(n, "hat", 4, **k)])
+def test_momenta_within_a_loss_scale_are_mapped(change):
+    sgd = keras.optimizers.SGD(0.1, momentum=0.9)
+    net, inner = trained(keras.optimizers.SGD(0.1, momentum=0.9))
+    optimizer = keras.optimizers.LossScaleOptimizer(sgd)
+    optimizer.build(net.trainable_variables)
+    for target, slot in zip(sgd.momentums, inner.momentums, strict=True):
+        target.assign(slot)
+    _, expected = change(net, optimizer=inner)
+    new, twin = change(net, optimizer=optimizer)
+    for a, b, v in zip(
+        twin.inner_optimizer.momentums,
+        expected.momentums,
+        new.trainable_variables,
+        strict=True,
+    ):
+        assert a.shape == v.shape
+        np.testing.assert_array_equal(a, b)
 
 
 def test_loss_is_continuous_at_a_jump():

@@ -14,7 +14,7 @@ import short_runs
 from short_runs import After
 
 from cnet_tf import checkpoint
-from trainers import loop, run_directory, snapshots
+from trainers import fit, run_directory, snapshots
 from trainers.interruption import Interrupted
 from trainers.options import Options
 
@@ -23,7 +23,7 @@ from trainers.options import Options
 def whole(short_run):
     """Two short epochs with growth between them, never interrupted."""
     options = short_run(refine_epochs=(1,), schedule="cosine")
-    loop.fit(options)
+    fit.fit(options)
     return options
 
 
@@ -64,11 +64,11 @@ def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
 ):
     """In the middle of an epoch, and one batch after the refinement."""
     for batches in (2, 3):
-        monkeypatch.setattr(loop, "Interruption", lambda _, n=batches: After(n))
+        monkeypatch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
         with pytest.raises(Interrupted, match="test: .* Give the same command again"):
-            loop.fit(options)
+            fit.fit(options)
     monkeypatch.undo()
-    loop.fit(options)
+    fit.fit(options)
     assert outcome(options) == uninterrupted
 
 
@@ -91,25 +91,25 @@ def test_killed_between_snapshots_the_run_goes_on_from_the_last(
 
         monkeypatch.setattr(snapshots, "save", dying)
         with pytest.raises(Killed):
-            loop.fit(options)
+            fit.fit(options)
         monkeypatch.undo()
-    loop.fit(options)
+    fit.fit(options)
     assert outcome(options) == uninterrupted
 
 
 def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     options, uninterrupted, monkeypatch, capsys
 ):
-    monkeypatch.setattr(loop, "Interruption", lambda _: After(6))
+    monkeypatch.setattr(fit, "Interruption", lambda _: After(6))
     with pytest.raises(Interrupted):
-        loop.fit(options)
+        fit.fit(options)
     monkeypatch.undo()
     run = only_run(options.runs_dir)
     names = snapshots.names(run)
     assert names == ["000000000", "000000004", "000000006-interrupted"]
     file = run / "snapshots" / names[-1] / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    loop.fit(options)
+    fit.fit(options)
     assert "Passing over a damaged snapshot" in capsys.readouterr().out
     assert outcome(options) == uninterrupted
 
@@ -119,9 +119,9 @@ def test_other_options_a_finished_run_and_noresume_start_anew(options, monkeypat
     runs = pathlib.Path(options.runs_dir)
 
     def stopped(options):
-        monkeypatch.setattr(loop, "Interruption", lambda _: After(2))
+        monkeypatch.setattr(fit, "Interruption", lambda _: After(2))
         with pytest.raises(Interrupted):
-            loop.fit(options)
+            fit.fit(options)
         monkeypatch.undo()
         return len([path for path in runs.iterdir() if not path.is_symlink()])
 
@@ -129,7 +129,7 @@ def test_other_options_a_finished_run_and_noresume_start_anew(options, monkeypat
     assert stopped(dataclasses.replace(short, seed=1)) == 2
     assert stopped(dataclasses.replace(short, resume=False)) == 3
     # Verbosity and minutes do not make another run: the newest goes on and ends.
-    loop.fit(dataclasses.replace(short, verbose=2, max_minutes=60))
+    fit.fit(dataclasses.replace(short, verbose=2, max_minutes=60))
     finished = {path.resolve() for path in runs.glob("*/summary.json")}
     assert len(finished) == 1
     assert len([path for path in runs.iterdir() if not path.is_symlink()]) == 3

@@ -12,10 +12,10 @@ from export import gated_export, saved_model, serving
 from export.folding import FoldedNet
 from export.formats.table import FORMATS
 from export.source import Source
-from trainers.batches import train_batches
 from trainers.data import load_as_trained
+from trainers.data.batches import train_batches
+from trainers.data.errors import DataError
 from trainers.errors import OptionError
-from trainers.sources import DataError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from cnet_tf import checkpoint
-from trainers import loop, strategy
+from trainers import fit, strategy
 from trainers.errors import OptionError
 from trainers.fused_norm import fused_batch_moments_norm
 from trainers.options import Options
@@ -33,7 +33,7 @@ def options(short_run):
 
 def trained(options):
     """Every number that the run leaves, and its scores."""
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     net = checkpoint.load(f"{summary['run']}/net").net
     assert [block.steps for block in net.blocks] == [2]
     return net.get_weights(), summary

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cnet_tf.continuous_net import UNITS
+from cnet_tf.rate import PADDINGS
 from cnet_tf.transition import Transition
 
 IMAGE = (2, 7, 6, 3)
@@ -25,16 +26,19 @@ def built(*args, **kwargs):
     return transition
 
 
-def keras_chain(chain, x):
+def keras_chain(chain, x, padding):
     """The chain, layer by layer, of keras.layers with copied weights."""
     for link in chain.links:
         name = type(link).__name__
         if name == "SeriesConv2D":
+            symmetric = padding == "symmetric" and link.kernel_size == 3
+            if symmetric:
+                x = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
             layer = keras.layers.Conv2D(
                 link.filters,
                 link.kernel_size,
                 link.strides,
-                padding="same",
+                padding="valid" if symmetric else "same",
                 use_bias=link.use_bias,
             )
         elif name == "SeriesBatchNormalization":
@@ -47,21 +51,30 @@ def keras_chain(chain, x):
     return x
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("stitch", [1.0, 0.25])
 @pytest.mark.parametrize("unit", UNITS)
-def test_equation(unit, strides, stitch):
+def test_equation(unit, strides, stitch, padding):
     style = UNITS[unit]
     transition = built(
-        5, strides, branch=style.transition, stitch=stitch, use_bias=style.use_bias
+        5,
+        strides,
+        branch=style.transition,
+        skip=style.skip,
+        stitch=stitch,
+        use_bias=style.use_bias,
+        padding=padding,
     )
     x = normal()
-    branch, skip = (keras_chain(c, x) for c in (transition.branch, transition.skip))
+    branch, skip = (
+        keras_chain(chain, x, padding) for chain in (transition.branch, transition.skip)
+    )
     y = transition(x)
     assert y.shape == (2, -(-7 // strides), 6 // strides, 5)
     assert transition.compute_output_shape((None, *IMAGE[1:])) == (None, *y.shape[1:])
     np.testing.assert_allclose(y, skip + stitch * branch, rtol=1e-6, atol=1e-6)
-    if stitch == 1:
+    if stitch == 1 and padding == "same":
         np.testing.assert_array_equal(y, skip + branch)
 
 
@@ -71,6 +84,14 @@ def test_the_skip_is_one_strided_convolution_without_bias():
     assert (conv.kernel_size, conv.strides, conv.use_bias) == (1, 2, False)
     strides = [getattr(x, "strides", None) for x in transition.branch.links]
     assert strides == [2, None, None, 1, None]
+
+
+def test_the_stride_may_be_in_the_second_convolution():
+    transition = built(5, 2, strided=1)
+    strides = [getattr(x, "strides", None) for x in transition.branch.links]
+    assert strides == [1, None, None, 2, None]
+    assert [x.strides for x in transition.skip.links] == [2]
+    assert transition(normal()).shape == (2, 4, 3, 5)
 
 
 def test_an_empty_skip_is_the_identity():
@@ -116,6 +137,8 @@ def test_config_round_trip():
         use_bias=False,
         skip_bias=True,
         activation="relu",
+        strided=0,
+        padding="same",
         name="transition_1",
     )
     config = json.loads(json.dumps(transition.get_config()))

@@ -3,8 +3,10 @@
     python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_rk4 --rounds=20
 
 Nets take turns, round by round, so that a slow minute of the machine slows them all.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
+import dataclasses
 import pathlib
 import statistics
 import sys
@@ -13,29 +15,21 @@ import time
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from cnet_tf import series_norm
 from cnet_tf.presets import PRESETS, continuous_net
 from trainers import fused_norm, steps
-from trainers.errors import OptionError, run_command
-
-PRESETS_FLAG = flags.DEFINE_list(
-    "presets",
-    ["resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"],
-    "Nets to time, of: " + ", ".join(PRESETS) + ".",
-)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images of a step. Default: 128.")
-ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each net. Default: 10.")
-KERNELS = flags.DEFINE_list(
-    "variants",
-    ["fused"],
-    "Ways to run a step, any of: fused (TensorFlow's batch norm kernel), plain "
-    "(moments as operations), xla (plain, the whole step compiled). Default: fused.",
-)
+from trainers.option_kinds import integer, list_of, one_of
+from trainers.option_table import OptionTable, option, run
 
 # variant -> (training kernel of the batch norms, XLA).
 VARIANTS = {
@@ -43,6 +37,25 @@ VARIANTS = {
     "plain": (series_norm.batch_moments_norm, False),
     "xla": (series_norm.batch_moments_norm, True),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a benchmark."""
+
+    presets: tuple[str, ...] = option(
+        ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
+        list_of(one_of(PRESETS)),
+        "Nets to time",
+    )
+    batch_size: int = option(128, integer(1), "Images of a step")
+    rounds: int = option(10, integer(1), "Timed steps of each net")
+    variants: tuple[str, ...] = option(
+        ("fused",),
+        list_of(one_of(VARIANTS)),
+        "Ways to run a step: fused (TensorFlow's batch norm kernel), plain (moments as "
+        "operations), xla (plain, the whole step compiled)",
+    )
 
 
 def training_program(preset, variant, images, labels):
@@ -53,7 +66,7 @@ def training_program(preset, variant, images, labels):
     optimizer.build(net.trainable_variables)
     kernel, xla = VARIANTS[variant]
 
-    run = steps.training_program(
+    step = steps.training_program(
         net,
         optimizer,
         tf.distribute.get_strategy(),
@@ -64,31 +77,23 @@ def training_program(preset, variant, images, labels):
     )
     # The kernel is read when the graph is traced: now.
     series_norm.training_kernel = kernel
-    run(images, labels)
-    return lambda: run(images, labels)
+    step(images, labels)
+    return lambda: step(images, labels)
 
 
-def main():
+def main(options):
     """Times the nets and prints a Markdown table."""
-    for name in PRESETS_FLAG.value:
-        if name not in PRESETS:
-            raise OptionError(f"--presets: expected presets. Received {name!r}.")
-    for name in KERNELS.value:
-        if name not in VARIANTS:
-            raise OptionError(
-                f"--variants: expected any of {', '.join(VARIANTS)}. Received {name!r}."
-            )
     rng = np.random.default_rng(0)
-    batch = BATCH_SIZE.value
+    batch = options.batch_size
     images = tf.constant(rng.normal(size=(batch, 32, 32, 3)), tf.float32)
     labels = tf.constant(rng.integers(0, 10, batch), tf.int64)
     programs = {
         (preset, variant): training_program(preset, variant, images, labels)
-        for preset in PRESETS_FLAG.value
-        for variant in KERNELS.value
+        for preset in options.presets
+        for variant in options.variants
     }
     seconds = {key: [] for key in programs}
-    for _ in range(ROUNDS.value):
+    for _ in range(options.rounds):
         for key, program in programs.items():
             start = time.perf_counter()
             program()
@@ -106,4 +111,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main, Options)

@@ -1,4 +1,4 @@
-"""What the chief of a cluster has on its disk, on the other workers too."""
+"""Copies the chief's folder to every worker."""
 
 import contextlib
 import io
@@ -14,11 +14,11 @@ from trainers.strategy import is_chief, workers
 
 @contextlib.contextmanager
 def shared_folder(strategy, folder):
-    """The chief's folder, as a folder of every worker; all of them have to call it.
+    """Gives every worker the chief's folder; all workers must call it.
 
     Args:
-        strategy: That trains.
-        folder: The chief's folder or None; of no matter on the others.
+        strategy: The strategy that trains.
+        folder: The chief's folder or None; ignored on other workers.
 
     Yields:
         A folder with the same files: the chief's own, a temporary one elsewhere; None
@@ -45,7 +45,7 @@ def _pack(folder) -> bytes:
 
 
 def _broadcast(strategy, content: bytes) -> bytes:
-    """The chief's content, by a sum to which the others add zeros."""
+    """Sends the chief's content, as a sum to which the others add zeros."""
     chief = is_chief(strategy)
 
     def total(array):
@@ -58,7 +58,7 @@ def _broadcast(strategy, content: bytes) -> bytes:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
 
     size = int(total(np.array([len(content) if chief else 0])).item())
-    if not size:  # TensorFlow crashes where it is to sum nothing.
+    if not size:  # TensorFlow crashes when it sums no elements.
         return b""
     words = np.zeros(-(-size // 4) * 4, "uint8")
     if chief:

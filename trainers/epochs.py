@@ -1,4 +1,4 @@
-"""The epochs of a run: growth, batches, logs, and the way back when they diverge."""
+"""Runs the epochs: growth, batches, logs, and rollback when they diverge."""
 
 import dataclasses
 import time
@@ -7,30 +7,34 @@ import keras
 import numpy as np
 
 from trainers import snapshots
-from trainers.errors import OptionError
 from trainers.growth import factor_before, grow
 from trainers.interruption import Interrupted
+from trainers.run_directory import writing
 from trainers.schedule import learning_rate
-from trainers.training import Diverged
+from trainers.training import NotFinite
+
+
+class Diverged(RuntimeError):
+    """Training still diverges after all rollbacks; the message is one line."""
 
 
 def train(training, interruption):
-    """All epochs that are left."""
+    """Trains the remaining epochs."""
     callbacks = _callbacks(training)
     callbacks.on_train_begin()
     while training.progress.epoch < training.options.epochs:
         try:
             _train_epoch(training, callbacks, interruption)
-        except Diverged as event:
+        except NotFinite as event:
             _roll_back(training, event)
     callbacks.on_train_end()
 
 
 def _train_epoch(training, callbacks, interruption):
-    """The current epoch: growth before it, what is left of its batches, its logs.
+    """Trains the current epoch: grows first, then the remaining batches, then logs.
 
     Raises:
-        Diverged: nothing of it was saved.
+        NotFinite: nothing was saved.
         Interrupted: after a snapshot.
     """
     options, progress = training.options, training.progress
@@ -67,7 +71,7 @@ def _train_epoch(training, callbacks, interruption):
 
 
 def _train_batches(training, callbacks, interruption):
-    """The batches of the current epoch that are left; see `_train_epoch`."""
+    """Trains the remaining batches of the current epoch; see `_train_epoch`."""
     options, progress = training.options, training.progress
     update, _ = training.make_programs()
     batches = iter(training.rest_of_epoch())
@@ -80,7 +84,7 @@ def _train_batches(training, callbacks, interruption):
         reason = interruption.reason
         *sums, stop = update(*next(batches), reason is not None).tolist()
         if not np.isfinite(sums[0]):
-            raise Diverged("the loss or the norm of its gradient is not finite")
+            raise NotFinite("the loss or the norm of its gradient is not finite")
         progress.totals = [t + v for t, v in zip(progress.totals, sums, strict=True)]
         progress.batch, progress.updates = i + 1, progress.updates + 1
         now = time.perf_counter()
@@ -100,10 +104,10 @@ def _train_batches(training, callbacks, interruption):
 
 
 def _roll_back(training, event):
-    """Back to the last snapshot from which an update was possible, at a lower rate.
+    """Restores the last snapshot that an update succeeded from, at a lower rate.
 
     Raises:
-        OptionError: that was tried often enough, or there is no such snapshot.
+        Diverged: no rollback is left, or there is no such snapshot.
     """
     options, progress = training.options, training.progress
     rate = learning_rate(options, training.per_epoch, progress)
@@ -112,14 +116,16 @@ def _roll_back(training, event):
     found = False
     if len(diverged) <= options.rollbacks:
         run = training.run
-        found = training.restore(run and snapshots.go_back(run, progress.updates))
+        with writing(options.runs_dir):
+            folder = run and snapshots.go_back(run, progress.updates)
+        found = training.restore(folder)
     if not found:
-        raise OptionError(
+        raise Diverged(
             f"--learning_rate: training diverged at {where}, with the rate {rate:.3g} "
             f"after {len(diverged) - 1} rollbacks (--rollbacks={options.rollbacks}). "
             f"Received {options.learning_rate}: lower it, or raise the batch size."
         )
-    # Bits depend on the updates that were refused, time on all that were made.
+    # Keep rejected updates (they lower the rate) and the time spent.
     training.progress.diverged = diverged
     training.progress.seconds = progress.seconds
     rate = learning_rate(options, training.per_epoch, training.progress)

@@ -6,7 +6,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from cnet_tf.checkpoint import CheckpointError
-from trainers.sources import DataError
+from trainers.data.errors import DataError
 
 
 class OptionError(ValueError):

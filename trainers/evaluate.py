@@ -5,91 +5,82 @@
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
 training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
+import dataclasses
 import pathlib
 import sys
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from absl import flags
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
 
 from cnet_tf import checkpoint
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import grid
-from trainers.augmentation import AUGMENTATIONS
-from trainers.errors import OptionError, run_command
-
-RUN = flags.DEFINE_string("run", "runs/latest", "Run directory. Default: runs/latest.")
-SCHEME_NAMES = flags.DEFINE_list(
-    "schemes",
-    ["euler", "midpoint", "rk4", "rk4_38"],
-    f"Schemes of the grid, any of: {', '.join(SCHEMES)}. "
-    "Default: euler,midpoint,rk4,rk4_38.",
-)
-STEPS = flags.DEFINE_list(
-    "steps", ["1", "2", "4", "8"], "Steps N of the grid, each >= 1. Default: 1,2,4,8."
-)
-SPLIT = flags.DEFINE_enum(
-    "split", "test", ["train", "validation", "test"], "Scored split. Default: test."
-)
-EXAMPLES = flags.DEFINE_integer(
-    "examples", None, "Scored examples, >= 1. Default: the whole split.", lower_bound=1
-)
-RECALIBRATION = flags.DEFINE_integer(
-    "recalibration_batches",
-    20,
-    "Batches of 128 training images that recalibrate the batch norms, >= 0; 0 leaves "
-    "those columns out. Default: 20.",
-    lower_bound=0,
-)
-AUGMENT = flags.DEFINE_enum(
-    "augment",
-    None,
-    list(AUGMENTATIONS),
-    "Augmentation of these images, one of: "
-    + ", ".join(AUGMENTATIONS)
-    + ". Default: as in training.",
-)
-DATA_DIR = flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Where TFDS keeps prepared sets. Default: $TFDS_DATA_DIR, else "
-    "~/tensorflow_datasets.",
-)
+from trainers.data.augmentation import AUGMENTATIONS
+from trainers.option_kinds import integer, list_of, one_of, text
+from trainers.option_table import OptionTable, option
+from trainers.option_table import run as run_program
 
 
-def _steps(values):
-    if not all(value.isdigit() and int(value) >= 1 for value in values):
-        raise OptionError(
-            f"--steps: expected integers >= 1 separated by commas. "
-            f"Received {','.join(values)!r}."
-        )
-    return [int(value) for value in values]
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of an evaluation."""
+
+    run: str = option("runs/latest", text(), "Run directory")
+    schemes: tuple[str, ...] = option(
+        ("euler", "midpoint", "rk4", "rk4_38"),
+        list_of(one_of(SCHEMES)),
+        "Schemes of the grid",
+    )
+    steps: tuple[int, ...] = option(
+        (1, 2, 4, 8), list_of(integer(1)), "Steps N of the grid"
+    )
+    split: str = option(
+        "test", one_of(("train", "validation", "test")), "Split to score"
+    )
+    examples: int | None = option(
+        None, integer(1), "Examples to score", "the whole split"
+    )
+    recalibration_batches: int = option(
+        20,
+        integer(0),
+        "Batches of 128 training images to recalibrate the batch norms on; 0 leaves "
+        "those columns out",
+    )
+    augment: str | None = option(
+        None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
+    )
+    data_dir: str | None = option(
+        None,
+        text(),
+        "Where TFDS keeps prepared sets",
+        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
+    )
 
 
-def main():
+def main(options):
     """Scores the grid, writes and prints it."""
-    for name in SCHEME_NAMES.value:
-        if name not in SCHEMES:
-            raise OptionError(
-                f"--schemes: expected any of {', '.join(SCHEMES)}. Received {name!r}."
-            )
-    steps = _steps(STEPS.value)
-    run = pathlib.Path(RUN.value)
+    run = pathlib.Path(options.run)
     trained = checkpoint.load(run / "net")
-    data = image_data.load_as_trained(trained.metadata["data"], DATA_DIR.value)
+    data = image_data.load_as_trained(trained.metadata["data"], options.data_dir)
     rows = grid.accuracy_grid(
         trained.net,
         data,
-        SCHEME_NAMES.value,
-        steps,
-        split=SPLIT.value,
-        examples=EXAMPLES.value,
-        recalibration_batches=RECALIBRATION.value,
-        augment=AUGMENT.value or trained.metadata["data"].get("augment", "none"),
+        options.schemes,
+        options.steps,
+        split=options.split,
+        examples=options.examples,
+        recalibration_batches=options.recalibration_batches,
+        augment=options.augment or trained.metadata["data"].get("augment", "none"),
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
     directory = run / "evaluation"
@@ -99,4 +90,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_program(main, Options)

@@ -4,7 +4,7 @@ import csv
 import io
 import pathlib
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -12,7 +12,7 @@ from cnet_tf.manifestation import (
     statistics,
 )
 from cnet_tf.tableaus import get_scheme
-from trainers import batches
+from trainers.data import batches
 from trainers.steps import evaluate
 
 _BATCH = 500

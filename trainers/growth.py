@@ -4,7 +4,8 @@ import dataclasses
 
 import keras
 
-from cnet_tf.refinement import refine, slots
+from cnet_tf.optimizer_slots import slots
+from cnet_tf.refinement import refine
 
 
 @dataclasses.dataclass
@@ -22,18 +23,12 @@ def grow(state: State, factor: int, momentum: str = "carry") -> State:
         state: Before.
         factor: See `refine`.
         momentum: `"carry"` (default) refines the optimizer's slots like their weights,
-            `"reset"` sets them to zero.
-
-    Raises:
-        RuntimeError: the optimizer does not hold exactly the new net's weights; it
-            would go on training the old ones without a word.
+            `"reset"` sets momenta to zero. Second moments are carried all the same:
+            without them, Adam's first update is three times the rate.
     """
     net, optimizer = refine(state.net, factor, optimizer=state.optimizer)
-    held = [id(v) for v in optimizer._trainable_variables]
-    if held != [id(v) for v in net.trainable_variables]:
-        raise RuntimeError("growth: the optimizer does not hold the new net's weights.")
     if momentum == "reset":
-        for slot in slots(optimizer, net):
+        for slot in slots(optimizer, "momentum"):
             slot.assign(keras.ops.zeros_like(slot))
     return State(net, optimizer)
 
@@ -56,6 +51,8 @@ def _on_plateau(options, epoch, refined, history):
     before, last = losses[:border], losses[border:]
     return bool(before) and min(last) >= min(before) - options.plateau_delta
 
+
+MOMENTA = ("carry", "reset")
 
 # --refine -> whether to refine before an epoch; functions of the past alone, so that a
 # run that is resumed grows where it would have grown.

@@ -5,7 +5,7 @@ import time
 
 
 class Interrupted(Exception):
-    """Training has saved and stopped; the same command goes on."""
+    """Training has saved and stopped; the same command resumes it."""
 
 
 class Interruption:

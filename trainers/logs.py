@@ -4,9 +4,9 @@ import csv
 import io
 import pathlib
 
-from cnet_tf.checkpoint import write_bytes
+from cnet_tf.atomic_file import write_bytes
 
-# What no two runs have in common.
+# Columns that differ between any two runs.
 TIMES = ("seconds", "images_per_second")
 
 

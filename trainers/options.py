@@ -1,196 +1,335 @@
-"""What a training run is told: absl flags, collected in one plain record."""
+"""What a training run is told."""
 
 import dataclasses
-
-from absl import flags
 
 from cnet_tf.basis import BASES
 from cnet_tf.continuous_net import UNITS
 from cnet_tf.presets import PRESETS
+from cnet_tf.rate import PADDINGS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
-from trainers.errors import OptionError
+from trainers.data.augmentation import AUGMENTATIONS
+from trainers.growth import MOMENTA, POLICIES
+from trainers.option_kinds import integer, list_of, number, one_of, switch, text
+from trainers.option_table import OptionTable, option
+from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
+from trainers.strategy import STRATEGIES
 
-# --help lists the flags of the program: what is defined here belongs to the caller.
-flags.disclaim_key_flags()
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+JIT = ("auto", "on", "off")
+_PRESETS = "the preset's"
+
+
+def _increasing(name):
+    """The combinations that a list of epochs allows."""
+
+    def disordered(options):
+        epochs = getattr(options, name)
+        return list(epochs) != sorted(set(epochs))
+
+    def beyond(options):
+        epochs = getattr(options, name)
+        return epochs and epochs[-1] >= options.epochs
+
+    return (
+        (
+            name,
+            disordered,
+            lambda options: (
+                f"expected increasing epochs. Received {list(getattr(options, name))}."
+            ),
+        ),
+        (
+            name,
+            beyond,
+            lambda options: (
+                f"expected epochs below --epochs={options.epochs}. Received "
+                f"{getattr(options, name)[-1]}, which would never come."
+            ),
+        ),
+    )
+
+
+def _grows(options):
+    return options.refine_epochs or options.refine == "on_plateau"
+
+
+# (option, wrong, why) of options that exclude one another; see `OptionTable`.
+_COMBINATIONS = (
+    *_increasing("refine_epochs"),
+    *_increasing("decay_epochs"),
+    (
+        "refine_epochs",
+        lambda options: (
+            _grows(options) and PRESETS[options.preset]["class"] == "ResNet"
+        ),
+        lambda options: (
+            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
+            "ContinuousNet or do not refine."
+        ),
+    ),
+    (
+        "refine_epochs",
+        lambda options: options.refine_epochs and options.refine == "on_plateau",
+        lambda options: (
+            "expected none with --refine=on_plateau. Received both: leave one out."
+        ),
+    ),
+    (
+        "refine_factor",
+        lambda options: not options.refine_factor,
+        lambda options: "expected a factor. Received none.",
+    ),
+    (
+        "rewarm_epochs",
+        lambda options: options.rewarm_epochs and options.schedule == "constant",
+        lambda options: (
+            "expected 0 with --schedule=constant, from which nothing can climb. "
+            f"Received {options.rewarm_epochs}."
+        ),
+    ),
+    (
+        "replicas",
+        lambda options: options.replicas and options.strategy != "mirrored",
+        lambda options: (
+            f"expected --strategy=mirrored with it. Received {options.strategy!r}."
+        ),
+    ),
+    (
+        "tpu",
+        lambda options: options.tpu and options.strategy != "tpu",
+        lambda options: (
+            f"expected --strategy=tpu with it. Received {options.strategy!r}."
+        ),
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """The flags of a run; the defaults here are the defaults of the flags."""
+class Options(OptionTable):
+    """The flags of a training run and their defaults; checked at construction."""
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    image_size: int | None = None
-    validation_fraction: float = 0.1
-    augment: str = "none"
-    preset: str = "digits"
-    scheme: str | None = None
-    basis: str | None = None
-    nodes: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-    unit: str | None = None
-    horizon: float | None = None
-    restriction: str | None = None
-    batch_size: int = 128
-    replica_batch_size: int | None = None
-    epochs: int = 30
-    batches_per_epoch: int | None = None
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    schedule: str = "step"
-    decay_epochs: tuple[int, ...] = ()
-    decay_factor: float = 0.1
-    weight_decay: float = 5e-4
-    weight_decay_mode: str = "l2"
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    precision: str = "float32"
-    jit_compile: str = "auto"
-    refine: str = "at_epochs"
-    refine_epochs: tuple[int, ...] = ()
-    plateau_patience: int = 5
-    plateau_delta: float = 1e-3
-    refine_times: int = 3
-    refine_factor: tuple[int, ...] = (2,)
-    refine_momentum: str = "carry"
-    rewarm_epochs: int = 0
-    strategy: str = "none"
-    replicas: int = 0
-    tpu: str | None = None
-    sync_batch_norm: bool = False
-    seed: int = 0
-    runs_dir: str = "runs"
-    name: str | None = None
-    resume: bool = True
-    save_batches: int = 0
-    keep: int = 2
-    rollbacks: int = 3
-    rollback_rate: float = 0.5
-    max_minutes: float | None = None
-    tensorboard: bool = True
-    verbose: int = 1
+    COMBINATIONS = _COMBINATIONS
 
+    # Data.
+    dataset: str = option(
+        "digits",
+        text(),
+        "Data set: 'digits' (shipped, offline), any TFDS image classification set by "
+        "name, or 'folder:/path' with /path/{train,test}/<class>/*.png|jpg",
+    )
+    data_dir: str | None = option(
+        None,
+        text(),
+        "Where TFDS keeps prepared sets",
+        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
+    )
+    image_size: int | None = option(
+        None, integer(1), "Side to resize images to", "as stored"
+    )
+    validation_fraction: float = option(
+        0.1, number("in [0, 1)"), "Part of the train split to hold out"
+    )
+    augment: str = option(
+        "none",
+        one_of(AUGMENTATIONS),
+        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too",
+    )
 
-PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+    # Net.
+    preset: str = option("digits", one_of(PRESETS), "Net")
+    scheme: str | None = option(
+        None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
+    )
+    basis: str | None = option(
+        None,
+        one_of(BASES),
+        "Basis of the parameter series, overrides the preset's",
+        _PRESETS,
+    )
+    nodes: tuple[int, ...] = option(
+        (),
+        list_of(integer(1)),
+        "K, functions of the basis: one number, or one a block",
+        _PRESETS,
+    )
+    steps: tuple[int, ...] = option(
+        (),
+        list_of(integer(1)),
+        "N, steps of the scheme: one number, or one a block",
+        "the cells of the basis",
+    )
+    unit: str | None = option(
+        None, one_of(UNITS), "Residual unit, overrides the preset's", _PRESETS
+    )
+    horizon: float | None = option(
+        None,
+        number("> 0"),
+        "eps, time horizon of every block; --nodes does not change it",
+        "the preset's: K for the published nets of fixed depth, 1 for those that grow",
+    )
+    stitch: float | None = option(
+        None,
+        number(),
+        "Factor of the branch of every transition",
+        "horizon / K of the block behind it, at the start",
+    )
+    padding: str | None = option(
+        None,
+        one_of(PADDINGS),
+        "Zeros around images where a convolution has stride 2, overrides the preset's",
+        _PRESETS,
+    )
+    restriction: str | None = option(
+        None, one_of(RESTRICTIONS), "How fewer steps than cells read theta", _PRESETS
+    )
 
-# flag -> (help, range or choices). Types come from `Options`.
-_HELP = {
-    "dataset": "Data set: 'digits' (shipped, offline), any TFDS image classification "
-    "set by name, or 'folder:/path' with /path/{train,test}/<class>/*.png|jpg",
-    "data_dir": "Where TFDS keeps prepared sets. Default: $TFDS_DATA_DIR, else "
-    "~/tensorflow_datasets",
-    "image_size": "Side to resize images to, >= 1. Default: as stored",
-    "validation_fraction": "Part of the train split that is held out, in [0, 1)",
-    "augment": "Per example: none, crop (pad 4, crop), crop_flip (and mirror)",
-    "preset": "Net: " + ", ".join(PRESETS),
-    "scheme": "Runge-Kutta scheme, overrides the preset: " + ", ".join(SCHEMES),
-    "basis": "Basis of the parameter series, overrides the preset: " + ", ".join(BASES),
-    "nodes": "K, functions of the basis, >= 1: one number, or one a block. Default: "
-    "the preset's",
-    "steps": "N, steps of the scheme, >= 1: one number, or one a block. Default: the "
-    "cells of the basis",
-    "unit": "Residual unit, overrides the preset: " + ", ".join(UNITS),
-    "horizon": "eps, time horizon of every block, > 0. Default: the preset's, 1",
-    "restriction": "How fewer steps than cells read theta: " + ", ".join(RESTRICTIONS),
-    "batch_size": "Examples of one update over all replicas of all workers, >= 1 and "
-    "divisible by their number",
-    "replica_batch_size": "Examples of one update on each replica, >= 1: --batch_size "
-    "is then that times the replicas. Default: --batch_size by their number",
-    "epochs": "Epochs, >= 1",
-    "batches_per_epoch": "Cuts every epoch short, >= 1. Default: the whole set",
-    "optimizer": "sgd or adamw",
-    "learning_rate": "Learning rate at the start, > 0",
-    "momentum": "Momentum of sgd, in [0, 1)",
-    "nesterov": "Nesterov's momentum",
-    "schedule": "Learning rate over time: step, cosine (to 0), constant",
-    "decay_epochs": "Epochs at which schedule 'step' multiplies the rate, increasing",
-    "decay_factor": "What schedule 'step' multiplies by, in (0, 1]",
-    "weight_decay": "Weight decay, >= 0",
-    "weight_decay_mode": "l2 (added to the gradient) or decoupled (SGDW, AdamW)",
-    "label_smoothing": "Label smoothing, in [0, 1)",
-    "ema": "Decay of the moving average of the weights that the run ends with, batch "
-    "norms recalibrated; in [0, 1), 0 is off",
-    "precision": "Arithmetic of the layers: " + ", ".join(PRECISIONS),
-    "jit_compile": "XLA for the whole step: on, off, or auto (on with a GPU; on CPUs "
-    "oneDNN's kernels are faster, see BUILD_NOTES.md)",
-    "refine": "When the depth is refined: at_epochs (--refine_epochs) or on_plateau "
-    "(of the validation loss, or the loss where nothing is held out)",
-    "refine_epochs": "Epochs before which the depth is refined, increasing, in 1 .. "
-    "epochs-1",
-    "plateau_patience": "Epochs without improvement that are a plateau, >= 1",
-    "plateau_delta": "What the loss has to fall by to be an improvement, >= 0",
-    "refine_times": "Refinements on plateaus at most, >= 1",
-    "refine_factor": "What a refinement multiplies cells and steps by, >= 2: one "
-    "number, or one a refinement, of which the last serves for all that follow",
-    "refine_momentum": "The optimizer's slots at a refinement: carry (refined like "
-    "their weights) or reset (to zero)",
-    "rewarm_epochs": "Epochs, >= 0, over which the rate climbs back to "
-    "--learning_rate after a refinement, to decay again from there; 0 is off",
-    "strategy": "tf.distribute strategy: none, one_device, mirrored (devices of a "
-    "machine), multi_worker (machines, by TF_CONFIG), tpu",
-    "replicas": "Devices of the mirrored strategy, >= 0; 0 is all of them",
-    "tpu": "Name or address of the TPU, 'local' on a TPU VM. Default: $TPU_NAME",
-    "sync_batch_norm": "Batch norms see the batch of all replicas, not of their own",
-    "seed": "Seed of weights, order and augmentation, >= 0",
-    "runs_dir": "Where run directories are made",
-    "name": "First part of the run directory's name. Default: <dataset>-<preset>",
-    "resume": "Go on with the newest unfinished run of the same flags",
-    "save_batches": "Save a snapshot after so many batches too, >= 0; 0 is only after "
-    "every epoch",
-    "keep": "Snapshots to keep, >= 1",
-    "rollbacks": "Times that a training which diverges goes back to its last good "
-    "snapshot, >= 0",
-    "rollback_rate": "What the learning rate is multiplied by then, in (0, 1]",
-    "max_minutes": "Save and stop after so many minutes, > 0; the same command goes "
-    "on. Default: none",
-    "tensorboard": "Write TensorBoard logs to <run>/tensorboard",
-    "verbose": "Progress: 0 silent, 1 bar, 2 a line an epoch",
-}
+    # Optimisation.
+    batch_size: int = option(
+        128,
+        integer(1),
+        "Examples of one update over all replicas of all workers, a multiple of their "
+        "number",
+    )
+    replica_batch_size: int | None = option(
+        None,
+        integer(1),
+        "Examples of one update on each replica; replaces --batch_size by that times "
+        "the replicas",
+        "--batch_size by their number",
+    )
+    epochs: int = option(30, integer(1), "Epochs")
+    batches_per_epoch: int | None = option(
+        None, integer(1), "Batches after which to end every epoch", "the whole set"
+    )
+    optimizer: str = option("sgd", one_of(OPTIMIZERS), "Optimizer")
+    learning_rate: float = option(0.1, number("> 0"), "Learning rate at the start")
+    momentum: float = option(0.9, number("in [0, 1)"), "Momentum of sgd")
+    nesterov: bool = option(False, switch(), "Use Nesterov momentum")
+    schedule: str = option(
+        "step", one_of(SCHEDULES), "Learning rate over time; cosine falls to 0"
+    )
+    decay_epochs: tuple[int, ...] = option(
+        (),
+        list_of(integer(1)),
+        "Epochs at which schedule 'step' multiplies the rate, increasing",
+    )
+    decay_factor: float = option(
+        0.1, number("in (0, 1]"), "What schedule 'step' multiplies the rate by"
+    )
+    weight_decay: float = option(5e-4, number(">= 0"), "Weight decay")
+    weight_decay_mode: str = option(
+        "l2",
+        one_of(WEIGHT_DECAYS),
+        "Weight decay in the gradient (l2) or in the optimizer (decoupled: SGDW, "
+        "AdamW)",
+    )
+    label_smoothing: float = option(0.0, number("in [0, 1)"), "Label smoothing")
+    ema: float = option(
+        0.0,
+        number("in [0, 1)"),
+        "Decay of the moving average of the weights that the run ends with, its batch "
+        "norms recalibrated; 0 turns it off",
+    )
+    precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
+    jit_compile: str = option(
+        "auto",
+        one_of(JIT),
+        "XLA for the whole step; auto uses it on a GPU only (on CPUs oneDNN's kernels "
+        "are faster, see BUILD_NOTES.md)",
+    )
 
+    # Growth.
+    refine: str = option(
+        "at_epochs",
+        one_of(POLICIES),
+        "When to refine the depth: at --refine_epochs, or on a plateau of the "
+        "validation loss (of the training loss where nothing is held out)",
+    )
+    refine_epochs: tuple[int, ...] = option(
+        (),
+        list_of(integer(1)),
+        "Epochs before which to refine the depth, increasing, below --epochs",
+    )
+    plateau_patience: int = option(
+        5, integer(1), "Epochs without improvement that make a plateau"
+    )
+    plateau_delta: float = option(
+        1e-3, number(">= 0"), "Fall of the loss that counts as an improvement"
+    )
+    refine_times: int = option(3, integer(1), "Refinements on plateaus at most")
+    refine_factor: tuple[int, ...] = option(
+        (2,),
+        list_of(integer(2)),
+        "What a refinement multiplies cells and steps by: one number, or one a "
+        "refinement, of which the last serves all that follow",
+    )
+    refine_momentum: str = option(
+        "carry",
+        one_of(MOMENTA),
+        "The optimizer's slots at a refinement: refined like their weights (carry) or "
+        "set to zero (reset)",
+    )
+    rewarm_epochs: int = option(
+        0,
+        integer(0),
+        "Epochs over which the rate climbs back to --learning_rate after a "
+        "refinement, to decay again from there; 0 turns it off",
+    )
 
-def define_flags():
-    """Defines one absl flag for every field of `Options`."""
-    for field in dataclasses.fields(Options):
-        text = _HELP[field.name]
-        if "Default" not in text:
-            shown = field.default
-            if shown is None:
-                shown = "the preset's"
-            elif isinstance(shown, tuple):
-                shown = ",".join(map(str, shown)) or "none"
-            text += f". Default: {shown}"
-        kind = field.type
-        if kind is bool:
-            flags.DEFINE_bool(field.name, field.default, text + ".")
-        elif "tuple" in str(kind):
-            flags.DEFINE_list(field.name, list(field.default), text + ".")
-        elif "int" in str(kind):
-            flags.DEFINE_integer(field.name, field.default, text + ".")
-        elif "float" in str(kind):
-            flags.DEFINE_float(field.name, field.default, text + ".")
-        else:
-            flags.DEFINE_string(field.name, field.default, text + ".")
+    # Machines.
+    strategy: str = option(
+        "none",
+        one_of(STRATEGIES),
+        "tf.distribute strategy: mirrored uses the devices of a machine, multi_worker "
+        "several machines (by TF_CONFIG)",
+    )
+    replicas: int = option(
+        0, integer(0), "Devices of the mirrored strategy; 0 uses all of them"
+    )
+    tpu: str | None = option(
+        None, text(), "Name or address of the TPU, 'local' on a TPU VM", "$TPU_NAME"
+    )
+    sync_batch_norm: bool = option(
+        False,
+        switch(),
+        "Normalise by the batch of all replicas, not by each replica's own",
+    )
+    seed: int = option(0, integer(0), "Seed of weights, order and augmentation")
 
-
-def from_flags(values=flags.FLAGS) -> Options:
-    """The record of the parsed flags.
-
-    Raises:
-        OptionError: a list flag holds something that is no integer.
-    """
-    read = {}
-    for field in dataclasses.fields(Options):
-        value = values[field.name].value
-        if isinstance(value, list):
-            try:
-                value = tuple(int(v) for v in value)
-            except ValueError:
-                raise OptionError(
-                    f"--{field.name}: expected integers separated by commas. "
-                    f"Received {','.join(value)!r}."
-                ) from None
-        read[field.name] = value
-    return Options(**read)
+    # Run directory.
+    runs_dir: str = option("runs", text(), "Where to make run directories")
+    name: str | None = option(
+        None, text(), "First part of the run directory's name", "<dataset>-<preset>"
+    )
+    resume: bool = option(
+        True, switch(), "Resume the newest unfinished run of the same flags"
+    )
+    save_batches: int = option(
+        0,
+        integer(0),
+        "Batches after which to save a snapshot too; 0 saves after every epoch only",
+    )
+    keep: int = option(2, integer(1), "Snapshots to keep")
+    rollbacks: int = option(
+        3,
+        integer(0),
+        "Times that a diverging run returns to its last good snapshot",
+    )
+    rollback_rate: float = option(
+        0.5,
+        number("in (0, 1]"),
+        "What each of these times multiplies the learning rate by",
+    )
+    max_minutes: float | None = option(
+        None,
+        number("> 0"),
+        "Minutes after which to save and stop; the same command resumes",
+        "none",
+    )
+    tensorboard: bool = option(
+        True, switch(), "Write TensorBoard logs to <run>/tensorboard"
+    )
+    verbose: int = option(
+        1, one_of((0, 1, 2)), "Progress: 0 silent, 1 a bar, 2 a line an epoch"
+    )

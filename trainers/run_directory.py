@@ -1,10 +1,10 @@
 """runs/<name>-<time>/: everything that is needed to read, repeat and trust a run.
 
 options.json        the options; the same command finds its unfinished run by them
-lock                held by the process that trains; says nothing when it is gone
-snapshots/          what training needs to go on (trainers/snapshots.py)
+lock                held by the process that trains; free when that ends
+snapshots/          what training needs to resume (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
-environment.json    versions, machine, git revision, command
+environment.json    versions, machine, git revision, command; earlier starts of the run
 net/                the net (cnet_tf/checkpoint.py), renewed after every epoch
 best/               the net with the best validation accuracy so far
 log.csv             a row an epoch, the same for the same run
@@ -25,14 +25,14 @@ import platform
 import subprocess
 import sys
 
-from absl import flags
-
-from cnet_tf.checkpoint import write_bytes, write_json
+from cnet_tf.atomic_file import write_bytes, write_json
+from trainers import onednn
 from trainers.errors import OptionError
+from trainers.option_table import flagfile
 
 LATEST = "latest"
 _OPTIONS = "options.json"
-# Options that change nothing of what a run computes.
+# Options that do not change what a run computes.
 _INCIDENTAL = ("resume", "max_minutes", "verbose", "data_dir", "runs_dir")
 # By module: TensorFlow is distributed under several names.
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
@@ -66,7 +66,7 @@ def name_of(options) -> str:
 
 
 def _identity(options) -> dict:
-    """What has to be equal for a run to be the same run, as JSON has it."""
+    """The options that identify a run, as JSON stores them."""
     found = dataclasses.asdict(options)
     for name in _INCIDENTAL:
         del found[name]
@@ -116,7 +116,10 @@ def create(runs_dir, name) -> pathlib.Path:
 
 @contextlib.contextmanager
 def writing(runs_dir):
-    """Tells in one line that a run cannot be written: no room, no right, no disk.
+    """Turns a failed write into a one-line error.
+
+    Only around writes to the run directory: another OSError, such as a broken pipe of
+    the terminal, keeps its meaning.
 
     Raises:
         OptionError: instead of an error of the system.
@@ -131,22 +134,21 @@ def writing(runs_dir):
         ) from error
 
 
-def describe(run: pathlib.Path, flag_values=flags.FLAGS):
-    """Writes flags.txt and environment.json."""
-    write_bytes(run / "flags.txt", replayable(flag_values).encode())
-    write_json(run / "environment.json", environment())
+def describe(run: pathlib.Path, options):
+    """Writes flags.txt and environment.json, which keeps what it knew of before."""
+    write_bytes(run / "flags.txt", flagfile(options).encode())
+    path = run / "environment.json"
+    write_json(path, {**environment(), "earlier_starts": _starts(path)})
 
 
-def replayable(flag_values) -> str:
-    """Every flag of a run, as a flagfile; the package's own flags only."""
-    from trainers.options import Options
-
-    lines = []
-    for field in Options.__dataclass_fields__:
-        flag = flag_values[field]
-        if flag.value is not None and flag.value != []:
-            lines.append(flag.serialize())
-    return "\n".join(lines) + "\n"
+def _starts(path) -> list[dict]:
+    """When and on what a run was started so far: other kernels give other bits."""
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    shown = {key: last.get(key) for key in ("started", "processor", "onednn")}
+    return [*last.get("earlier_starts", []), shown]
 
 
 def environment() -> dict:
@@ -162,6 +164,7 @@ def environment() -> dict:
         "machine": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "onednn": onednn.setting(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

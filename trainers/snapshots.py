@@ -1,15 +1,15 @@
-"""All that training needs to go on, on disk: net, optimizer, progress.
+"""Saves all that a run needs to resume: net, optimizer, progress.
 
     <run>/snapshots/<updates>/net/                    see cnet_tf/checkpoint.py
     <run>/snapshots/<updates>/optimizer.safetensors   its variables, in order
     <run>/snapshots/<updates>/progress.json           the rest
     <run>/snapshots/<updates>/manifest.json           the sha256 of each of these files
 
-A snapshot is written aside and renamed, so that it is there as a whole or not at all.
-Those that turn out to be damaged are passed over for the one before.
+A snapshot is written aside and renamed, so it is whole or absent. If one is
+damaged, the one before is used.
 
-Snapshots that an interruption asked for are called <updates>-interrupted and last until
-the next one: where a run goes back to when it diverges must not depend on them.
+An interruption's snapshot is called <updates>-interrupted and lasts until the next one.
+Rollback ignores these, so results do not depend on when a run stopped.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import keras
 from keras import ops
 
 from cnet_tf import checkpoint, tensor_file
+from cnet_tf.atomic_file import write_json
 from cnet_tf.net import Net
 
 _FOLDER = "snapshots"
@@ -40,9 +41,9 @@ class Progress:
         epoch: The epoch of the next batch.
         batch: The next batch of that epoch.
         updates: Updates so far.
-        totals: Sums of losses, right answers and examples of that epoch.
+        totals: Sums of losses, correct answers and examples of that epoch.
         refined: Epochs before which the depth was refined.
-        diverged: Updates that were refused, after each of which the run went back.
+        diverged: Rejected updates, each followed by a rollback.
         history: The logs of the epochs that are done.
         seconds: Spent in training, over all processes.
     """
@@ -88,8 +89,8 @@ def save(
     try:
         checkpoint.save(net, temporary / "net", metadata)
         tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
-        checkpoint.write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
-        checkpoint.write_json(temporary / _MANIFEST, _checksums(temporary))
+        write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
+        write_json(temporary / _MANIFEST, _checksums(temporary))
     except OSError:  # On a full disk its room is needed.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -117,7 +118,7 @@ def names(run) -> list[str]:
 
 
 def newest(run, tell=print) -> pathlib.Path | None:
-    """The newest snapshot that is whole, or None; damaged ones are told of."""
+    """Finds the newest whole snapshot, or None; reports damaged ones."""
     for name in reversed(names(run)):
         folder = pathlib.Path(run, _FOLDER, name)
         try:
@@ -217,7 +218,7 @@ def _arrays(optimizer: keras.optimizers.Optimizer) -> dict:
 
 
 def _flush(folder):
-    """Makes a rename in a folder last over a loss of power."""
+    """Makes a rename in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

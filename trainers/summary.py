@@ -1,16 +1,17 @@
-"""What a run tells at its end."""
+"""Ends a run: saves the last net, scores it, reports."""
 
 import time
 
 import numpy as np
 
-from cnet_tf import checkpoint
+from cnet_tf.atomic_file import write_json
 from trainers.flops import forward_flops
+from trainers.run_directory import writing
 from trainers.strategy import workers
 
 
 def finish(training, began) -> dict:
-    """The last net and the summary, which says that the run is over."""
+    """Saves the last net and the summary, which marks the run as finished."""
     options, progress, net = training.options, training.progress, training.state.net
     if options.ema:
         training.average()
@@ -33,14 +34,15 @@ def finish(training, began) -> dict:
         "diverged": progress.diverged,
     }
     if training.run:
-        checkpoint.write_json(
-            training.run / "summary.json", {**summary, "history": progress.history}
-        )
+        with writing(options.runs_dir):
+            write_json(
+                training.run / "summary.json", {**summary, "history": progress.history}
+            )
     return summary
 
 
 def report(summary: dict) -> str:
-    """The summary of `loop.fit` as a few lines of text."""
+    """The summary of `fit` as a few lines of text."""
     rows = [
         ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
         ("test loss", f"{summary['test_loss']:.4f}"),

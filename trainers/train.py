@@ -1,11 +1,12 @@
-"""Trains a net on images, growing its depth on the way.
+"""Trains a net on images and grows its depth meanwhile.
 
     python trainers/train.py --flagfile=digits.flags        # a minute, offline
     python trainers/train.py --flagfile=cifar.flags         # the published recipe
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
-Every flag has a default: see --help. Results are in runs/latest. A run that was
-stopped, by whatever, goes on when the same command is given again.
+Every flag has a default: see --help. Results are in runs/latest. Give the
+same command again to resume a run that was stopped, for whatever reason. oneDNN is on,
+also on CPUs where TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
 """
 
 import pathlib
@@ -14,22 +15,28 @@ import sys
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from trainers import options, run_directory
-from trainers.errors import run_command
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+from trainers.epochs import Diverged
+from trainers.fit import fit
 from trainers.interruption import Interrupted
-from trainers.loop import fit
+from trainers.option_table import run
+from trainers.options import Options
 from trainers.strategy import WorkerLost
 from trainers.summary import report
 
 
-def main():
-    """Reads the flags, trains, reports."""
+def main(options):
+    """Trains and reports."""
     try:
-        print(report(fit(options.from_flags(), run_directory.describe)))
+        print(report(fit(options)))
     except Interrupted as stop:
         print(f"\nStopped by {stop}")
 
 
 if __name__ == "__main__":
-    options.define_flags()
-    run_command(main, failures=[WorkerLost])
+    run(main, Options, failures=[Diverged, WorkerLost])

@@ -1,4 +1,4 @@
-"""A run under way: what it trains, where, and how all of it is saved and restored."""
+"""A run under way: trains, scores, saves and restores its net and optimizer."""
 
 import dataclasses
 import pathlib
@@ -10,12 +10,13 @@ from keras import ops
 from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
 from trainers import snapshots, steps
-from trainers.batches import eval_batches, train_batches
 from trainers.broadcast import shared_folder
 from trainers.data import ImageData
+from trainers.data.batches import eval_batches, train_batches
 from trainers.growth import State
 from trainers.logs import write as write_logs
 from trainers.options import Options
+from trainers.run_directory import writing
 from trainers.schedule import make_optimizer
 from trainers.snapshots import Progress
 from trainers.strategy import shared_batches
@@ -27,8 +28,8 @@ _EVALUATED = 500
 _RECALIBRATION_BATCHES = 20
 
 
-class Diverged(Exception):
-    """The loss, its gradient or a weight is not finite any more."""
+class NotFinite(Exception):
+    """The loss, its gradient or a weight is no longer finite."""
 
 
 @dataclasses.dataclass
@@ -36,7 +37,7 @@ class Training:
     """A run under way; everything is called in the scope of its strategy.
 
     Attributes:
-        options: What it was told.
+        options: The options of the run.
         data, per_epoch: What it trains on, and the batches of an epoch.
         strategy, jit: Where it runs, and whether XLA compiles the steps.
         run: Its directory; None on workers that write nothing.
@@ -75,14 +76,14 @@ class Training:
         return self.programs
 
     def replace(self, state):
-        """Goes on with another net and its optimizer."""
+        """Replaces net and optimizer."""
         self.state, self.programs = state, None
 
     def restore(self, folder) -> bool:
-        """Goes on from a snapshot of the chief's, if there is one.
+        """Restores the chief's snapshot, if there is one.
 
         Args:
-            folder: The chief's, or None; of no matter on other workers.
+            folder: The chief's snapshot or None; ignored on other workers.
         """
         with shared_folder(self.strategy, folder) as found:
             if found is None:
@@ -94,43 +95,46 @@ class Training:
         return True
 
     def snapshot(self, interrupted=False):
-        """Saves all that is needed to go on from here.
+        """Saves all that is needed to resume from here.
 
         Raises:
-            Diverged: see `check`; nothing is saved.
+            NotFinite: see `check`; nothing is saved.
         """
         self.check()
         if self.run:
-            snapshots.save(
-                self.run,
-                self.state.net,
-                self.state.optimizer,
-                self.progress,
-                self.metadata,
-                self.options.keep,
-                interrupted,
-            )
+            with writing(self.options.runs_dir):
+                snapshots.save(
+                    self.run,
+                    self.state.net,
+                    self.state.optimizer,
+                    self.progress,
+                    self.metadata,
+                    self.options.keep,
+                    interrupted,
+                )
 
     def check(self):
-        """Raises `Diverged` where a weight, a statistic or a slot is not finite."""
+        """Raises `NotFinite` where a weight, a statistic or a slot is not finite."""
         for variable in self.state.net.variables + self.state.optimizer.variables:
             if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
-                raise Diverged(f"{variable.path} is not finite")
+                raise NotFinite(f"{variable.path} is not finite")
 
     def save_net(self, name="net"):
         """Saves the net alone, for evaluation and export.
 
         Raises:
-            Diverged: see `check`; nothing is saved.
+            NotFinite: see `check`; nothing is saved.
         """
         self.check()
         if self.run:
-            checkpoint.save(self.state.net, self.run / name, self.metadata)
+            with writing(self.options.runs_dir):
+                checkpoint.save(self.state.net, self.run / name, self.metadata)
 
     def log(self):
         """Writes the logs of the epochs so far."""
         if self.run:
-            write_logs(self.run, self.progress.history)
+            with writing(self.options.runs_dir):
+                write_logs(self.run, self.progress.history)
 
     def score(self, split) -> dict[str, float]:
         """Loss and accuracy of the net as it is."""
@@ -138,7 +142,7 @@ class Training:
         return steps.evaluate_with(self.make_programs()[1], batches, self.strategy)
 
     def rest_of_epoch(self):
-        """The batches of the current epoch that are left."""
+        """The remaining batches of the current epoch."""
         options, progress = self.options, self.progress
 
         def shard(shards, index):

@@ -8,14 +8,10 @@ import math
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from trainers.sources import (
-    checked_features,
-    feature_keys,
-    find_builder,
-    refuse,
-)
+from trainers.data.errors import refuse
+from trainers.data.sources import open_set
+from trainers.data.stored import Stored
 
 # Decoded images are kept in memory up to this size, and so is a shuffle buffer.
 MEMORY_BYTES = 2 * 1024**3
@@ -29,15 +25,15 @@ class ImageData:
     int64}`, where `index` is the position in the split that the example is stored in.
 
     Attributes:
-      name: The name it was loaded by.
-      train: Training examples, `index` 0..n-1. In memory when the whole set fits.
-      validation: Examples held out of the end of the train split, or None.
-      test: Test examples.
-      sizes: Examples in each of `train`, `validation` (0 when None) and `test`.
-      image_shape: (height, width, channels).
-      class_names: One name per label.
-      mean: Per channel, of x/255 over `train`.
-      std: Per channel, of x/255 over `train`; 1 for a constant channel.
+        name: The name it was loaded by.
+        train: Training examples, `index` 0..n-1. In memory when the whole set fits.
+        validation: Examples held out of the end of the train split, or None.
+        test: Test examples.
+        sizes: Examples in each of `train`, `validation` (0 when None) and `test`.
+        image_shape: (height, width, channels).
+        class_names: One name per label.
+        mean: Per channel, of x/255 over `train`.
+        std: Per channel, of x/255 over `train`; 1 for a constant channel.
     """
 
     name: str
@@ -62,21 +58,21 @@ def load(
     The test split is the set's `test`, or its `validation` where it has no `test`.
 
     Args:
-      dataset: `digits`, a TFDS name such as `cifar10`, or `folder:/path` for images at
-        /path/<split>/<label>/*.png or jpg with splits `train` and `test`.
-      data_dir: Where TFDS keeps prepared sets. Default: the environment's
-        TFDS_DATA_DIR, then ~/tensorflow_datasets. A set not prepared there is
-        prepared there, by a download unless it is `digits`.
-      validation_fraction: Part of `train` to hold out, in [0, 1). Default: 0.1.
-      image_size: Side, or (height, width), to resize to. Default: no resizing, which
-        needs a set whose images have one shape.
+        dataset: `digits`, a TFDS name such as `cifar10`, or `folder:/path` for images
+            at /path/<split>/<label>/*.png or jpg with splits `train` and `test`.
+        data_dir: Where TFDS keeps prepared sets. Default: the environment's
+            TFDS_DATA_DIR, then ~/tensorflow_datasets. A set not prepared there is
+            prepared there, by a download unless it is `digits`.
+        validation_fraction: Part of `train` to hold out, in [0, 1). Default: 0.1.
+        image_size: Side, or (height, width), to resize to. Default: no resizing, which
+            needs a set whose images have one shape.
 
     Returns:
-      An `ImageData`.
+        An `ImageData`.
 
     Raises:
-      DataError: If an argument is out of range, the set is unknown, cannot be
-        prepared, is no image classification set, or has images of unknown shape.
+        DataError: If an argument is out of range, the set is unknown, cannot be
+            prepared, is no image classification set, or has images of unknown shape.
     """
     if not 0 <= validation_fraction < 1:
         refuse(
@@ -86,9 +82,8 @@ def load(
             "use 0 for no validation split",
         )
     size = _checked_size(image_size)
-    builder = find_builder(dataset, data_dir)
-    image, label = checked_features(dataset, builder)
-    shape = (*(size or image.shape[:2]), image.shape[-1])
+    stored = open_set(dataset, data_dir)
+    shape = (*(size or stored.image_shape[:2]), stored.image_shape[-1])
     if None in shape:
         refuse(
             "image_size",
@@ -96,47 +91,22 @@ def load(
             repr(image_size),
             "give one, for example 32 or (32, 48)",
         )
-
-    test_split = "test" if "test" in builder.info.splits else "validation"
-    stored = {}
-    for split in ("train", test_split):
-        info = builder.info.splits.get(split)
-        if not info or not info.num_examples:
-            found = sorted(s for s, i in builder.info.splits.items() if i.num_examples)
-            refuse(
-                "dataset",
-                "a set with examples in splits train and test",
-                f"{dataset!r} with {found}",
-                "add the missing split or choose another set",
-            )
-        stored[split] = info.num_examples
-
-    held_out = round(stored["train"] * validation_fraction)
-    kept = stored["train"] - held_out
-    if not kept or (validation_fraction and not held_out):
-        refuse(
-            "validation_fraction",
-            f"one that leaves both parts of {stored['train']} examples non-empty",
-            repr(validation_fraction),
-            "choose another fraction, or 0",
-        )
-    ranges = {
-        "train": ("train", 0, kept),
-        "validation": ("train", kept, stored["train"]),
-        "test": (test_split, 0, stored[test_split]),
-    }
+    ranges = _ranges(dataset, stored, validation_fraction)
     sizes = {part: stop - start for part, (_, start, stop) in ranges.items()}
     fits = sum(sizes.values()) * math.prod(shape) <= MEMORY_BYTES
     try:
         parts = {}
         for part, (split, start, stop) in ranges.items():
             if stop > start:
-                examples = _read(builder, split, start, stop, size)
+                examples = _read(stored, split, start, stop, size)
                 parts[part] = _in_memory(examples) if fits else examples
         mean, std = _statistics(parts["train"])
     except tf.errors.OpError as error:
         refuse(
-            "dataset", "readable images", f"{dataset!r}: {error.message}", "mend them"
+            "dataset",
+            "readable images",
+            f"{dataset!r}: {error.message}",
+            "repair or remove them",
         )
     return ImageData(
         name=dataset,
@@ -145,7 +115,7 @@ def load(
         test=parts["test"],
         sizes=sizes,
         image_shape=shape,
-        class_names=tuple(label.names),
+        class_names=stored.class_names,
         mean=mean,
         std=std,
     )
@@ -155,24 +125,44 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
     """The data a net was trained on, with the normalisation it was trained with.
 
     Args:
-      description: The `"data"` of a checkpoint's metadata.
-      data_dir: As for `load`.
+        description: The `"data"` of a checkpoint's metadata.
+        data_dir: As for `load`.
     """
     data = load(description["name"], data_dir, 0.0, description.get("image_size"))
     return dataclasses.replace(data, mean=description["mean"], std=description["std"])
 
 
-def _read(builder, split: str, start: int, stop: int, size) -> tf.data.Dataset:
-    """Examples start..stop-1 of a stored split, in stored order."""
-    if isinstance(builder, tfds.ImageFolder):  # It knows no slices.
-        dataset = builder.as_dataset(split=split).skip(start).take(stop - start)
-    else:
-        # One file at a time: positions are then those of the split as a whole.
-        config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-        dataset = builder.as_dataset(
-            split=f"{split}[{start}:{stop}]", read_config=config
+def _ranges(dataset: str, stored: Stored, validation_fraction: float) -> dict:
+    """(stored split, start, stop) of `train`, `validation` and `test`."""
+    test_split = "test" if "test" in stored.splits else "validation"
+    for split in ("train", test_split):
+        if not stored.splits.get(split):
+            refuse(
+                "dataset",
+                "a set with examples in splits train and test",
+                f"{dataset!r} with {sorted(s for s, n in stored.splits.items() if n)}",
+                "add the missing split or choose another set",
+            )
+    count = stored.splits["train"]
+    held_out = round(count * validation_fraction)
+    kept = count - held_out
+    if not kept or (validation_fraction and not held_out):
+        refuse(
+            "validation_fraction",
+            f"one that leaves both parts of {count} examples non-empty",
+            repr(validation_fraction),
+            "choose another fraction, or 0",
         )
-    image_key, label_key = feature_keys(builder)
+    return {
+        "train": ("train", 0, kept),
+        "validation": ("train", kept, count),
+        "test": (test_split, 0, stored.splits[test_split]),
+    }
+
+
+def _read(stored: Stored, split: str, start: int, stop: int, size) -> tf.data.Dataset:
+    """Examples start..stop-1 of a stored split, in stored order, resized."""
+    image_key, label_key = stored.keys
 
     def select(index, example):
         image = example[image_key]
@@ -181,8 +171,10 @@ def _read(builder, split: str, start: int, stop: int, size) -> tf.data.Dataset:
             image = tf.saturate_cast(tf.round(image), tf.uint8)
         return {"index": index, "image": image, "label": example[label_key]}
 
-    return dataset.enumerate(start).map(
-        select, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    return (
+        stored.read(split, start, stop)
+        .enumerate(start)
+        .map(select, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
 
 
@@ -227,6 +219,6 @@ def _checked_size(image_size) -> tuple[int, int] | None:
             "image_size",
             "a side or (height, width), at least 1",
             repr(image_size),
-            "mend it",
+            "give another",
         )
     return size

@@ -1,4 +1,23 @@
-"""Starts a training, or goes on with it: data, strategy, net, run directory."""
+"""Starts a training run or resumes it.
+
+The order of initialisation, and why:
+
+1. Options check themselves when they are made (options.py), before TensorFlow starts.
+2. The strategy comes first of all of TensorFlow: clusters and TPUs set up the runtime.
+3. Data is loaded and the sizes are checked, so that bad input leaves no directory.
+4. The net and its optimizer are built from the seed, in the scope of the strategy.
+5. The chief finds its run directory (run_directory.py) and locks it: the newest one
+   whose options.json is equal, which has no summary.json and which no living process
+   has locked; a new one otherwise, or with --noresume.
+6. The rule to resume: take the newest snapshot of that run that is whole
+   (snapshots.py). The chief decides and sends it to the other workers (broadcast.py);
+   net, optimizer and progress replace those of step 4. Without one, save the start.
+7. Train the remaining epochs (epochs.py). Order, augmentation and learning rate are
+   functions of seed and progress, so a resumed run ends with the same bits.
+8. Score, and write the summary, which marks the run as finished (summary.py).
+
+The flow goes down: fit -> epochs -> training -> steps, schedule, growth, snapshots.
+"""
 
 import contextlib
 import dataclasses
@@ -16,7 +35,6 @@ from trainers.errors import OptionError
 from trainers.fused_norm import fused_batch_moments_norm
 from trainers.growth import State
 from trainers.interruption import Interruption
-from trainers.option_checks import validate
 from trainers.options import Options
 from trainers.schedule import make_optimizer
 from trainers.strategy import is_chief, make_strategy, together
@@ -24,24 +42,34 @@ from trainers.summary import finish
 from trainers.synchronised_norm import synchronised_moments_norm
 from trainers.training import Training
 
+# Options that are arguments of the net as they are.
+_OVERRIDES = (
+    "scheme",
+    "basis",
+    "unit",
+    "horizon",
+    "stitch",
+    "padding",
+    "restriction",
+)
 
-def fit(options: Options, describe=lambda run: None) -> dict:
+
+def fit(options: Options) -> dict:
     """Trains a net as the options say; returns the summary, also in the run directory.
 
-    A run of the same options that was interrupted goes on where its last snapshot was
-    taken, and ends with the same bits as one that was not.
+    Resumes an interrupted run of the same options from its last snapshot; it ends with
+    the same bits as a run that was never interrupted.
 
     Args:
-        options: Validated here, before any long work.
-        describe: Called with the run directory as soon as it exists.
+        options: Checked when they were made.
 
     Raises:
-        OptionError, DataError: bad input.
+        OptionError, DataError: bad input, or a disk that cannot be written.
+        Diverged: no lower rate that was allowed helped.
         Interrupted: a signal or the end of the minutes; everything is saved.
-        WorkerLost: another worker of the cluster has ended.
+        WorkerLost: another worker of the cluster is gone.
     """
-    began = time.perf_counter()
-    validate(options)
+    began, told = time.perf_counter(), options
     strategy = make_strategy(options)
     replicas = strategy.num_replicas_in_sync
     if options.replica_batch_size:
@@ -60,13 +88,15 @@ def fit(options: Options, describe=lambda run: None) -> dict:
         if options.sync_batch_norm
         else fused_batch_moments_norm
     )
-    with together(strategy), run_directory.writing(options.runs_dir):
+    with together(strategy):
         # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
         state = _start(options, data)
         run, lock = None, contextlib.nullcontext()
         if is_chief(strategy):
-            run, lock = run_directory.start(options)
+            with run_directory.writing(options.runs_dir):
+                run, lock = run_directory.start(options)
+                run_directory.describe(run, told)
         with lock, Interruption(options.max_minutes) as interruption:
             training = Training(
                 options,
@@ -78,8 +108,6 @@ def fit(options: Options, describe=lambda run: None) -> dict:
                 state,
                 {"data": data_metadata(data, options)},
             )
-            if run:
-                describe(run)
             if not training.restore(run and snapshots.newest(run)):
                 training.snapshot()
             train(training, interruption)
@@ -87,7 +115,7 @@ def fit(options: Options, describe=lambda run: None) -> dict:
 
 
 def data_metadata(data, options) -> dict:
-    """What a deployed net must know of its data: names and normalisation."""
+    """Describes the data to a deployed net: names and normalisation."""
     return {
         "name": data.name,
         "image_size": options.image_size,
@@ -100,10 +128,10 @@ def data_metadata(data, options) -> dict:
 
 
 def _start(options, data) -> State:
-    """The net of the preset with the flags' overrides, and its optimizer, built."""
+    """Builds the preset's net with the flags' overrides, and its optimizer."""
     overrides = {
         name: getattr(options, name)
-        for name in ("scheme", "basis", "unit", "horizon", "restriction")
+        for name in _OVERRIDES
         if getattr(options, name) is not None
     }
     for name in ("nodes", "steps"):

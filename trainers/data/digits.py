@@ -8,6 +8,9 @@ module registers the builder with TFDS under the name `sklearn_digits`.
 import numpy as np
 import tensorflow_datasets as tfds
 
+from trainers.data import tfds_sets
+from trainers.data.stored import Source
+
 # scikit-learn counts the dark pixels of 4x4 cells: 0..16.
 _BRIGHTEST = 16
 # Every fifth example of a class is held out for the test split, about 20 %.
@@ -67,3 +70,10 @@ def _examples(images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
     """Yields (key, example) for the chosen positions; the key is the position."""
     for i in chosen:
         yield int(i), {"image": images[i], "label": int(labels[i])}
+
+
+SOURCE = Source(
+    lambda name: name == "digits",
+    lambda _, data_dir: tfds_sets.open_set(SklearnDigits.name, data_dir),
+    lambda: ("digits",),
+)

@@ -10,7 +10,7 @@ from keras import ops
 from short_runs import assert_equal, weights
 
 from cnet_tf import checkpoint, continuous_net
-from trainers import epochs, loop
+from trainers import epochs, fit
 from trainers.errors import OptionError
 
 
@@ -37,7 +37,7 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
         return new
 
     monkeypatch.setattr(epochs, "grow", watched)
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     assert len(jumps) == 1 and jumps[0] < 0.05
     net = checkpoint.load(f"{summary['run']}/net").net
     assert [block.steps for block in net.blocks] == [2, 2, 2]
@@ -51,8 +51,8 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
-    first, again = (weights(loop.fit(options)["run"]) for _ in range(2))
-    other = weights(loop.fit(dataclasses.replace(options, seed=1))["run"])
+    first, again = (weights(fit.fit(options)["run"]) for _ in range(2))
+    other = weights(fit.fit(dataclasses.replace(options, seed=1))["run"])
     assert_equal(first, again)
     assert not np.allclose(first[0], other[0])
 
@@ -69,7 +69,7 @@ def test_half_precision_adamw_and_smoothing_train(options):
         refine_epochs=(1,),
         batches_per_epoch=10,
     )
-    summary = loop.fit(options)
+    summary = fit.fit(options)
     losses = [row["loss"] for row in _history(summary)]
     assert losses[1] < losses[0]
     net = checkpoint.load(f"{summary['run']}/net").net
@@ -84,7 +84,7 @@ def _history(summary):
 
 def test_depth_grows_on_plateaus(options):
     """Any two epochs are a plateau here; a run of one refinement by three."""
-    summary = loop.fit(
+    summary = fit.fit(
         dataclasses.replace(
             options,
             epochs=4,
@@ -106,7 +106,7 @@ def test_depth_grows_on_plateaus(options):
 
 
 def test_the_run_directory_tells_everything(options):
-    summary = loop.fit(dataclasses.replace(options, tensorboard=True, preset="digits"))
+    summary = fit.fit(dataclasses.replace(options, tensorboard=True, preset="digits"))
     with open(f"{summary['run']}/summary.json") as file:
         stored = json.load(file)
     assert stored["test_accuracy"] == summary["test_accuracy"]
@@ -118,8 +118,8 @@ def test_the_run_directory_tells_everything(options):
 
 
 def test_average_of_the_weights_ends_the_run(options):
-    raw = weights(loop.fit(options)["run"])
-    averaged = weights(loop.fit(dataclasses.replace(options, ema=0.9))["run"])
+    raw = weights(fit.fit(options)["run"])
+    averaged = weights(fit.fit(dataclasses.replace(options, ema=0.9))["run"])
     assert not np.allclose(raw[0], averaged[0])
     assert all(np.all(np.isfinite(w)) for w in averaged)
 
@@ -158,5 +158,5 @@ def test_flops_count_the_multiply_adds_of_the_graph(options):
 )
 def test_bad_combinations_end_before_training(options, change, message):
     with pytest.raises(OptionError, match=message) as error:
-        loop.fit(dataclasses.replace(options, **change))
+        fit.fit(dataclasses.replace(options, **change))
     assert "\n" not in str(error.value)

@@ -1,46 +1,60 @@
-"""Where images come from: TFDS sets by name, the shipped digits, folders of images.
+"""Sets of TFDS by name: found where they are prepared, else prepared.
 
-Everything that can be wrong with a data set is said here, in one line.
+What can be wrong with such a set is said here, in one line.
 """
 
-import difflib
 import os
 import socket
 import stat
 import urllib.parse
 import urllib.request
-from typing import NoReturn
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from trainers import digits
-
-ALIASES = {"digits": digits.SklearnDigits.name}
-FOLDER_PREFIX = "folder:"
+from trainers.data.errors import refuse
+from trainers.data.stored import Source, Stored, UnknownSetError
 
 
-class DataError(ValueError):
-    """Data that cannot be had as asked for. The message is one line."""
+def open_set(name: str, data_dir: str | None) -> Stored:
+    """Opens a set where it is prepared; prepares it otherwise.
 
-
-def find_builder(name: str, data_dir: str | None):
-    """The builder of a prepared set; prepares it if need be."""
-    if name.startswith(FOLDER_PREFIX):
-        path = os.path.expanduser(name.removeprefix(FOLDER_PREFIX))
-        if not os.path.isdir(path):
-            refuse(
-                "dataset", "an existing folder of images", repr(name), "check the path"
-            )
-        return tfds.ImageFolder(path)
+    Args:
+        name: As TFDS knows it.
+        data_dir: Where it is or shall be. Default: the folders of the environment.
+    """
     folders = [data_dir] if data_dir else _default_folders()
     builders = [_registered(name, folder) for folder in folders]
     for builder in builders:
         if builder.is_prepared():
-            return builder
+            return stored(name, builder)
     checked_features(name, builders[0])  # Before a long download, not after it.
     target = next((f for f in folders if _writable(f)), folders[-1])
-    return _prepare(name, target)
+    return stored(name, _prepare(name, target))
+
+
+def stored(name: str, builder, read=None) -> Stored:
+    """A prepared builder as a `Stored`.
+
+    Args:
+        name: For messages.
+        builder: Prepared.
+        read: See `Stored`. Default: by slices of a split.
+    """
+    image, label = checked_features(name, builder)
+
+    def by_slices(split, start, stop):
+        # One file at a time: positions are then those of the split as a whole.
+        config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        return builder.as_dataset(split=f"{split}[{start}:{stop}]", read_config=config)
+
+    return Stored(
+        {split: info.num_examples for split, info in builder.info.splits.items()},
+        image.shape,
+        tuple(label.names),
+        feature_keys(builder),
+        read or by_slices,
+    )
 
 
 def _default_folders() -> list[str]:
@@ -60,16 +74,9 @@ def _writable(folder: str) -> bool:
 
 def _registered(name: str, folder: str):
     try:
-        return tfds.builder(ALIASES.get(name, name), data_dir=folder)
-    except tfds.core.DatasetNotFoundError:
-        known = [*ALIASES, *tfds.list_builders(with_community_datasets=False)]
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = (
-            f"did you mean {' or '.join(close)}?"
-            if close
-            else "see tfds.list_builders()"
-        )
-        refuse("dataset", "digits, a TFDS name or folder:/path", repr(name), hint)
+        return tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError as error:
+        raise UnknownSetError(name) from error
     except Exception as error:  # A builder's own code may raise anything.
         refuse("dataset", "a set that TFDS can build", f"{name!r}: {error}", "see TFDS")
 
@@ -97,7 +104,7 @@ def _check_hosts(builder, folder: str) -> None:
     """Fails at once when offline, where TFDS would retry for minutes.
 
     Raises:
-      OSError: If none of the hosts to download from has an address.
+        OSError: none of the hosts to download from has an address.
     """
     hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos or ()}
     already = os.path.isdir(os.path.join(folder, "downloads", builder.name))
@@ -135,7 +142,8 @@ def checked_features(name: str, builder):
     return image, label
 
 
-def refuse(argument: str, expected: str, received: str, remedy: str) -> NoReturn:
-    """Raises a DataError of one line."""
-    message = f"{argument}: expected {expected}; received {received}; {remedy}"
-    raise DataError(" ".join(message.split())) from None
+SOURCE = Source(
+    lambda name: True,
+    open_set,
+    lambda: tfds.list_builders(with_community_datasets=False),
+)

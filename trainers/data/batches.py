@@ -13,9 +13,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from trainers.augmentation import AUGMENTATIONS, DRAWS
-from trainers.data import MEMORY_BYTES, ImageData
-from trainers.sources import refuse
+from trainers.data.augmentation import AUGMENTATIONS, DRAWS
+from trainers.data.errors import refuse
+from trainers.data.images import MEMORY_BYTES, ImageData
 
 _RECALIBRATION_BATCH = 128
 SHUFFLE_BUFFER = 50_000  # CIFAR's train split: a uniform permutation of it.
@@ -25,9 +25,9 @@ def normalize(images, mean, std) -> tf.Tensor:
     """(x/255 - mean) / std, per channel, in float32.
 
     Args:
-      images: (..., C), values 0..255 of any numeric type.
-      mean: C numbers.
-      std: C positive numbers.
+        images: (..., C), values 0..255 of any numeric type.
+        mean: C numbers.
+        std: C positive numbers.
     """
     # One multiplication and one addition per pixel.
     scale = 1 / (255 * np.asarray(std))
@@ -51,20 +51,20 @@ def train_batches(
     whatever `tf.random.set_seed` was told.
 
     Args:
-      data: From `load`.
-      batch_size: Examples per batch, 1..n. The last n % batch_size are dropped.
-      seed: At least 0.
-      epoch: At least 0.
-      augment: A name in `AUGMENTATIONS`. Default: "none".
-      skip_batches: Leave out this many batches from the start. Default: 0.
-      shards: Equal parts of every batch, a divisor of batch_size. Default: 1.
-      shard: The part to prepare, 0..shards-1. Default: 0.
+        data: From `load`.
+        batch_size: Examples per batch, 1..n. The last n % batch_size are dropped.
+        seed: At least 0.
+        epoch: At least 0.
+        augment: A name in `AUGMENTATIONS`. Default: "none".
+        skip_batches: Leave out this many batches from the start. Default: 0.
+        shards: Equal parts of every batch, a divisor of batch_size. Default: 1.
+        shard: The part to prepare, 0..shards-1. Default: 0.
 
     Returns:
-      Data set of (float32 (B / shards, H, W, C), int64 (B / shards,)).
+        Data set of (float32 (B / shards, H, W, C), int64 (B / shards,)).
 
     Raises:
-      DataError: If an argument is out of range.
+        DataError: If an argument is out of range.
     """
     size = data.sizes["train"]
     if augment not in AUGMENTATIONS:
@@ -103,9 +103,9 @@ def recalibration_batches(data: ImageData, augment: str, count: int) -> tf.data.
     """Training batches to re-estimate batch norms on: of 128, or of all there is.
 
     Args:
-      data: From `load`.
-      augment: As in training.
-      count: Batches.
+        data: From `load`.
+        augment: As in training.
+        count: Batches.
     """
     size = min(_RECALIBRATION_BATCH, data.sizes["train"])
     return train_batches(data, size, seed=0, epoch=0, augment=augment).take(count)
@@ -115,15 +115,15 @@ def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Datase
     """Batches of a whole split, in order and normalised; the last may be smaller.
 
     Args:
-      data: From `load`.
-      split: "train", "validation" or "test".
-      batch_size: Examples per batch, at least 1.
+        data: From `load`.
+        split: "train", "validation" or "test".
+        batch_size: Examples per batch, at least 1.
 
     Returns:
-      Data set of (float32 (B, H, W, C), int64 (B,)).
+        Data set of (float32 (B, H, W, C), int64 (B,)).
 
     Raises:
-      DataError: If the split is unknown or empty, or batch_size is below 1.
+        DataError: If the split is unknown or empty, or batch_size is below 1.
     """
     present = [name for name, size in data.sizes.items() if size]
     if split not in present:

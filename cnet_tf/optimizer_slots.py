@@ -1,0 +1,170 @@
+"""An optimizer carried over to other variables, theta' = P theta, with its slots.
+
+For every optimizer of Keras: `slot_table` names its slots, `slot_rules` maps them. Of
+nets nothing is known here: there are variables, and a matrix for each.
+
+One further update with the gradients P g is then P times the update there would have
+been, if P repeats cells and the update is elementwise, or divides by norms of its own
+(Lamb, Adafactor). Not so where a norm of g counts, which P changes: `clipnorm` and
+`global_clipnorm` clip more; Muon orthogonalises P m as a whole. (Muon takes every
+variable with two axes for a matrix, also the biases and norms of K nodes, of shape
+(K, channels); kernels of K nodes have more axes and get its AdamW. Name the former in
+`exclude_layers`.)
+
+For every other P the ratios of momentum and root of the second moment stay below the
+largest there was before, in Adam and its like: their first update after a projection
+is about as large as one without.
+
+What P leaves out: the gradient of a cell half as long is half as large. Second moments
+remember the old size, so that Adam's updates are smaller by the factor of a refinement
+until they forget it, after some 1 / (1 - beta_2) updates.
+"""
+
+import keras
+import numpy as np
+
+from cnet_tf.checks import finite_values
+from cnet_tf.optimizer_twin import held, parts, twin
+from cnet_tf.slot_rules import RULES, Mapped
+from cnet_tf.slot_table import rules, slot_lists
+
+
+def carry_over(optimizer, old_variables, new_variables, matrices):
+    """The optimizer of the new variables that goes on where the old one stands.
+
+    Args:
+        optimizer: A `keras.optimizers.Optimizer`, built on `old_variables`. It is left
+            as it is.
+        old_variables: Trainable `keras.Variable`s.
+        new_variables: Those that take their places, in the same order.
+        matrices: For each variable P of shape (K', K), float64, with
+            theta' = P theta along the first axis; or None where it stays as it is.
+
+    Returns:
+        A new optimizer of the same class and settings, built on `new_variables`, with
+        the old counters, learning rate and loss scale, and slots mapped by P.
+
+    Raises:
+        ValueError: no built optimizer of these variables, a class or a slot that is
+            not in the table, matrices that do not fit, values that are not finite.
+        RuntimeError: the new optimizer lacks slots of the new variables; it would go on
+            training others without a word.
+    """
+    old_variables, new_variables = list(old_variables), list(new_variables)
+    _require_built(optimizer, old_variables)
+    _require_fit(old_variables, new_variables, matrices)
+    slots(optimizer)  # refuses what it does not know
+    new = twin(optimizer, old_variables, new_variables)
+    places = {
+        id(old): place
+        for old, *place in zip(old_variables, new_variables, matrices, strict=True)
+    }
+    for old_part, new_part in zip(parts(optimizer), parts(new), strict=True):
+        rows = [places[id(v)] for v in held(old_part)]
+        _require_held(new_part, [target for target, _ in rows])
+        _copy_counters(old_part, new_part)
+        _map_slots(old_part, new_part, [matrix for _, matrix in rows])
+    return new
+
+
+def slots(optimizer, rule: str | None = None) -> list:
+    """The variables that an optimizer keeps for the weights it was built on.
+
+    Args:
+        optimizer: A built `keras.optimizers.Optimizer`.
+        rule: A key of `RULES`, to have only those: `"momentum"` names what a reset
+            sets to zero. Default: all.
+
+    Raises:
+        ValueError: a class or a variable that is not in the table.
+    """
+    return [
+        slot
+        for part in parts(optimizer)
+        for name, row in slot_lists(part).items()
+        for slot in row
+        if slot is not None and rule in (None, rules(part)[name])
+    ]
+
+
+def _copy_counters(old_part, new_part):
+    for name, rule in rules(old_part).items():
+        counter = getattr(old_part, name, None)
+        if rule == "copy" and isinstance(counter, keras.Variable):
+            getattr(new_part, name).assign(finite_values(counter))
+
+
+def _map_slots(old_part, new_part, matrices):
+    """Fills the slots of one optimizer, without those of the ones that it wraps."""
+    table = rules(old_part)
+    old_slots, new_slots = slot_lists(old_part), slot_lists(new_part)
+    for i, (weight, matrix) in enumerate(zip(held(old_part), matrices, strict=True)):
+        values = {
+            name: finite_values(row[i])
+            for name, row in old_slots.items()
+            if row[i] is not None
+        }
+        present = {name for name, row in new_slots.items() if row[i] is not None}
+        if present != set(values):
+            raise RuntimeError(
+                f"optimizer: expected the slots {sorted(values)} for {weight.path}. "
+                f"Received {sorted(present)}."
+            )
+        if matrix is not None:
+            exact = {name: v.astype("float64") for name, v in values.items()}
+            mapped = Mapped(np.asarray(matrix), exact, weight, old_part)
+            values = {name: RULES[table[name]](mapped, name) for name in values}
+        for name, value in values.items():
+            new_slots[name][i].assign(value)
+
+
+def _same(some, others):
+    return [id(v) for v in some] == [id(v) for v in others]
+
+
+def _require_held(optimizer, variables):
+    if not _same(held(optimizer), variables):
+        raise RuntimeError(
+            f"optimizer: expected the new {type(optimizer).__name__} to hold the "
+            f"{len(variables)} new variables. Received one that holds others."
+        )
+
+
+def _require_built(optimizer, variables):
+    expected = "optimizer: expected a keras.optimizers.Optimizer built on the old "
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ValueError(f"{expected}variables. Received {optimizer!r}.")
+    kind = type(optimizer).__name__
+    if not optimizer.built:
+        raise ValueError(
+            f"{expected}variables. Received a {kind} that is not built: call "
+            "optimizer.build(net.trainable_variables) first."
+        )
+    if not _same(held(optimizer), variables):
+        raise ValueError(
+            f"{expected}variables. Received a {kind} of others: build it on "
+            "net.trainable_variables, as they are now."
+        )
+
+
+def _require_fit(old_variables, new_variables, matrices):
+    if not len(old_variables) == len(new_variables) == len(matrices):
+        raise ValueError(
+            "new_variables, matrices: expected as many as old_variables, "
+            f"{len(old_variables)}. Received {len(new_variables)} and {len(matrices)}."
+        )
+    rows = zip(old_variables, new_variables, matrices, strict=True)
+    for i, (old, new, matrix) in enumerate(rows):
+        if not _fits(tuple(old.shape), tuple(new.shape), matrix):
+            received = "None" if matrix is None else f"shape {np.shape(matrix)}"
+            raise ValueError(
+                f"matrices[{i}]: expected a map from shape {tuple(old.shape)} to "
+                f"{tuple(new.shape)} along the first axis. Received {received}."
+            )
+
+
+def _fits(old_shape, new_shape, matrix):
+    if matrix is None:
+        return old_shape == new_shape
+    sizes = new_shape[:1] + old_shape[:1]
+    return np.shape(matrix) == sizes and new_shape[1:] == old_shape[1:]

@@ -1,0 +1,141 @@
+"""The options of a command: a frozen dataclass, from which its flags follow.
+
+    @dataclasses.dataclass(frozen=True)
+    class Options(OptionTable):
+        epochs: int = option(30, integer(1), "Epochs")
+        nodes: tuple[int, ...] = option((), list_of(integer(1)), "K, a number a block")
+
+    if __name__ == "__main__":
+        run(lambda options: print(options.epochs), Options)
+
+A table checks itself at construction, so an `Options` that exists is a right one. Bad
+input ends in one line, whether it comes from Python or from the command line:
+`--epochs: expected an integer >= 1. Received 0.`
+"""
+
+import dataclasses
+import sys
+from typing import Any, ClassVar, NoReturn
+
+from absl import flags
+
+from trainers.errors import OptionError, run_command
+from trainers.option_kinds import Kind
+
+
+def option(default, kind: Kind, text: str, shown: str | None = None) -> Any:
+    """A field of an `OptionTable`.
+
+    Args:
+        default: Its value where the option is not given; None needs `shown`.
+        kind: What it may be besides the default None.
+        text: What it does, without a final full stop; `--help` adds what `kind`
+            expects and the default.
+        shown: The default in words, where the value does not tell.
+    """
+    return dataclasses.field(
+        default=default, metadata={"kind": kind, "text": text, "shown": shown}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionTable:
+    """Base of the options of a command.
+
+    Attributes:
+        COMBINATIONS: (option, wrong, why) of options that exclude one another: `wrong`
+            and `why` are functions of the table, to a truth value and to a text.
+
+    Raises:
+        OptionError: at construction; names the flag, what was expected and received.
+    """
+
+    COMBINATIONS: ClassVar[tuple] = ()
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            kind, value = field.metadata["kind"], getattr(self, field.name)
+            if value is not None and not kind.holds(value):
+                received = kind.show(value) if isinstance(value, tuple) else value
+                raise _refused(field.name, kind, received)
+        for name, wrong, why in self.COMBINATIONS:
+            if wrong(self):
+                raise OptionError(f"--{name}: {why(self)}")
+
+
+def define_flags(table: type[OptionTable], flag_values=flags.FLAGS) -> None:
+    """Defines a flag for each option, as a flag of the program.
+
+    A function rather than module level: absl knows a name once in a process, and
+    several commands have a --data_dir.
+    """
+    # --help lists the flags of the program: those of its main module.
+    settings = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    for field in dataclasses.fields(table):
+        kind, default = field.metadata["kind"], field.default
+        if kind.switch:
+            flags.DEFINE_boolean(field.name, default, _help(field), **settings)
+        else:
+            # Text: `from_flags` reads it, so that all bad values end in the same line.
+            default = None if default is None else kind.show(default)
+            flags.DEFINE_string(field.name, default, _help(field), **settings)
+
+
+def from_flags(table: type[OptionTable], flag_values=flags.FLAGS) -> OptionTable:
+    """The options that the parsed flags give.
+
+    Raises:
+        OptionError: see `OptionTable`.
+    """
+    values = {}
+    for field in dataclasses.fields(table):
+        kind, value = field.metadata["kind"], flag_values[field.name].value
+        if isinstance(value, str):
+            try:
+                value = kind.read(value)
+            except ValueError:
+                raise _refused(field.name, kind, value) from None
+        values[field.name] = value
+    return table(**values)
+
+
+def flagfile(options: OptionTable) -> str:
+    """The options as a file for --flagfile, which gives the same options again."""
+    lines = []
+    for field in dataclasses.fields(options):
+        kind, value = field.metadata["kind"], getattr(options, field.name)
+        if kind.switch and value is not None:
+            lines.append(f"--{'' if value else 'no'}{field.name}")
+        elif value is not None:
+            lines.append(f"--{field.name}={kind.show(value)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def select(options: OptionTable, kind: type, **more) -> Any:
+    """The part of the options that one module reads, as that module's own record.
+
+    Args:
+        options: Has a value for each field of `kind` that `more` does not give.
+        kind: A dataclass.
+        more: Further fields.
+    """
+    names = {field.name for field in dataclasses.fields(kind)} - more.keys()
+    return kind(**{name: getattr(options, name) for name in names}, **more)
+
+
+def run(main, table: type[OptionTable], failures=()) -> NoReturn:
+    """Runs `main(options)` as a program; see `run_command`."""
+    define_flags(table)
+    run_command(lambda: main(from_flags(table)), failures)
+
+
+def _help(field) -> str:
+    kind, shown = field.metadata["kind"], field.metadata["shown"]
+    expected = f"; {kind.expected}" if kind.expected and not kind.switch else ""
+    if shown is None:
+        shown = kind.show(field.default) or "none"
+    return f"{field.metadata['text']}{expected}. Default: {shown}."
+
+
+def _refused(name, kind, received):
+    return OptionError(f"--{name}: expected {kind.expected}. Received {received!r}.")
