@@ -4,5 +4,5 @@
     python export/tflite.py --scheme=euler --steps=4
 
 A script writes a manifestation to a temporary folder, reads it back with the runtime of
-its format, compares the logits, and only then puts it in its place.
+its format, compares the logits, and only then publishes it.
 """

@@ -7,7 +7,7 @@ import numpy as np
 from trainers.data import ImageData
 from trainers.errors import OptionError
 
-# With fewer, ranges are those of a few images and the rest is clipped.
+# With fewer, ranges fit a few images, and others are clipped.
 SMALLEST = 100
 
 
@@ -35,5 +35,5 @@ def calibration_images(data: ImageData, count: int) -> np.ndarray:
 
 
 def sha256(images: np.ndarray) -> str:
-    """Of the pixels in order: which calibration set an artefact was made with."""
+    """Identifies a calibration set: the hash of its pixels in order."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What an artefact tells of itself: plain data for its metadata and its model card."""
+"""Describes an artefact in plain data, for its metadata and its model card."""
 
 from cnet_tf.net import Net
 from export.calibration import sha256
@@ -15,7 +15,7 @@ def describe(
         source: What was exported.
         kind: A key of `INPUTS`.
         precision: Of the artefact. Default `"float32"`.
-        calibration: uint8 images that integer ranges were learned on, or None.
+        calibration: uint8 images used to learn integer ranges, or None.
 
     Returns:
         A dict of JSON types, the same for the same net.

@@ -1,4 +1,4 @@
-"""What an inference graph costs: its operations and its multiply-accumulates."""
+"""Counts the operations and multiply-accumulates of an inference graph."""
 
 import math
 
@@ -13,7 +13,7 @@ _FREE = {"Const", "Placeholder", "Identity", "NoOp"}
 def node_count(net, image_shape) -> int:
     """Operations of the frozen graph that depend on the images.
 
-    Those of constants alone are left out: every runtime computes them once.
+    Operations on constants alone are not counted: runtimes compute them once.
 
     Args:
         net: A layer from images to logits, called with training=False.

@@ -1,4 +1,4 @@
-"""The model card: what an artefact is, was made of and keeps to, in Markdown.
+"""The model card in Markdown: what an artefact is, its origin and its gate.
 
 After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
@@ -11,7 +11,7 @@ from export.parity import table
 from export.runtimes import SIGNATURE
 
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
-# Cells of the table of an export that differ from one export to the next.
+# Cells that differ each time the same net is exported.
 _MEASURED = ("latency, 1 image (ms)",)
 
 
@@ -34,7 +34,7 @@ def card(
         title, usage: Of its `Format`.
         description: From `describe`.
         rows: From `parity.accept`.
-        run: The run directory; what it holds of recipe and results is repeated.
+        run: The run directory; its recipe and results are quoted.
         dtype: NumPy's name of the type of `image`.
         license: Of the weights.
         model: Its name in TF Serving. Default `"cnet"`.
@@ -142,7 +142,7 @@ def _training(run) -> str:
 
 
 def _json(path) -> dict:
-    """The content of a file of the run, empty where there is none."""
+    """Reads a file of the run; empty if it is missing or damaged."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):

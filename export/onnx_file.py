@@ -1,4 +1,4 @@
-"""An ONNX graph after its conversion: a fixed order, and what can be read of a file."""
+"""Finishes an ONNX graph after its conversion, and reads what a file says."""
 
 import json
 
@@ -6,10 +6,10 @@ import onnx
 
 
 def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its nodes in an order, and with names, that its structure gives.
+    """The model with nodes ordered and named by its structure alone.
 
-    TensorFlow numbers nodes through a process and ONNX Runtime sorts them differently
-    each time, so that the same net would give other bytes.
+    TensorFlow numbers nodes throughout a process and ONNX Runtime sorts them
+    differently each time; without this, the same net would give other bytes.
     """
     graph = model.graph
     nodes = _from_the_outputs(graph)
@@ -18,8 +18,8 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
     stored = {weight.name for weight in graph.initializer}
     for i, node in enumerate(nodes):
         for name in (*node.input, *node.output):
-            # Apart, as ONNX Runtime's quantiser calls the copy of a bias t1 that
-            # convolutions share t12, whatever tensor may have that name.
+            # Two letters, as ONNX Runtime's quantiser may call a copy of the shared
+            # bias t1 "t12", even if a tensor has that name.
             letter = "w" if name in stored else "t"
             names.setdefault(name, f"{letter}{len(names)}")
         node.name, node.doc_string = f"n{i}", ""
@@ -38,7 +38,7 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _from_the_outputs(graph) -> list:
-    """The nodes that the outputs need, each after those that it needs itself."""
+    """The nodes that the outputs depend on, each after those it depends on."""
     makers = {name: node for node in graph.node for name in node.output}
     done, seen = [], set()
     stack = [(output.name, False) for output in reversed(graph.output)]

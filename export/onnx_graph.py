@@ -3,14 +3,14 @@
     python export/onnx_graph.py --steps=2
     python export/onnx_graph.py --scheme=midpoint --precision=int8
 
-writes <output>/<scheme>-<steps>[-int8].onnx, replacing the one that is there, and its
-model card beside it. The graph takes `image` (batch, height, width, channels), any
-batch, and gives `logits`, `probabilities` and `label`. Labels and metadata are in the
-file's metadata_props.
+writes <output>/<scheme>-<steps>[-int8].onnx, replacing any earlier one, and its model
+card beside it. The graph takes `image` (batch, height, width, channels), any batch, and
+returns `logits`, `probabilities` and `label`. Labels and metadata are in the file's
+metadata_props.
 
-What was written is checked by onnx and run by ONNX Runtime. In float32 it has to agree
-with Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may
-lose half a point. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2
+The export is checked by onnx and run by ONNX Runtime. In float32 it must agree with
+Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may lose
+half a point. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2
 nothing is left.
 """
 
@@ -20,7 +20,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export import gated_export, options

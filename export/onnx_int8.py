@@ -14,10 +14,10 @@ from onnxruntime.quantization import (
 
 from export import staging
 
-# Additions stay float: in a quantised state the stages of RK4 lose accuracy with every
-# step (Euler's do not). So does the head, as logits would be clipped to the range of
-# those of the calibration set. ReLU is in, as ranges are then those behind it: in front
-# of it dead channels of a folded net reach -1000 and take all 256 levels.
+# Additions stay float: with a quantised state, RK4 (not Euler) loses accuracy at every
+# step. So does the head: logits would be clipped to the range of the calibration set.
+# ReLU is included so that ranges are taken after it; before it, dead channels of a
+# folded net reach -1000 and take all 256 levels.
 _QUANTIZED = ["Conv", "Relu"]
 
 
@@ -36,7 +36,7 @@ def quantize(model: onnx.ModelProto, inputs: list, folder) -> onnx.ModelProto:
     """The model with int8 weights per channel and uint8 activations, as QDQ pairs.
 
     Args:
-        model: float32; its inputs and outputs stay what they are.
+        model: float32; its inputs and outputs keep their types.
         inputs: What `image` takes, one image each; ranges are their extremes.
         folder: For intermediate files.
     """

@@ -18,7 +18,7 @@ from trainers.errors import run_command
 
 
 class AtLeast(flags.ArgumentParser):
-    """Parses a whole number that is not below a limit."""
+    """Parses a whole number, at least `limit`."""
 
     def __init__(self, limit):
         super().__init__()
@@ -37,7 +37,7 @@ class AtLeast(flags.ArgumentParser):
 
 
 class OneOf(flags.ArgumentParser):
-    """Parses one of some names."""
+    """Parses one of the given names."""
 
     def __init__(self, names):
         super().__init__()
@@ -52,7 +52,7 @@ class OneOf(flags.ArgumentParser):
 
 
 class ListOf(flags.ArgumentParser):
-    """Parses values separated by commas, none of them twice."""
+    """Parses values separated by commas, each once."""
 
     def __init__(self, item: flags.ArgumentParser):
         super().__init__()
@@ -187,8 +187,8 @@ CALIBRATION = (
 
 def define(flag_values: flags.FlagValues, options=SHARED) -> None:
     """Defines flags, as flags of the program rather than of this module."""
-    # A function, not module level: absl knows one definition of a name in a process,
-    # and the trainers have a --data_dir too.
+    # Not at module level: absl allows one definition of a flag in a process, and the
+    # trainers have a --data_dir too.
     for name, parser, default, text in options:
         settings = {"flag_values": flag_values, "module_name": sys.argv[0]}
         if parser is SWITCH:  # So that --nofold is a flag too.
@@ -204,7 +204,7 @@ def run(main, options=SHARED, failures=()) -> NoReturn:
     Args:
         main: Function of the parsed flags.
         options: The flags of the program, like `SHARED`.
-        failures: Further exceptions that tell of a result: exit code 1.
+        failures: Further exceptions that report a result: exit code 1.
     """
     define(flags.FLAGS, options)
     run_command(lambda: main(flags.FLAGS), [ParityError, MeasureError, *failures])

@@ -1,4 +1,4 @@
-"""Which artefacts are worth having: nobody else is more accurate and as quick."""
+"""Picks the artefacts worth having: none is both quicker and as accurate."""
 
 import io
 

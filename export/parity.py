@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-# One image, an odd batch, then as many as fit: a graph that fixed its batch size, or
-# rounds it, fails.
+# One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
+# fails.
 BATCH_SIZES = (1, 7, 128)
 
 
@@ -23,12 +23,12 @@ class ParityError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """What an export has to keep to.
+    """How far an export may differ from Keras.
 
     Attributes:
         delta: Largest max |delta logits|.
-        drop, gain: By how much the accuracy on the test images may be lower or higher
-            than that of Keras, in points (0.01 is one in ten thousand).
+        drop, gain: Points of test accuracy that it may lose or gain (0.01 is one image
+            in ten thousand).
     """
 
     delta: float
@@ -53,7 +53,7 @@ class Parity:
     Attributes:
         delta: max |delta logits|; infinite where either is not finite.
         worst: The batch with that difference.
-        images: Real images that the accuracies are of.
+        images: Real images behind the accuracies.
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
             the export's from its own labels.
     """
@@ -71,7 +71,7 @@ class Parity:
 
 
 def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
-    """Batches of these sizes in turn, the last size for all the rest."""
+    """Batches of these sizes in turn; the last size repeats."""
     start = 0
     while start < len(images):
         size, *rest = sizes
@@ -123,8 +123,8 @@ def compare(
         candidate: Function to a dict with logits and label.
         images: uint8 (B, H, W, C), B at least 1.
         labels: (B,).
-        parity_images: Compare the logits of so many of the images, rounded up to whole
-            batches, and the accuracy on all. Default: all.
+        parity_images: Compare logits on that many images, rounded up to whole batches,
+            and accuracy on all. Default: all.
 
     Raises:
         ParityError: shapes differ.

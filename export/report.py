@@ -5,8 +5,8 @@
 
 builds each artefact as the export scripts do, runs it on the test set and on single
 images, and writes report.csv, report.md and pareto.png to <output>/report/. With a
-budget it names the most accurate artefact that fits. Nothing else is kept: what is
-chosen is exported with the script of its format.
+budget it names the most accurate artefact that fits. It keeps no artefact: export the
+one you choose with the script of its format.
 
 Latencies and memory are those of one image in a process of its own on this machine.
 Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
@@ -20,7 +20,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags
@@ -47,7 +47,7 @@ OPTIONS = (
         "manifestations",
         options.ListOf(options.Manifestation()),
         None,
-        "What to measure beside the net as trained, like euler:2,midpoint:2. Default: "
+        "Measured beside the net as trained, like euler:2,midpoint:2. Default: "
         "Euler and midpoint with the steps of the net.",
     ),
     (
@@ -124,7 +124,7 @@ def row_of(form, source, recipe, test, reference, values) -> dict:
 
 
 def remembered(function):
-    """The function, which is asked once for equal pixels."""
+    """The function, called once for equal pixels."""
     known = {}
 
     def call(pixels):
@@ -167,7 +167,7 @@ def measured(values, progress=print) -> list[dict]:
 
 
 def _manifestations(values, net):
-    """Those asked for, but the net's own, which comes first anyway."""
+    """Those asked for, without the net's own, which comes first anyway."""
     if not net.blocks:
         return []
     steps = net.blocks[0].steps

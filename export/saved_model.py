@@ -3,16 +3,16 @@
     python export/saved_model.py --steps=2
     python export/saved_model.py --manifestations=euler:2,midpoint:4 --input=uint8
 
-writes <output>/serving/<model>/<version>/, version one above those that are there, with
-the signatures `serving_default`, `euler_2` ..: image -> logits, probabilities, label.
-They share one set of variables. Names of the classes, normalisation and warm-up
-requests are in its assets.extra/, its model card is model_card.md, and models.config
-and batching.config for the server are beside the models.
+writes <output>/serving/<model>/<version>/, the next free version, with the signatures
+`serving_default`, `euler_2` ..: image -> logits, probabilities, label. They share one
+set of variables. Class names, normalisation and warm-up requests are in its
+assets.extra/, its model card is model_card.md, and models.config and batching.config
+for the server lie beside the models.
 
-What was written is loaded again and has to agree with Keras within 1e-5 in all logits
-and within 0.02 points of accuracy. A version appears complete or not at all, and none
-is ever overwritten. The same export in a new process writes the same bytes. Exit codes:
-0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
+The export is loaded again and must agree with Keras within 1e-5 in all logits and
+within 0.02 points of accuracy. A version appears complete or not at all, and none is
+ever overwritten. The same export in a new process writes the same bytes. Exit codes: 0
+written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
 import os
@@ -21,7 +21,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags
@@ -31,7 +31,7 @@ from export.formats.record import Recipe
 from export.formats.saved_model import FORMAT
 from export.source import first_test_images
 
-# TF Serving reads versions as int64, and passes over folders with a larger number.
+# TF Serving reads versions as int64 and ignores folders with a larger number.
 LAST_VERSION = 2**63 - 1
 
 
@@ -49,7 +49,7 @@ class Version(options.AtLeast):
 
 
 class ModelName(flags.ArgumentParser):
-    """Parses a name that a folder, a URL and models.config can have."""
+    """Parses a name that is valid as a folder, in a URL and in models.config."""
 
     def parse(self, argument):
         plain = argument.replace("_", "").replace("-", "").isalnum()
@@ -69,7 +69,7 @@ OPTIONS = (
         "version",
         Version(1),
         None,
-        "Version, 1 or more. Default: one above those that are there.",
+        "Version, 1 or more. Default: one above the latest.",
     ),
 )
 

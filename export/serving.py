@@ -18,11 +18,11 @@ from trainers.data.batches import normalize
 
 @dataclasses.dataclass(frozen=True)
 class InputKind:
-    """What a serving graph takes under the name `image`.
+    """An input `image` of a serving graph.
 
     Attributes:
         dtype: Of the tensor.
-        raw: Pixels 0..255, which the graph normalises.
+        raw: Whether it holds pixels 0..255, which the graph normalises.
         text: The same for people.
     """
 
@@ -75,7 +75,7 @@ def serving_function(net, data: dict, kind: str = "normalized"):
 
 
 def feeder(data: dict, kind: str = "normalized"):
-    """A function of uint8 pixels to what a serving graph of that kind takes."""
+    """Returns a function from uint8 pixels to the input of a serving graph."""
 
     def feed(pixels):
         if not INPUTS[kind].raw:
@@ -86,7 +86,7 @@ def feeder(data: dict, kind: str = "normalized"):
 
 
 def keras_logits(net, data: dict):
-    """What an export has to agree with: a function of uint8 pixels, run by Keras."""
+    """Returns the reference of an export: uint8 pixels to logits, run by Keras."""
     feed = feeder(data)
     return lambda pixels: np.asarray(net(feed(pixels), training=False))
 
@@ -95,11 +95,11 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
     """Writes serving graphs as a SavedModel, one signature each.
 
     The same net in a new process gives the same bytes. Within one process TensorFlow
-    numbers functions on: their names in saved_model.pb differ then, and its checksum.
+    keeps counting functions, so their names in saved_model.pb and its checksum differ.
 
-    By `tf.saved_model`: Keras' ExportArchive lists variables by their place in memory.
-    What it is given are the variables of TensorFlow inside those of Keras, which
-    themselves come out of the TFLite converter as NaN.
+    Uses `tf.saved_model`, as Keras' ExportArchive orders variables by their address in
+    memory, and the TensorFlow variables inside those of Keras, as the latter come out
+    of the TFLite converter as NaN.
 
     Args:
         directory: Made.
@@ -125,7 +125,7 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
 
 
 def _name_by_content(path: pathlib.Path) -> None:
-    """Replaces the UUID of a SavedModel, which is random, by one of its hashes."""
+    """Replaces the random UUID of a SavedModel by a hash of its content."""
     found = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
     found.ClearField("uuid")
     digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()

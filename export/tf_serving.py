@@ -1,7 +1,7 @@
-"""What TensorFlow Serving reads beside a SavedModel, and the command that starts it.
+"""Files that TensorFlow Serving reads beside a SavedModel, and its command line.
 
 <serving>/models.config        the models, by name
-<serving>/batching.config      how requests are put together
+<serving>/batching.config      how requests are batched
 <serving>/<model>/<version>/   SavedModels
 """
 
@@ -17,10 +17,10 @@ from cnet_tf.atomic_file import write_bytes
 # Where the container sees the folder.
 _MOUNT = "/models"
 
-# Requests of a signature that wait less than 2 ms are run as one batch of at most 32,
-# two at a time; more than 64 batches in the queue are refused, so that a server that
-# is too slow says so instead of answering late. Batches are padded to one of four
-# sizes: a graph is prepared for every size that it meets.
+# Requests of a signature wait up to 2 ms to form a batch of at most 32; two batches run
+# at a time. The server rejects what exceeds 64 queued batches, so that overload shows
+# at once instead of as late answers. Batches are padded to one of four sizes, as the
+# runtime prepares a graph for every size it meets.
 _BATCHING = """\
 max_batch_size { value: 32 }
 allowed_batch_sizes: 1
@@ -41,14 +41,14 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
 
     Args:
         folder: A `workspace` of the file system of `serving`, for renames to move the
-            files to it: a disk that is full by now is found before a model appears.
+            files to it: a full disk is found before a model appears.
         serving: Folder of `<model>/<version>/` folders.
         model: Name of the one that is about to appear, or has versions already.
 
     Returns:
         The files.
     """
-    # Here, as it is no quick import.
+    # Lazy: a slow import.
     from tensorflow_serving.config import model_server_config_pb2
 
     found = {
@@ -81,7 +81,7 @@ def docker_command(serving) -> str:
 
 
 def write_warmup(path, model: str, signatures, images: np.ndarray) -> None:
-    """Writes requests that a server runs before it says that it is ready.
+    """Writes requests that a server runs before it reports that it is ready.
 
     Args:
         path: `<version>/assets.extra/tf_serving_warmup_requests`.

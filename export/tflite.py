@@ -4,13 +4,13 @@
     python export/tflite.py --precision=int8 --input=uint8
     python export/tflite.py --scheme=rk4 --manifestations=euler:2,midpoint:2
 
-writes <output>/<scheme>-<steps>[-<precision>].tflite, replacing the one that is there,
-and its model card beside it. Signatures `serving_default`, `euler_2` ..: image ->
-logits, probabilities, label; their weights are in the file once. It holds built-in
-operations only, takes any batch size, and carries labels and metadata as a zip archive.
+writes <output>/<scheme>-<steps>[-<precision>].tflite, replacing any earlier one, and
+its model card beside it. Signatures `serving_default`, `euler_2` ..: image -> logits,
+probabilities, label; they share one set of weights. The file uses built-in operations
+only, takes any batch size, and carries its metadata and a zip archive of its labels.
 
-What was written is run by LiteRT. In float32 it has to agree with Keras within 1e-4 in
-all logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
+LiteRT runs the export again. In float32 it must agree with Keras within 1e-4 in all
+logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
 Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
@@ -20,7 +20,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Read when TensorFlow is imported: warnings and notes of its own are not shown.
+    # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export import gated_export, options

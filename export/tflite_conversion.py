@@ -8,8 +8,7 @@ import tensorflow as tf
 from export import parity
 
 _SMALLER = (tf.lite.Optimize.DEFAULT,)
-# Whatever has no built-in operation is refused: those of TensorFlow itself, which the
-# converter would take in their place, need a runtime of 100 MB.
+# Built-ins only: TensorFlow ops would need a 100 MB runtime.
 _FLOATS = tf.lite.OpsSet.TFLITE_BUILTINS
 _INTEGERS = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
 
@@ -19,11 +18,11 @@ class Precision:
     """How weights and activations are stored.
 
     Attributes:
-        gate: What an export has to keep to.
-        operations: The set that the graph may use; that of int8 has no floats at all,
-            and takes ranges of activations from a calibration set.
+        gate: How far an export may differ from Keras.
+        operations: Allowed in the graph. Those of int8 exclude floats and need a
+            calibration set for the ranges of activations.
         optimizations: Of the converter.
-        types: Of the weights, where they are not the converter's choice.
+        types: Of the weights. Default: chosen by the converter.
     """
 
     gate: parity.Gate
@@ -44,7 +43,7 @@ PRECISIONS: dict[str, Precision] = {
     ),
     # Weights in int8, activations in ranges found at run time.
     "dynamic": Precision(parity.Gate.reduced(), optimizations=_SMALLER),
-    # Weights per channel: the converter's way for this set of operations.
+    # Weights per channel, as the converter does for this set of operations.
     "int8": Precision(parity.Gate.reduced(), _INTEGERS, _SMALLER),
 }
 
@@ -89,6 +88,6 @@ def convert(
         converter.inference_input_type = input_type
         converter.inference_output_type = tf.int8
     with warnings.catch_warnings():
-        # TensorFlow calibrates with an interpreter that it has deprecated itself.
+        # TensorFlow calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
         return converter.convert()

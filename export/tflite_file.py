@@ -1,9 +1,9 @@
-"""A .tflite after its conversion: its metadata, and what can be read of it.
+"""Finishes a .tflite after its conversion: metadata, labels, fewer bytes.
 
-Metadata are where LiteRT's standard has them: an entry of the flatbuffer's own list,
-and labels in a zip archive behind the flatbuffer, which `unzip model.tflite` shows and
-no runtime reads. The entry is JSON named `cnet_tf`, as the standard's own schema
-(`TFLITE_METADATA`) has no package for this Python.
+Metadata follow LiteRT's standard: an entry in the flatbuffer's own list, and labels in
+a zip archive behind it, which `unzip model.tflite` lists and runtimes ignore. The entry
+is JSON named `cnet_tf`, as the standard's own schema (`TFLITE_METADATA`) has no package
+for this Python.
 https://ai.google.dev/edge/litert/models/metadata
 """
 
@@ -20,12 +20,12 @@ from export.parity import ParityError
 
 _ENTRY = "cnet_tf"
 _LABELS = "labels.txt"
-# An archive has a time for every file; the first that it can tell.
+# A zip archive stores a time for every file; this is the earliest.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def finish(content: bytes, description: dict) -> bytes:
-    """The file as it is shipped: the same graph in fewer bytes, and its metadata.
+    """Returns the file to ship: the same graph in fewer bytes, with metadata.
 
     Args:
         content: As the converter wrote it.

@@ -1,6 +1,6 @@
-"""The graphs of a .tflite, made smaller without a change to what they compute.
+"""Shrinks the graphs of a .tflite without changing what they compute.
 
-Models here are `ModelT` objects: a flatbuffer that was unpacked.
+Models here are `ModelT` objects, unpacked flatbuffers.
 """
 
 import flatbuffers
@@ -14,15 +14,15 @@ _INTEGER_ARG_MAX = 2
 
 
 def builtin(code) -> int:
-    """The number of an operator code, which is in two fields for old readers."""
+    """The number of an operator code; two fields hold it, for old readers."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def strip(model) -> None:
-    """Removes what only the converter needs of intermediate tensors.
+    """Removes what intermediate tensors hold for the converter alone.
 
     These are a name each, longer than the rest of the tensor; an empty buffer each,
-    where the schema has buffer 0 for all of them; and an empty quantisation in float
+    though the schema has buffer 0 for all of them; and an empty quantisation in float
     graphs. Signatures find their tensors by number.
     """
     for graph in model.subgraphs:
@@ -51,10 +51,10 @@ def _kept(items, used):
 
 
 def read_labels_from_integers(model) -> None:
-    """Has ARG_MAX read integers where the converter dequantises them for it.
+    """Makes ARG_MAX read integers where the converter dequantises them first.
 
-    argmax(s (q - z)) = argmax(q) as s > 0; ties stay ties. It is the only thing that
-    the converter leaves in floats.
+    argmax(s (q - z)) = argmax(q) as s > 0; ties stay ties. Nothing else is left in
+    floats.
     """
     codes = model.operatorCodes
     for index, graph in enumerate(model.subgraphs):
@@ -71,7 +71,7 @@ def read_labels_from_integers(model) -> None:
                 code.version = max(code.version, _INTEGER_ARG_MAX)
         _drop(model, index, sources.values())
     operators = [operator for graph in model.subgraphs for operator in graph.operators]
-    # Small runtimes have to have every operator that is listed.
+    # Small runtimes must implement every operator listed.
     used = {operator.opcodeIndex for operator in operators}
     model.operatorCodes, number = _kept(codes, used)
     for operator in operators:
@@ -79,7 +79,7 @@ def read_labels_from_integers(model) -> None:
 
 
 def _drop(model, index, candidates):
-    """Drops those of the operators of a graph that nothing reads, and their outputs."""
+    """Drops operators of a graph that nothing reads, with their outputs."""
     graph = model.subgraphs[index]
     read = {*graph.outputs, *(i for o in graph.operators for i in o.inputs)}
     unused = [o for o in candidates if read.isdisjoint(o.outputs)]
@@ -100,9 +100,9 @@ def _drop(model, index, candidates):
 
 
 class _Builder(flatbuffers.Builder):
-    """Writes equal vectors once, and the data of tensors where the schema wants them.
+    """Writes equal vectors once, and aligns the data of tensors as the schema asks.
 
-    Shapes, scales and zero points are the same for many tensors. Flatbuffers may point
+    Many tensors have equal shapes, scales and zero points, and a flatbuffer may refer
     to one vector from several places.
     """
 
@@ -114,8 +114,8 @@ class _Builder(flatbuffers.Builder):
         key = x.dtype.str, x.tobytes()
         if key not in self._written:
             if x.dtype == np.uint8:
-                # flatbuffers for Python knows no force_align (google/flatbuffers#5839),
-                # and TensorFlow's converter goes through it too.
+                # flatbuffers for Python ignores force_align (google/flatbuffers#5839),
+                # and TensorFlow's converter uses it too.
                 self.Prep(_ALIGNMENT, x.nbytes)
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]

@@ -8,6 +8,7 @@ import pytest
 from absl import flags as absl_flags
 from trained_run import copy_of_keras, parse, save_run
 
+from cnet_tf import checkpoint
 from export import graph_cost, onnx_graph, report, tflite
 from export.measure import Cost
 from export.pareto import BudgetError
@@ -37,11 +38,18 @@ def timed(monkeypatch):
     monkeypatch.setattr(report, "measure", measure)
 
 
-def test_rows_are_what_the_scripts_export(runs, flags_for, timed, tmp_path):
+def test_rows_are_what_the_scripts_export(
+    runs, flags_for, timed, tmp_path, monkeypatch
+):
     flags = flags_for(
         "--manifestations=euler:2", "--formats=tflite,onnx", "--precisions=float32"
     )
+    reads, load = [], checkpoint.load
+    monkeypatch.setattr(
+        checkpoint, "load", lambda path: reads.append(path) or load(path)
+    )
     rows = report.main(flags)
+    assert len(reads) == 1
     names = [(row["manifestation"], row["format"], row["precision"]) for row in rows]
     assert names == [
         ("rk4-1", "tflite", "float32"),

@@ -1,0 +1,56 @@
+"""A format is its record: nothing else has to know that it is there."""
+
+import dataclasses
+
+import pytest
+from trained_run import parse
+
+from export import gated_export, report, tflite
+from export.formats.table import FORMATS
+from export.measure import Cost
+from trainers.errors import OptionError
+
+# As a new file of formats/ would have it.
+NEW = dataclasses.replace(
+    FORMATS["tflite"],
+    name="brandnew",
+    title="BrandNew (fictional)",
+    precisions={"float32": FORMATS["tflite"].precisions["float32"]},
+    usage={"python": 'load("$file")\n'},
+)
+
+
+def test_names_are_those_of_the_table():
+    assert {name: form.name for name, form in FORMATS.items()} == {
+        name: name for name in ("saved_model", "tflite", "onnx")
+    }
+
+
+def test_a_new_format_is_exported_with_its_card(export_flags):
+    path = gated_export.to_file(export_flags(tflite.OPTIONS)(), NEW)
+    assert path.name == "rk4-1.brandnew"
+    card = path.with_name(f"{path.name}.md").read_text()
+    assert "A BrandNew (fictional) of a" in card
+    assert 'load("rk4-1.brandnew")' in card
+
+
+def test_a_new_format_is_a_row_of_the_report(export_flags, monkeypatch):
+    monkeypatch.setitem(FORMATS, NEW.name, NEW)
+    monkeypatch.setattr(report, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))
+    few = ("--accuracy_images=20", "--manifestations=rk4:1", "--precisions=float32")
+    values = export_flags(report.OPTIONS)(*few, "--formats=tflite")
+    values.formats = (NEW.name,)
+    (row,) = report.main(values)
+    assert (row["format"], row["precision"]) == ("brandnew", "float32")
+
+
+def test_inputs_that_a_precision_does_not_take_are_refused(export_flags, tmp_path):
+    """By the scripts and by the report, before any work."""
+    message = "--input: expected normalized or uint8 with --precision=int8. Rec"
+    form = FORMATS["tflite"]
+    form.require_input("float32", "float")
+    with pytest.raises(OptionError, match=message):
+        form.require_input("int8", "float")
+    with pytest.raises(OptionError, match=message):
+        report.main(parse(["--input=float", f"--run={tmp_path}"], report.OPTIONS))
+    assert list(tmp_path.iterdir()) == []
