@@ -3,8 +3,10 @@
 import keras
 
 from cnet_tf.checks import positive_integer
+from cnet_tf.lifted_layer import basis_of, layers_of, lift
+from cnet_tf.prolongation import refined
 from cnet_tf.runge_kutta import integrate
-from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer
+from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer, at_depth
 from cnet_tf.tableaus import get_scheme
 
 
@@ -12,17 +14,26 @@ from cnet_tf.tableaus import get_scheme
 class ContinuousBlock(keras.layers.Layer):
     """x(1) with dx/dt = eps R(theta(t), x), x(0) the input, by N steps of a scheme.
 
-    (scheme, N) is a manifestation: blocks that share a rate share its weights, whatever
-    their schemes and steps are. Euler with N = K steps over piecewise constants and
-    eps = K is a chain of K residual units.
+    R is any Keras layer, or functional or Sequential model, whose output has the shape
+    of its input; its weights become series theta(t) in a basis. (scheme, N) is a
+    manifestation: blocks that share a rate share its weights, whatever their schemes
+    and steps are. Euler with N = K steps over piecewise constants and eps = K is a
+    chain of K residual units.
+
+        layers = keras.layers
+        unit = keras.Sequential([layers.Dense(16, "tanh"), layers.Dense(16)])
+        y = ContinuousBlock(unit, nodes=4, scheme="rk4")(x)
 
     Args:
-        rate: R, a `SeriesLayer` whose output has the shape of its input. The default
-            basis and number of nodes K are the rate's.
+        unit: R. It is a pattern: the weights it has are not taken over. A rate that was
+            lifted already (`lift`, or another block's `rate`) is used as it is.
+        nodes: K, functions of the basis. Default 1, or those of a lifted rate.
         scheme: Name of a scheme in `SCHEMES`. Default `"rk4"`.
         steps: N >= 1. Default: the cells of the basis, which is K for constants.
+        basis: A key of `BASES`. Default `"constant"`, or that of a lifted rate.
         horizon: eps, the time horizon: an int, or a float taken as the exact binary
-            rational it is. Default 1.
+            rational it is. Default 1, so that refinement, which keeps eps, starts from
+            the same equation at any K; a residual net of K units has eps = K.
         restriction: `"average"` (default): with fewer steps than cells a step reads the
             average of theta over itself. `"point"`: theta at the stage times, which
             skips cells.
@@ -30,41 +41,68 @@ class ContinuousBlock(keras.layers.Layer):
     Shapes: the output has the shape of the input.
 
     Raises:
-        ValueError: unknown scheme or restriction, steps < 1.
+        ValueError: unknown scheme, basis or restriction, steps < 1, a unit that is a
+            subclassed model, has state of its own or no weights, or changes the shape.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
 
     def __init__(
         self,
-        rate: SeriesLayer,
+        unit,
+        nodes=None,
         scheme="rk4",
         steps=None,
+        basis=None,
         horizon=1,
         restriction="average",
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if isinstance(rate, dict):
-            rate = keras.saving.deserialize_keras_object(rate)
-        if not isinstance(rate, SeriesLayer):
-            raise ValueError(f"rate: expected a SeriesLayer. Received {rate!r}.")
+        if isinstance(unit, dict):
+            unit = keras.saving.deserialize_keras_object(unit)
+        if not isinstance(unit, keras.layers.Layer):
+            raise ValueError(
+                f"unit: expected a Keras layer or model. Received {unit!r}."
+            )
         if restriction not in RESTRICTIONS:
             raise ValueError(
                 f"restriction: expected one of {', '.join(RESTRICTIONS)}. "
                 f"Received {restriction!r}."
             )
-        self.rate = rate
+        found = basis_of(unit)
+        if found is None or nodes is not None or basis is not None:
+            kind, size = found.key if found else ("constant", 1)
+            unit = lift(unit, basis or kind, size if nodes is None else nodes)
+        self.rate = unit
+        self.basis = basis_of(unit)
+        if self.basis is None:
+            raise ValueError(
+                f"unit: expected layers with weights. Received {unit.name!r}, which "
+                "has none that could depend on depth."
+            )
         self.scheme = get_scheme(scheme).name
         self.steps = positive_integer(
-            "steps", rate.basis.cells if steps is None else steps
+            "steps", self.basis.cells if steps is None else steps
         )
         self.horizon = horizon
         self.restriction = restriction
 
     @property
     def series(self):
-        return self.rate.series
+        """The parameter series of the rate, each once, in a fixed order."""
+        found = {
+            id(series): series
+            for layer in layers_of(self.rate)
+            if isinstance(layer, SeriesLayer)
+            for series in layer.series
+        }
+        return list(found.values())
+
+    @property
+    def nodes(self) -> int:
+        """K, functions of the basis."""
+        return self.basis.size
 
     def build(self, input_shape):
         if not self.rate.built:
@@ -72,15 +110,17 @@ class ContinuousBlock(keras.layers.Layer):
         output_shape = self.rate.compute_output_shape(input_shape)
         if tuple(output_shape)[1:] != tuple(input_shape)[1:]:
             raise ValueError(
-                f"rate: expected an output of the shape of the input, {input_shape}. "
-                f"Received {output_shape}: change width and stride in a transition."
+                f"unit: expected an output of the shape of the input, "
+                f"{tuple(input_shape)}. Received {tuple(output_shape)} from "
+                f"{self.rate.name!r}: change width and stride outside of the block."
             )
 
     def call(self, x, training=None):
         forward = ForwardPass(self.restriction)
 
         def rate(time, state):
-            return self.rate(state, depth=forward.at(time), training=training)
+            with at_depth(forward.at(time)):
+                return self.rate(state, training=training)
 
         x = integrate(self.scheme, rate, x, self.steps, scale=self.horizon)
         forward.finish()
@@ -89,10 +129,34 @@ class ContinuousBlock(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
+    def manifested(self, scheme=None, steps=None):
+        """A block around the same rate with another scheme or step count."""
+        return self._with(self.rate, scheme, steps)
+
+    def refined(self, factor, steps):
+        """A block of fresh weights on a basis `factor` times as fine."""
+        return self.rebased(*refined(self.basis, factor).key, steps)
+
+    def rebased(self, basis, nodes, steps=None):
+        """A block of fresh weights in another basis. Steps: by default its cells."""
+        rate = lift(self.rate, basis, nodes)
+        return self._with(rate, steps=basis_of(rate).cells if steps is None else steps)
+
+    def _with(self, rate, scheme=None, steps=None):
+        config = keras.layers.Layer.get_config(self)
+        return type(self)(
+            rate,
+            scheme=scheme or self.scheme,
+            steps=self.steps if steps is None else steps,
+            horizon=self.horizon,
+            restriction=self.restriction,
+            **config,
+        )
+
     def get_config(self):
         return {
             **super().get_config(),
-            "rate": keras.saving.serialize_keras_object(self.rate),
+            "unit": keras.saving.serialize_keras_object(self.rate),
             "scheme": self.scheme,
             "steps": self.steps,
             "horizon": self.horizon,

@@ -59,10 +59,10 @@ class ContinuousClassifier(Net):
             )
             block = ContinuousBlock(
                 rate,
-                scheme,
-                config["steps"][0],
-                horizon,
-                restriction,
+                scheme=scheme,
+                steps=config["steps"][0],
+                horizon=horizon,
+                restriction=restriction,
                 name="block_0",
                 dtype=policy,
             )

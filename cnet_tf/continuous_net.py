@@ -108,6 +108,7 @@ class ContinuousNet(Net):
             there is one. Default 0.9, as of all others. The published pre-activation
             and wide nets have 0.1 (PyTorch's momentum 0.9).
         restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
+        synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
         share: A net of the same shape whose layers are to be used: the new net is
             another manifestation of its weights. Not part of the config.
 
@@ -136,6 +137,7 @@ class ContinuousNet(Net):
         padding="symmetric",
         tail_momentum=0.9,
         restriction="average",
+        synchronized=False,
         share=None,
         **kwargs,
     ):
@@ -162,6 +164,7 @@ class ContinuousNet(Net):
             "padding": padding,
             "tail_momentum": tail_momentum,
             "restriction": restriction,
+            "synchronized": synchronized,
         }
         if share is None:
             parts = _parts(UNITS[unit], config, kwargs.get("dtype"))
@@ -173,8 +176,9 @@ class ContinuousNet(Net):
 
 
 def _parts(style: UnitStyle, config, policy):
+    shared = {"synchronized": config["synchronized"], "dtype": policy}
     stem = SeriesChain(
-        style.stem, config["stem_width"], use_bias=False, name="stem", dtype=policy
+        style.stem, config["stem_width"], use_bias=False, name="stem", **shared
     )
     parts = [stem]
     stages = zip(
@@ -197,7 +201,7 @@ def _parts(style: UnitStyle, config, policy):
             use_bias=style.use_bias,
             padding=config["padding"],
             name=f"transition_{i}",
-            dtype=policy,
+            **shared,
         )
         rate = SeriesChain(
             style.rate,
@@ -206,14 +210,14 @@ def _parts(style: UnitStyle, config, policy):
             basis=config["basis"],
             nodes=nodes,
             name="rate",
-            dtype=policy,
+            **shared,
         )
         block = ContinuousBlock(
             rate,
-            config["scheme"],
-            steps,
-            config["horizon"],
-            config["restriction"],
+            scheme=config["scheme"],
+            steps=steps,
+            horizon=config["horizon"],
+            restriction=config["restriction"],
             name=f"block_{i}",
             dtype=policy,
         )
@@ -225,7 +229,7 @@ def _parts(style: UnitStyle, config, policy):
             channels,
             momentum=config["tail_momentum"],
             name="tail",
-            dtype=policy,
+            **shared,
         )
         parts.append(tail)
     return parts + classification_head(config["classes"], policy)

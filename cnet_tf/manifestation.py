@@ -1,25 +1,42 @@
 """Manifestations of a trained net: the same theta(t), another graph."""
 
+import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.net import Net, require_blocks
+from cnet_tf.lifted_layer import layers_of
+from cnet_tf.net import Net, per_block, require_all, require_blocks
 from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.surgery import chosen_blocks, with_blocks
 
 
-def manifest(net: Net, scheme=None, steps=None) -> Net:
-    """The net with another scheme or step count; both nets share their variables.
+def manifest(net, scheme=None, steps=None, blocks=None):
+    """The model with another scheme or step count; both share their variables.
 
     Args:
-        net: A `ContinuousNet` or `ContinuousClassifier`, built.
-        scheme: A key of `SCHEMES`. Default: the net's own.
-        steps: N >= 1, an int for all blocks or one a block. Default: the net's own.
+        net: A built functional or Sequential model with `ContinuousBlock`s in it, or a
+            net of this package.
+        scheme: A key of `SCHEMES`. Default: each block's own.
+        steps: N >= 1, an int for all blocks or one a block. Default: each block's own.
+        blocks: Names of the blocks to change, of a functional or Sequential model.
+            Default: all.
 
     Raises:
-        ValueError: the net is not built or has no continuous blocks, unknown scheme,
-            bad steps.
+        ValueError: a subclassed model, one that is not built or has no such blocks,
+            unknown scheme, bad steps.
     """
+    if isinstance(net, Net):
+        return _manifest_net(net, scheme, steps, blocks)
+    chosen = chosen_blocks(net, blocks)
+    counts = per_block("steps", steps, len(chosen))
+    return with_blocks(
+        net, chosen, lambda block, i: block.manifested(scheme, counts[i]), share=True
+    )
+
+
+def _manifest_net(net, scheme, steps, blocks):
     require_blocks(net)
+    require_all(blocks)
     config = net.get_config()
     config["scheme"] = scheme or config["scheme"]
     config["steps"] = config["steps"] if steps is None else steps
@@ -28,7 +45,7 @@ def manifest(net: Net, scheme=None, steps=None) -> Net:
     return twin
 
 
-def recalibrate(net: Net, data) -> int:
+def recalibrate(net, data) -> int:
     """Re-estimates the batch-norm statistics of a net on data, in place.
 
     The statistics become the mean over batches of the batch moments, seen through this
@@ -36,7 +53,7 @@ def recalibrate(net: Net, data) -> int:
     this one see the new statistics: copy them first (`statistics`) to restore them.
 
     Args:
-        net: A built net.
+        net: A built model; its parts may be frozen.
         data: Iterable of batches of inputs, or of (inputs, labels) pairs.
 
     Returns:
@@ -46,10 +63,11 @@ def recalibrate(net: Net, data) -> int:
         ValueError: the data are empty.
     """
     norms = normalizations(net)
-    momenta = [norm.momentum for norm in norms]
+    settings = [(norm.momentum, norm.trainable) for norm in norms]
     totals, batches = None, 0
     for norm in norms:
-        norm.momentum = 0.0
+        # A frozen norm would not see the batch.
+        norm.momentum, norm.trainable = 0.0, True
     try:
         for batch in data:
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
@@ -58,8 +76,8 @@ def recalibrate(net: Net, data) -> int:
             totals = values if totals is None else _add(totals, values)
             batches += 1
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, kept in zip(norms, settings, strict=True):
+            norm.momentum, norm.trainable = kept
     if batches == 0:
         raise ValueError("data: expected at least one batch. Received none.")
     restore_statistics(net, [total / batches for total in totals])
@@ -70,13 +88,10 @@ def _add(left, right):
     return [a + b for a, b in zip(left, right, strict=True)]
 
 
-def normalizations(net) -> list[SeriesBatchNormalization]:
-    """All batch normalisations of a net."""
-    return [
-        layer
-        for layer in net._flatten_layers()
-        if isinstance(layer, SeriesBatchNormalization)
-    ]
+def normalizations(net) -> list:
+    """All batch normalisations of a model, along depth or Keras' own."""
+    kinds = (SeriesBatchNormalization, keras.layers.BatchNormalization)
+    return [layer for layer in layers_of(net) if isinstance(layer, kinds)]
 
 
 def statistics(net) -> list[np.ndarray]:
@@ -93,7 +108,7 @@ def restore_statistics(net, values):
 def _moving(net):
     # Not `non_trainable_variables`, which are all the weights of a frozen net.
     return [
-        series.variable
+        getattr(moving, "variable", moving)
         for norm in normalizations(net)
-        for series in (norm.moving_mean, norm.moving_variance)
+        for moving in (norm.moving_mean, norm.moving_variance)
     ]

@@ -46,9 +46,9 @@ class Net(keras.Model):
             shape = part.compute_output_shape(shape)
 
     def call(self, x, training=None):
-        # Keras hands `training` down to the parts that know it.
+        # By name: Keras' `stateless_call`, which JAX trains with, hands nothing down.
         for part in self.parts:
-            x = part(x)
+            x = part(x, training=training)
         return x
 
     def compute_output_shape(self, input_shape):
@@ -78,16 +78,29 @@ def require_blocks(net: Net):
         )
 
 
+def require_all(blocks):
+    """Refuses names of blocks: a net of this package has one setting for all of them.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if blocks is not None:
+        raise ValueError(
+            "blocks: expected none for a net of this package, whose blocks share their "
+            f"scheme and basis. Received {list(blocks)}: give one number a block."
+        )
+
+
 def remanifested(parts, scheme, steps, horizon, restriction):
     """The same parts, with new blocks around the rates of the old ones."""
     steps = iter(steps)
     return [
         ContinuousBlock(
             part.rate,
-            scheme,
-            next(steps),
-            horizon,
-            restriction,
+            scheme=scheme,
+            steps=next(steps),
+            horizon=horizon,
+            restriction=restriction,
             name=part.name,
             dtype=part.dtype_policy,
         )

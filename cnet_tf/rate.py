@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from cnet_tf.series import SeriesLayer, constant_function, surface
+from cnet_tf.kernels import add_bias
+from cnet_tf.series import SeriesLayer, constant_function, depth_in_force
 from cnet_tf.series_norm import SeriesBatchNormalization
 
 PACKAGE = "cnet_tf"
@@ -85,18 +86,18 @@ class SeriesConv2D(SeriesLayer):
         if self.use_bias:
             self.bias = self.add_series("bias", (self.filters,), "zeros")
 
-    def call(self, x, depth=None, training=None):
-        depth = depth or surface()
+    def call(self, x):
         if m := self.margin:
             x = ops.pad(x, [[0, 0], [m, m], [m, m], [0, 0]])
-        y = ops.conv(
-            x,
-            depth(self.kernel),
-            strides=self.strides,
-            padding="valid" if m else "same",
-            data_format="channels_last",
-        )
-        return y + depth(self.bias) if self.use_bias else y
+        with depth_in_force() as depth:
+            y = ops.conv(
+                x,
+                depth(self.kernel),
+                strides=self.strides,
+                padding="valid" if m else "same",
+                data_format="channels_last",
+            )
+            return add_bias(y, depth(self.bias)) if self.use_bias else y
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -140,10 +141,10 @@ class SeriesDense(SeriesLayer):
         if self.use_bias:
             self.bias = self.add_series("bias", (self.units,), "zeros")
 
-    def call(self, x, depth=None, training=None):
-        depth = depth or surface()
-        y = ops.matmul(x, depth(self.kernel))
-        return y + depth(self.bias) if self.use_bias else y
+    def call(self, x):
+        with depth_in_force() as depth:
+            y = ops.matmul(x, depth(self.kernel))
+            return add_bias(y, depth(self.bias)) if self.use_bias else y
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
@@ -177,9 +178,9 @@ class SeriesScale(SeriesLayer):
             "alpha", (), constant_function(self.initial, self.basis)
         )
 
-    def call(self, x, depth=None, training=None):
-        depth = depth or surface()
-        return depth(self.alpha) * x
+    def call(self, x):
+        with depth_in_force() as depth:
+            return depth(self.alpha) * x
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -201,7 +202,9 @@ _OPERATIONS = {
     "dense": lambda chain, strides, **kw: SeriesDense(
         chain.filters, chain.use_bias, **kw
     ),
-    "norm": lambda chain, strides, **kw: SeriesBatchNormalization(chain.momentum, **kw),
+    "norm": lambda chain, strides, **kw: SeriesBatchNormalization(
+        chain.momentum, synchronized=chain.synchronized, **kw
+    ),
     "scale": lambda chain, strides, **kw: SeriesScale(**kw),
 }
 _STRIDED = ("conv", "conv1x1")
@@ -220,7 +223,8 @@ class SeriesChain(SeriesLayer):
         use_bias: Biases of the convolutions and dense layers. Default True.
         strided: Which convolution has the stride, counted from 0. Default 0.
         padding: Of the convolutions, see `SeriesConv2D`. Default `"same"`.
-        momentum: Of the norms, see `SeriesBatchNormalization`. Default 0.9.
+        momentum, synchronized: Of the norms, see `SeriesBatchNormalization`. Default
+            0.9 and False.
         basis, nodes: See `SeriesLayer`.
 
     Raises:
@@ -236,6 +240,7 @@ class SeriesChain(SeriesLayer):
         strided=0,
         padding="same",
         momentum=0.9,
+        synchronized=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -246,6 +251,7 @@ class SeriesChain(SeriesLayer):
         self.strided = strided
         self.padding = padding
         self.momentum = momentum
+        self.synchronized = synchronized
         kind, nodes = self.basis.key
         convolutions = [i for i, o in enumerate(self.operations) if o in _STRIDED]
         chosen = convolutions[strided : strided + 1]
@@ -282,16 +288,9 @@ class SeriesChain(SeriesLayer):
             for series in link.series
         ]
 
-    def call(self, x, depth=None, training=None):
-        alone = depth is None
-        depth = depth or surface()
+    def call(self, x, training=None):
         for link in self.links:
-            if isinstance(link, SeriesLayer):
-                x = link(x, depth=depth, training=training)
-            else:
-                x = link(x)
-        if alone:
-            depth.forward.finish()
+            x = link(x, training=training)
         return x
 
     def compute_output_shape(self, input_shape):
@@ -309,6 +308,7 @@ class SeriesChain(SeriesLayer):
             "strided": self.strided,
             "padding": self.padding,
             "momentum": self.momentum,
+            "synchronized": self.synchronized,
         }
 
 

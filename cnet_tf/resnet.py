@@ -71,6 +71,7 @@ class ResNet(Net):
         padding: `"symmetric"` (default) or `"same"`, see `SeriesConv2D`.
         tail_momentum: Momentum of the statistics of the norm before the pooling, which
             only `"wide"` has. Default 0.9, as of all others; published: 0.1.
+        synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
 
     Shapes: (batch, height, width, channels) -> logits (batch, classes).
 
@@ -90,6 +91,7 @@ class ResNet(Net):
         stem_width=16,
         padding="symmetric",
         tail_momentum=0.9,
+        synchronized=False,
         **kwargs,
     ):
         if style not in STYLES:
@@ -104,11 +106,13 @@ class ResNet(Net):
             "stem_width": stem_width,
             "padding": padding,
             "tail_momentum": tail_momentum,
+            "synchronized": synchronized,
         }
         style = STYLES[style]
         policy = kwargs.get("dtype")
+        shared = {"synchronized": synchronized, "dtype": policy}
         stem = SeriesChain(
-            style.stem, stem_width, use_bias=style.use_bias, name="stem", dtype=policy
+            style.stem, stem_width, use_bias=style.use_bias, name="stem", **shared
         )
         parts = [stem]
         channels = stem_width
@@ -128,13 +132,13 @@ class ResNet(Net):
                         strided=style.strided,
                         padding=padding,
                         name=f"stage_{stage}_unit_{i}",
-                        dtype=policy,
+                        **shared,
                     )
                 )
                 channels = width
         if style.tail:
             tail = SeriesChain(
-                style.tail, channels, momentum=tail_momentum, name="tail", dtype=policy
+                style.tail, channels, momentum=tail_momentum, name="tail", **shared
             )
             parts.append(tail)
         parts += classification_head(classes, policy)

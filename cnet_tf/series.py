@@ -3,11 +3,18 @@
 A series is one variable of shape (K, *shape). A forward pass unstacks it once, however
 many stages read it: the gradient of one unstack is one stack, where the gradients of K
 slices would each be as large as the whole variable, quadratic in K.
+
+The depth t at which layers read their series is a context, like the name scopes and
+dtype scopes of Keras: a block sets it around each evaluation of its rate, so that any
+model of series layers is a rate. Outside a block t = 0.
 """
 
+import contextlib
+import contextvars
 from fractions import Fraction
 
 import keras
+import numpy as np
 from keras import ops
 
 from cnet_tf.basis import Basis, get_basis
@@ -34,9 +41,11 @@ class ParameterSeries:
 class SeriesLayer(keras.layers.Layer):
     """A layer whose weights are parameter series, read at a depth t.
 
-    Subclasses make their weights with `add_series` in `build` and are called as
-    `layer(x, depth=depth, training=...)`, where `depth(series)` is theta(t). Called
-    without a depth they stand alone, at t = 0, as layers with one node do.
+    Subclasses make their weights with `add_series` in `build` and read them in `call`:
+
+        with depth_in_force() as depth:
+            kernel = depth(self.kernel)
+
 
     Args:
         basis: Kind of the basis, a key of `BASES`. Default `"constant"`.
@@ -85,6 +94,24 @@ def constant_function(value, basis: Basis):
         return ops.broadcast_to(column, shape)
 
     return initializer
+
+
+def initial_series(draws, basis: Basis) -> np.ndarray:
+    """The coefficients (K, *shape) at the start, from K draws of one weight.
+
+    Each theta_k is a draw of its own. Draws that are all alike (zeros, ones) mean the
+    constant function of that value, in any basis.
+
+    Args:
+        draws: K arrays of one shape.
+        basis: Of the series.
+    """
+    stacked = np.stack(draws)
+    if np.all(stacked == stacked[0]):
+        return np.multiply.outer(np.array(unity(basis), "float64"), stacked[0]).astype(
+            stacked.dtype
+        )
+    return stacked
 
 
 class ForwardPass:
@@ -155,6 +182,31 @@ class Depth:
 def surface() -> Depth:
     """t = 0, where layers that stand alone, outside any block, are read."""
     return ForwardPass("point").at(StageTime(0, 0, 1))
+
+
+_depth = contextvars.ContextVar("depth", default=None)
+
+
+@contextlib.contextmanager
+def at_depth(depth: Depth):
+    """Series read inside are those at this depth."""
+    token = _depth.set(depth)
+    try:
+        yield
+    finally:
+        _depth.reset(token)
+
+
+@contextlib.contextmanager
+def depth_in_force():
+    """The depth set by the block around, or a pass of its own at t = 0."""
+    depth = _depth.get()
+    if depth is not None:
+        yield depth
+        return
+    depth = surface()
+    yield depth
+    depth.forward.finish()
 
 
 def combine(row, slices):

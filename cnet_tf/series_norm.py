@@ -14,30 +14,9 @@ import numpy as np
 from keras import ops
 
 from cnet_tf.basis import get_basis
-from cnet_tf.series import SeriesLayer, constant_function, surface
-
-
-def batch_moments_norm(x, gamma, beta, epsilon):
-    """Normalises x by its own moments over all axes but the last.
-
-    Args:
-        x: (.., channels), float32 or float64.
-        gamma, beta: (channels,).
-        epsilon: Added to the variance.
-
-    Returns:
-        (y, mean, variance): y of the shape of x, biased moments of shape (channels,).
-    """
-    mean, variance = ops.moments(x, axes=list(range(len(x.shape) - 1)))
-    y = ops.batch_normalization(
-        x, mean, variance, axis=-1, offset=beta, scale=gamma, epsilon=epsilon
-    )
-    return y, mean, variance
-
-
-# The arithmetic of the training branch; a program that knows its backend may put a
-# fused kernel with the same contract here (trainers/fused_norm.py does).
-training_kernel = batch_moments_norm
+from cnet_tf.kernels import normalize_batch
+from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
+from cnet_tf.slicewise import slicewise
 
 
 @keras.saving.register_keras_serializable("cnet_tf")
@@ -55,54 +34,143 @@ class SeriesBatchNormalization(SeriesLayer):
     Args:
         momentum: Of the moving statistics. Default 0.9, which PyTorch calls 0.1.
         epsilon: Added to the variance. Default 1e-5.
-        basis, nodes: See `SeriesLayer`.
+        center, scale: Whether there is a beta, a gamma. Default True.
+        synchronized: Whether replicas of `tf.distribute` normalise by the batch of all
+            of them instead of their own part. Default False.
+        basis, nodes: Of gamma and beta, see `SeriesLayer`.
+        <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
+            <gamma|beta>_constraint: As in `keras.layers.BatchNormalization`, for one
+            theta_k.
+
+    Call arguments:
+        inputs: (.., channels); the channels are the last axis.
+        training: Whether to normalise by the moments of the batch, and to move the
+            statistics towards them. A norm that is frozen (`trainable=False`) never
+            does, as in Keras.
+        mask: Boolean, the shape of the inputs without channels: entries to leave out of
+            the moments.
+
+    Raises:
+        ValueError: unknown basis, or K is not a size of that basis.
 
     Reference: Ioffe and Szegedy 2015, arXiv 1502.03167.
     """
 
-    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
+    def __init__(
+        self,
+        momentum=0.9,
+        epsilon=1e-5,
+        center=True,
+        scale=True,
+        synchronized=False,
+        gamma_initializer="ones",
+        beta_initializer="zeros",
+        moving_mean_initializer="zeros",
+        moving_variance_initializer="ones",
+        gamma_regularizer=None,
+        beta_regularizer=None,
+        gamma_constraint=None,
+        beta_constraint=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.synchronized = synchronized
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = keras.initializers.get(
+            moving_variance_initializer
+        )
+        self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
+        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
+        self.gamma_constraint = keras.constraints.get(gamma_constraint)
+        self.beta_constraint = keras.constraints.get(beta_constraint)
+        self.supports_masking = True
+
+    @classmethod
+    def of(cls, norm, basis="constant", nodes=1):
+        """The series norm with the settings of a `keras.layers.BatchNormalization`.
+
+        Raises:
+            ValueError: the norm is over another axis than the last, or renormalises.
+        """
+        config = norm.get_config()
+        axis, renorm = config.pop("axis"), config.pop("renorm", False)
+        config = {k: v for k, v in config.items() if not k.startswith("renorm")}
+        if axis != -1 and norm.built:
+            axis -= len(norm.get_build_config()["input_shape"])
+        if axis != -1 or renorm:
+            received = "renorm=True" if renorm else f"axis={norm.axis}"
+            raise ValueError(
+                f"layer: expected a batch norm {norm.name!r} over the last axis, "
+                f"without renorm. Received {received}: change it before it goes into a "
+                "block."
+            )
+        return cls(**config, basis=basis, nodes=nodes)
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
         cells = get_basis("constant", self.basis.cells)
-        frozen = {"trainable": False, "autocast": False, "aggregation": "mean"}
-        self.gamma = self.add_series(
-            "gamma", shape, constant_function(1, self.basis), autocast=False
-        )
-        self.beta = self.add_series("beta", shape, "zeros", autocast=False)
-        self.moving_mean = self.add_series(
-            "moving_mean", shape, "zeros", cells, **frozen
-        )
-        self.moving_variance = self.add_series(
-            "moving_variance", shape, "ones", cells, **frozen
+        if self.scale:
+            self.gamma = self._add("gamma", shape, self.basis)
+        if self.center:
+            self.beta = self._add("beta", shape, self.basis)
+        self.moving_mean = self._add("moving_mean", shape, cells, False)
+        self.moving_variance = self._add("moving_variance", shape, cells, False)
+
+    def _add(self, name, shape, basis, trainable=True):
+        initializer = getattr(self, f"{name}_initializer")
+
+        def initial(stacked, dtype):
+            draws = [initializer(shape, dtype=dtype) for _ in range(basis.size)]
+            value = initial_series([ops.convert_to_numpy(d) for d in draws], basis)
+            return ops.convert_to_tensor(value, dtype)
+
+        settings = {"aggregation": "mean"}
+        if trainable:
+            settings = {
+                "regularizer": slicewise(getattr(self, f"{name}_regularizer")),
+                "constraint": slicewise(getattr(self, f"{name}_constraint")),
+            }
+        return self.add_series(
+            name,
+            shape,
+            initial,
+            basis,
+            trainable,
+            autocast=False,
+            **settings,
         )
 
-    def call(self, x, depth=None, training=None):
-        alone = depth is None
-        depth = depth or surface()
-        gamma, beta = depth(self.gamma), depth(self.beta)
-        # Moments of half precision activations would lose their digits.
-        wide = ops.cast(x, gamma.dtype)
-        if training and self.trainable:
-            y, mean, variance = training_kernel(wide, gamma, beta, self.epsilon)
-            row = depth.row(self.moving_mean.basis)
-            depth.forward.observe(self, row, mean, variance)
-        else:
-            y = ops.batch_normalization(
-                wide,
-                depth(self.moving_mean),
-                depth(self.moving_variance),
-                axis=-1,
-                offset=beta,
-                scale=gamma,
-                epsilon=self.epsilon,
-            )
-        if alone:
-            depth.forward.finish()
-        return ops.cast(y, x.dtype)
+    def call(self, inputs, training=None, mask=None):
+        with depth_in_force() as depth:
+            wide = keras.backend.result_type(self.variable_dtype, "float32")
+            # Moments of half precision activations would lose their digits.
+            x = ops.cast(inputs, wide)
+            channels = (inputs.shape[-1],)
+            gamma = depth(self.gamma) if self.scale else ops.ones(channels, wide)
+            beta = depth(self.beta) if self.center else ops.zeros(channels, wide)
+            if training and self.trainable:
+                y, mean, variance = normalize_batch(
+                    x, gamma, beta, self.epsilon, self.synchronized, mask
+                )
+                row = depth.row(self.moving_mean.basis)
+                depth.forward.observe(self, row, mean, variance)
+            else:
+                y = ops.batch_normalization(
+                    x,
+                    depth(self.moving_mean),
+                    depth(self.moving_variance),
+                    axis=-1,
+                    offset=beta,
+                    scale=gamma,
+                    epsilon=self.epsilon,
+                )
+        return ops.cast(y, self.compute_dtype)
 
     def update(self, rows, means, variances):
         """Moves the statistics towards the moments of one pass's evaluations."""
@@ -125,8 +193,25 @@ class SeriesBatchNormalization(SeriesLayer):
         return input_shape
 
     def get_config(self):
+        of = {
+            f"{name}_{what}": module.serialize(getattr(self, f"{name}_{what}"))
+            for names, what, module in (
+                (_WEIGHTS + _MOVING, "initializer", keras.initializers),
+                (_WEIGHTS, "regularizer", keras.regularizers),
+                (_WEIGHTS, "constraint", keras.constraints),
+            )
+            for name in names
+        }
         return {
             **super().get_config(),
             "momentum": self.momentum,
             "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "synchronized": self.synchronized,
+            **of,
         }
+
+
+_WEIGHTS = ("gamma", "beta")
+_MOVING = ("moving_mean", "moving_variance")

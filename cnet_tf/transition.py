@@ -22,6 +22,7 @@ class Transition(keras.layers.Layer):
         activation: After the sum, by name. Default None.
         strided: Which convolution of the branch has the stride. Default 0, the first.
         padding: `"symmetric"` (default) or `"same"`, see `SeriesConv2D`.
+        synchronized: Of the norms, see `SeriesBatchNormalization`. Default False.
 
     Shapes: (batch, height, width, channels) -> (batch, height/s, width/s, filters).
     """
@@ -38,6 +39,7 @@ class Transition(keras.layers.Layer):
         activation=None,
         strided=0,
         padding="symmetric",
+        synchronized=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -52,9 +54,14 @@ class Transition(keras.layers.Layer):
             "activation": activation,
             "strided": strided,
             "padding": padding,
+            "synchronized": synchronized,
         }
         self.stitch = stitch
-        shared = {"padding": padding, "dtype": self.dtype_policy}
+        shared = {
+            "padding": padding,
+            "synchronized": synchronized,
+            "dtype": self.dtype_policy,
+        }
         self.branch = SeriesChain(
             branch, filters, strides, use_bias, strided, name="branch", **shared
         )

@@ -30,7 +30,7 @@ def randomize(layer, scale=0.3, seed=1):
 
 def image_block(unit, nodes, scheme="euler", **arguments):
     rate = SeriesChain(UNITS[unit].rate, IMAGE[-1], nodes=nodes)
-    block = ContinuousBlock(rate, scheme, **arguments)
+    block = ContinuousBlock(rate, scheme=scheme, **arguments)
     block.build((None, *IMAGE[1:]))
     return randomize(block)
 
@@ -73,13 +73,15 @@ def float64():
 
 def dense_block(basis="constant", nodes=1, scheme="rk4", width=3, **arguments):
     rate = SeriesChain(("dense", "tanh", "dense"), width, basis=basis, nodes=nodes)
-    block = ContinuousBlock(rate, scheme, **arguments)
+    block = ContinuousBlock(rate, scheme=scheme, **arguments)
     block.build((None, width))
     return randomize(block, scale=1.0)
 
 
 def with_steps(block, scheme, steps):
-    return ContinuousBlock(block.rate, scheme, steps, block.horizon)
+    return ContinuousBlock(
+        block.rate, scheme=scheme, steps=steps, horizon=block.horizon
+    )
 
 
 @functools.cache
@@ -146,7 +148,7 @@ def test_fewer_steps_than_cells(float64):
     small.set_weights([w.reshape(2, 2, *w.shape[1:]).mean(1) for w in weights])
     np.testing.assert_allclose(block(x), small(x), rtol=1e-12)
 
-    point = ContinuousBlock(block.rate, "euler", 2, restriction="point")
+    point = ContinuousBlock(block.rate, scheme="euler", steps=2, restriction="point")
     small.set_weights([w[::2] for w in weights])
     np.testing.assert_allclose(point(x), small(x), rtol=1e-12)
 
@@ -192,7 +194,7 @@ def test_eager_graph_and_xla_agree(training):
 def test_config_round_trip():
     rate = SeriesChain(UNITS["pre"].rate, 4, basis="hat", nodes=3, name="rate")
     block = ContinuousBlock(
-        rate, "kutta3", steps=5, horizon=0.5, restriction="point", name="block"
+        rate, scheme="kutta3", steps=5, horizon=0.5, restriction="point", name="block"
     )
     config = json.loads(json.dumps(block.get_config()))
     assert config["scheme"] == "kutta3"
@@ -216,16 +218,16 @@ def test_config_round_trip():
         ({"steps": 0}, "steps: expected an integer >= 1. Received 0"),
         ({"steps": 1.5}, "steps: expected an integer >= 1. Received 1.5"),
         ({"restriction": "nearest"}, "restriction: expected one of .*'nearest'"),
-        ({"rate": keras.layers.Dense}, "rate: expected a SeriesLayer"),
+        ({"unit": keras.layers.Dense}, "unit: expected a Keras layer or model"),
     ],
 )
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ContinuousBlock(**{"rate": SeriesChain(("dense",), 3), **arguments})
+        ContinuousBlock(**{"unit": SeriesChain(("dense",), 3), **arguments})
 
 
 @pytest.mark.parametrize(("filters", "strides"), [(5, 1), (4, 2)])
 def test_refuses_a_rate_that_changes_the_shape(filters, strides):
     block = ContinuousBlock(SeriesChain(("conv",), filters, strides))
-    with pytest.raises(ValueError, match="rate: expected an output of the shape"):
+    with pytest.raises(ValueError, match="unit: expected an output of the shape"):
         block.build((None, *IMAGE[1:]))

@@ -113,7 +113,7 @@ def test_other_activations_than_relu():
     )
     stem = SeriesChain(("conv", "norm", "gelu"), 4)
     head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
-    assert_same(perturbed(Net([stem, ContinuousBlock(rate, "rk4", 2), *head], {})))
+    assert_same(perturbed(Net([stem, ContinuousBlock(rate, steps=2), *head], {})))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -138,7 +138,7 @@ def test_one_hot_row_is_the_slice_itself():
 @pytest.mark.parametrize("training", [False, True])
 def test_a_pass_unstacks_every_series_once(monkeypatch, scheme, training):
     chain = SeriesChain(("conv", "relu", "norm", "conv"), 3, nodes=2)
-    block = ContinuousBlock(chain, scheme, steps=4)
+    block = ContinuousBlock(chain, scheme=scheme, steps=4)
     block.build((None, 4, 4, 3))
     counts = []
     unstack = keras.ops.unstack

@@ -11,7 +11,7 @@ from cnet_tf.basis import BASES, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.rate import SeriesChain
 from cnet_tf.runge_kutta import StageTime
-from cnet_tf.series import ForwardPass
+from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
 
 SIZES = {"constant": 4, "hat": 3, "linear": 4, "legendre": 3}
@@ -89,7 +89,8 @@ def test_a_cell_is_updated_once_with_the_average_of_its_evaluations():
     inputs = [normal(seed=n, shift=n) for n in range(len(stages))]
     forward = ForwardPass()
     for (n, c), x in zip(stages, inputs, strict=True):
-        norm(x, depth=forward.at(StageTime(n, c, 2)), training=True)
+        with at_depth(forward.at(StageTime(n, c, 2))):
+            norm(x, training=True)
     # Nothing moves before the pass is over.
     np.testing.assert_array_equal(norm.get_weights()[2], before[2])
     forward.finish()
@@ -109,7 +110,8 @@ def test_evaluations_weigh_as_much_as_they_read():
     inputs = [normal(seed=n, shift=n) for n in range(3)]
     forward = ForwardPass("average")
     for n, x in enumerate(inputs):
-        norm(x, depth=forward.at(StageTime(n, 0, 3)), training=True)
+        with at_depth(forward.at(StageTime(n, 0, 3))):
+            norm(x, training=True)
     forward.finish()
     m = moments(*inputs)[0]
     batch = np.stack([m[0], (m[0] + 2 * m[1]) / 3, (2 * m[1] + m[2]) / 3, m[2]])
@@ -122,7 +124,8 @@ def test_cells_that_are_not_read_keep_their_statistics():
     before = [w.copy() for w in norm.get_weights()]
     forward = ForwardPass("point")
     for n in range(2):
-        norm(normal(), depth=forward.at(StageTime(n, 0, 2)), training=True)
+        with at_depth(forward.at(StageTime(n, 0, 2))):
+            norm(normal(), training=True)
     forward.finish()
     for old, new in zip(before[2:], norm.get_weights()[2:], strict=True):
         np.testing.assert_array_equal(new[1::2], old[1::2])
@@ -131,7 +134,7 @@ def test_cells_that_are_not_read_keep_their_statistics():
 
 def test_a_block_updates_once_per_pass():
     """rk4 evaluates one cell four times; the statistics still decay by 0.9 once."""
-    block = ContinuousBlock(SeriesChain(("norm", "tanh"), 2), "rk4", steps=3)
+    block = ContinuousBlock(SeriesChain(("norm", "tanh"), 2), steps=3)
     block.build((None, *SHAPE[1:]))
     norm = block.rate.links[0]
     norm.moving_mean.variable.assign([[1e6, -1e6]])  # the batch does not matter
@@ -165,7 +168,8 @@ def test_every_basis(kind):
     forward = ForwardPass()
     for n in range(5):
         time = StageTime(n, Fraction(1, 2), 5)
-        y = norm(x, depth=forward.at(time), training=True)
+        with at_depth(forward.at(time)):
+            y = norm(x, training=True)
         # gamma(t) = 1 and beta(t) = 0 at the start, in any basis
         np.testing.assert_allclose(
             y, (x - m) / np.sqrt(v + norm.epsilon), rtol=1e-4, atol=1e-5

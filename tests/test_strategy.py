@@ -14,11 +14,10 @@ import tensorflow as tf
 from keras import ops
 
 from cnet_tf import checkpoint
+from cnet_tf.kernels import normalize_batch
 from trainers import fit, strategy
 from trainers.errors import OptionError
-from trainers.fused_norm import fused_batch_moments_norm
 from trainers.options import Options
-from trainers.synchronised_norm import synchronised_moments_norm
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +70,16 @@ def test_synchronised_norms_are_those_of_the_whole_batch():
     gamma, beta = rng.normal(size=(2, 5))
     probe = tf.constant(rng.normal(size=x.shape))
 
-    def values(kernel, x, probe):
+    def values(x, probe, synchronized=False):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y, mean, variance = kernel(x, tf.constant(gamma), tf.constant(beta), 1e-5)
+            y, mean, variance = normalize_batch(
+                x, tf.constant(gamma), tf.constant(beta), 1e-5, synchronized
+            )
             loss = tf.reduce_sum(probe * y) + tf.reduce_sum(y**3)
         return y, mean, variance, tape.gradient(loss, x)
 
-    whole = values(fused_batch_moments_norm, tf.constant(x), probe)
+    whole = values(tf.constant(x), probe)
     mirrored = strategy.make_strategy(Options(strategy="mirrored"))
 
     def part(context):
@@ -87,7 +88,7 @@ def test_synchronised_norms_are_those_of_the_whole_batch():
 
     parts = mirrored.experimental_distribute_values_from_function(part)
     found = mirrored.run(
-        tf.function(lambda p: values(synchronised_moments_norm, *p)), args=(parts,)
+        tf.function(lambda p: values(*p, synchronized=True)), args=(parts,)
     )
     y, mean, variance, gradient = (
         mirrored.experimental_local_results(v) for v in found

@@ -25,18 +25,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnet_tf import series_norm
 from cnet_tf.presets import PRESETS, continuous_net
-from trainers import fused_norm, steps
+from trainers import steps
 from trainers.option_kinds import integer, list_of, one_of
 from trainers.option_table import OptionTable, option, run
 
-# variant -> (training kernel of the batch norms, XLA).
-VARIANTS = {
-    "fused": (fused_norm.fused_batch_moments_norm, False),
-    "plain": (series_norm.batch_moments_norm, False),
-    "xla": (series_norm.batch_moments_norm, True),
-}
+# variant -> whether XLA compiles the step.
+VARIANTS = {"graph": False, "xla": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +46,9 @@ class Options(OptionTable):
     batch_size: int = option(128, integer(1), "Images of a step")
     rounds: int = option(10, integer(1), "Timed steps of each net")
     variants: tuple[str, ...] = option(
-        ("fused",),
+        ("graph",),
         list_of(one_of(VARIANTS)),
-        "Ways to run a step: fused (TensorFlow's batch norm kernel), plain (moments as "
-        "operations), xla (plain, the whole step compiled)",
+        "Ways to run a step: graph (TensorFlow's kernels), xla (all of it compiled)",
     )
 
 
@@ -64,20 +58,16 @@ def training_program(preset, variant, images, labels):
     net.build(images.shape)
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
     optimizer.build(net.trainable_variables)
-    kernel, xla = VARIANTS[variant]
-
     step = steps.training_program(
         net,
         optimizer,
         tf.distribute.get_strategy(),
-        xla,
+        VARIANTS[variant],
         batch_size=len(images),
         weight_decay=5e-4,
         smoothing=0.0,
     )
-    # The kernel is read when the graph is traced: now.
-    series_norm.training_kernel = kernel
-    step(images, labels)
+    step(images, labels)  # Traces the graph.
     return lambda: step(images, labels)
 
 

@@ -26,20 +26,17 @@ import time
 import keras
 import tensorflow as tf
 
-from cnet_tf import series_norm
 from cnet_tf.presets import continuous_net
 from trainers import data as image_data
 from trainers import run_directory, snapshots
 from trainers.epochs import train
 from trainers.errors import OptionError
-from trainers.fused_norm import fused_batch_moments_norm
 from trainers.growth import State
 from trainers.interruption import Interruption
 from trainers.options import Options
 from trainers.schedule import make_optimizer
 from trainers.strategy import is_chief, make_strategy, together
 from trainers.summary import finish
-from trainers.synchronised_norm import synchronised_moments_norm
 from trainers.training import Training
 
 # Options that are arguments of the net as they are.
@@ -83,11 +80,6 @@ def fit(options: Options) -> dict:
         options.image_size,
     )
     per_epoch = _batches_per_epoch(options, data)
-    series_norm.training_kernel = (
-        synchronised_moments_norm
-        if options.sync_batch_norm
-        else fused_batch_moments_norm
-    )
     with together(strategy):
         # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
@@ -143,6 +135,7 @@ def _start(options, data) -> State:
             options.preset,
             classes=len(data.class_names),
             dtype=options.precision,
+            synchronized=options.sync_batch_norm,
             **overrides,
         )
     except ValueError as error:

@@ -1,0 +1,112 @@
+"""Arithmetic that a backend has in one kernel, beside its plain form in `keras.ops`.
+
+The rest of this package is backend-agnostic; this file alone asks which backend it runs
+on.
+"""
+
+import keras
+from keras import ops
+
+
+def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
+    """Normalises x by its own moments over all axes but the last.
+
+    y = gamma (x - m) / sqrt(v + epsilon) + beta
+
+    Args:
+        x: (.., channels), float32 or float64.
+        gamma, beta: (channels,).
+        epsilon: Added to the variance.
+        synchronized: Whether m and v are those of the batch over all replicas. Default
+            False: those of the replica's own part.
+        mask: (..) booleans of the entries that count, or None for all of them.
+
+    Returns:
+        (y, m, v): y of the shape of x, biased moments of shape (channels,).
+    """
+    if mask is not None:
+        return _normalize(x, *_masked_moments(x, mask), gamma, beta, epsilon)
+    if keras.backend.backend() == "tensorflow":
+        return _normalize_batch_tensorflow(x, gamma, beta, epsilon, synchronized)
+    # With keras.distribution on JAX a program sees the whole batch anyway.
+    return _normalize(x, *_moments(x), gamma, beta, epsilon)
+
+
+def _normalize(x, mean, variance, gamma, beta, epsilon):
+    y = ops.batch_normalization(
+        x, mean, variance, axis=-1, offset=beta, scale=gamma, epsilon=epsilon
+    )
+    return y, mean, variance
+
+
+def _moments(x):
+    return ops.moments(x, axes=list(range(len(x.shape) - 1)))
+
+
+def _masked_moments(x, mask):
+    axes = list(range(len(x.shape) - 1))
+    weight = ops.cast(mask, x.dtype)[..., None]
+    weight = weight / ops.maximum(ops.sum(weight), 1)
+    mean = ops.sum(weight * x, axis=axes)
+    return mean, ops.sum(weight * ops.square(x - mean), axis=axes)
+
+
+def _normalize_batch_tensorflow(x, gamma, beta, epsilon, synchronized):
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context() if synchronized else None
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        moments = _moments_of_replicas(x, replica)
+        return _normalize(x, *moments, gamma, beta, epsilon)
+    if len(x.shape) != 4 or x.dtype != tf.float32:
+        return _normalize(x, *_moments(x), gamma, beta, epsilon)
+    # One kernel. On two CPU cores a ResNet-20 step takes about two thirds of the time
+    # that it takes with mean, variance and normalisation as passes of their own.
+    y, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=gamma,
+        offset=beta,
+        mean=tf.constant([], tf.float32),
+        variance=tf.constant([], tf.float32),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # The kernel reports sum (x - mean)^2 / (n - 1) but divides by the biased one.
+    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+    return y, mean, unbiased * (tf.maximum(count - 1.0, 1.0) / count)
+
+
+def _moments_of_replicas(x, replica):
+    """Moments over all replicas, of equal parts with means m_r and variances v_r:
+
+        m = mean_r m_r,    v = mean_r v_r + mean_r (m_r - m)^2.
+
+    No cancellation where means are large, and one exchange.
+
+    Reference: Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
+    variance".
+    """
+    import tensorflow as tf
+
+    moments = tf.stack(_moments(x))
+    # Each replica adds its row to a table: `all_gather` first asks all workers for
+    # their shapes.
+    replicas = replica.num_replicas_in_sync
+    row = tf.one_hot(replica.replica_id_in_sync_group, replicas, dtype=x.dtype)
+    table = replica.all_reduce("SUM", tf.tensordot(row, moments, axes=0))
+    means, variances = tf.unstack(table, axis=1)
+    mean = tf.reduce_mean(means, axis=0)
+    return mean, tf.reduce_mean(variances + tf.square(means - mean), axis=0)
+
+
+def add_bias(x, bias):
+    """x + bias along the last axis.
+
+    TensorFlow's `BiasAdd` has a gradient kernel of its own, where a broadcast addition
+    sums over the other axes: 5 % of a training step on a CPU.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.bias_add(x, bias)
+    return x + bias

@@ -1,0 +1,275 @@
+"""Any Keras layer with weights that are functions of depth.
+
+    y = layer(x; theta(t)),    theta(t) = sum_k phi_k(t) theta_k
+
+`lift` turns a layer, or a functional or Sequential model, into the rate of a
+`ContinuousBlock`: the same model, its weighted layers replaced by lifted ones.
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+from cnet_tf.kernels import add_bias
+from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
+from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.slicewise import slicewise
+
+PACKAGE = "cnet_tf"
+
+
+class _Untracked:
+    """Holds a layer that Keras shall not find: its weights are not the owner's."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LiftedLayer(SeriesLayer):
+    """A Keras layer whose weights are parameter series, read at the depth in force.
+
+    Names, initialisers, regularisers, constraints, dtype policy and the trainable flag
+    are those of the layer. Each theta_k is a draw of its own. Regularisers and
+    constraints see one theta_k at a time.
+
+    Args:
+        layer: A `keras.layers.Layer`. It is a pattern: copies of it are built, the
+            layer itself is left alone, and values of its weights are not taken over.
+        basis, nodes: See `SeriesLayer`.
+
+    Call arguments: those of the layer.
+
+    Raises:
+        ValueError: unknown basis, K is not a size of that basis, or (when it is built)
+            the layer has state that is neither a weight nor that of a random generator.
+    """
+
+    def __init__(self, layer, **kwargs):
+        if isinstance(layer, dict):
+            layer = keras.saving.deserialize_keras_object(layer)
+        # Keras derives what to build and to pass on from these signatures.
+        self.call = _with_signature(self._call, layer.call)
+        self.build = _with_signature(self.build, layer.build)
+        super().__init__(
+            **{
+                "name": layer.name,
+                "dtype": layer.dtype_policy,
+                "trainable": layer.trainable,
+                "activity_regularizer": layer.activity_regularizer,
+                **kwargs,
+            }
+        )
+        self.supports_masking = layer.supports_masking
+        self._template = _Untracked(_copy(layer))
+        self._direct = _DIRECT.get(type(layer))
+
+    @property
+    def template(self):
+        """A copy of the layer that shows its settings; its own weights mean nothing."""
+        return self._template.layer
+
+    def build(self, *args, **kwargs):
+        template = self.template
+        copies = [template, *(_copy(template) for _ in range(1, self.basis.size))]
+        for layer in copies:
+            layer.build(*args, **kwargs)
+        state = [v for v in template.weights if not v.trainable]
+        if state:
+            raise ValueError(
+                f"layer: expected weights and random generators only. Received layer "
+                f"{template.name!r}, a {type(template).__name__}, which updates "
+                f"{state[0].name!r} itself: leave it out of the unit. If that is a "
+                "batch norm inside it, write the layer as a functional model."
+            )
+        for i, pattern in enumerate(template.weights):
+            draws = [ops.convert_to_numpy(layer.weights[i]) for layer in copies]
+            value = initial_series(draws, self.basis)
+            self.add_series(
+                _name(pattern, template),
+                value.shape[1:],
+                lambda shape, dtype, value=value: ops.convert_to_tensor(value, dtype),
+                dtype=pattern.dtype,
+                # The layer casts what it reads, once for each of its evaluations.
+                autocast=False,
+                regularizer=slicewise(pattern.regularizer),
+                constraint=slicewise(pattern.constraint),
+            )
+        # Tracked here, so that draws go on from where they were.
+        weights = {id(v) for v in template.weights}
+        self.seeds = [v for v in template.variables if id(v) not in weights]
+
+    def _call(self, *args, **kwargs):
+        with depth_in_force() as depth:
+            values = [depth(series) for series in self.series]
+        if self._direct:
+            return self._direct(self.template, values, *args, **kwargs)
+        reads = [*zip(self.template.weights, values, strict=True)]
+        reads += [(seed, seed.value) for seed in self.seeds]
+        with keras.StatelessScope(reads) as scope:
+            outputs = self.template(*args, **kwargs)
+        for seed in self.seeds:
+            seed.assign(scope.get_current_value(seed))
+        return outputs
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.template.compute_output_spec(*args, **kwargs)
+
+    def compute_output_shape(self, *args, **kwargs):
+        return self.template.compute_output_shape(*args, **kwargs)
+
+    def compute_mask(self, *args, **kwargs):
+        return self.template.compute_mask(*args, **kwargs)
+
+    def get_build_config(self):
+        return self.template.get_build_config()
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("activity_regularizer", None)  # The layer's own.
+        return {
+            **config,
+            "layer": keras.saving.serialize_keras_object(_copy(self.template)),
+        }
+
+
+def _with_signature(function, pattern):
+    @functools.wraps(pattern)
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _copy(layer):
+    """A layer of the same settings, not built and not frozen, with draws of its own."""
+    config = layer.get_config()
+    if "trainable" in config:
+        config["trainable"] = True
+    return type(layer).from_config(config)
+
+
+def _name(variable, layer):
+    """The name of a weight within its layer, parts of the layer included."""
+    return variable.path.removeprefix(f"{layer.path}/").replace("/", "_")
+
+
+def _convolution(layer, values, inputs):
+    kernel, *bias = (ops.cast(v, layer.compute_dtype) for v in values)
+    outputs = layer.convolution_op(inputs, kernel)
+    if bias and layer.data_format == "channels_last":
+        outputs = add_bias(outputs, bias[0])
+    elif bias:
+        outputs = outputs + ops.reshape(bias[0], (1, -1) + (1,) * layer.rank)
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+# Layers whose arithmetic is a method of theta(t): no scope of values, fewer operations.
+_DIRECT = {
+    keras.layers.Conv1D: _convolution,
+    keras.layers.Conv2D: _convolution,
+    keras.layers.Conv3D: _convolution,
+}
+
+
+def lift(unit, basis="constant", nodes=1):
+    """The rate R(theta(t), x) of a unit: its weights become series in a basis.
+
+    Args:
+        unit: A Keras layer, or a functional or Sequential model of layers. Batch norms
+            become series norms, layers without weights are copied, series layers are
+            taken into this basis, all others become `LiftedLayer`s.
+        basis: A key of `BASES`. Default `"constant"`.
+        nodes: K >= 1. Default 1.
+
+    Raises:
+        ValueError: a part of it is a subclassed model.
+    """
+
+    def part(layer):
+        if is_graph(layer):
+            return cloned(layer, part)
+        if isinstance(layer, SeriesLayer):
+            config = layer.get_config()
+            return type(layer).from_config({**config, "basis": basis, "nodes": nodes})
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return SeriesBatchNormalization.of(layer, basis, nodes)
+        if isinstance(layer, keras.Model):
+            raise ValueError(
+                "unit: expected a layer, or a functional or Sequential model. Received "
+                f"{layer.name!r}, a {type(layer).__name__}, whose layers Keras does "
+                "not list: write it as a functional model."
+            )
+        if layer.built and not layer.weights:
+            return type(layer).from_config(layer.get_config())
+        return LiftedLayer(layer, basis=basis, nodes=nodes)
+
+    return part(unit)
+
+
+def cloned(model, part):
+    """The graph of a functional or Sequential model with `part(layer)` for each layer.
+
+    Unlike `keras.models.clone_model` alone it keeps the names of the inputs.
+    """
+    if isinstance(model, keras.Sequential):
+        return keras.models.clone_model(model, clone_function=part)
+    names = {
+        id(layer.output): layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x), x.name)
+        ),
+        model.input,
+    )
+    return keras.models.clone_model(model, inputs, clone_function=part)
+
+
+def layers_of(model):
+    """All layers in a model or layer, in a fixed order, those within layers included.
+
+    Models come before their layers. A layer that occurs twice is named once.
+    """
+    found, seen = [], set()
+
+    def visit(layer):
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        found.append(layer)
+        for child in _children(layer):
+            visit(child)
+
+    visit(model)
+    return found
+
+
+def _children(layer):
+    if isinstance(layer, keras.Model):
+        return layer.layers
+    # Keras lists the layers of a model only. Of a layer that someone else wrote, no
+    # public way leads to its parts; its norms must not be missed.
+    return layer._flatten_layers(include_self=False, recursive=False)
+
+
+def basis_of(unit):
+    """The `Basis` of a lifted rate, or None of what was not lifted."""
+    for layer in layers_of(unit):
+        if isinstance(layer, SeriesLayer):
+            return layer.basis
+    return None
+
+
+def is_graph(layer) -> bool:
+    """Whether a layer is a functional or Sequential model, whose layers are known."""
+    if isinstance(layer, keras.Sequential):
+        return True
+    # A functional model is of the class that `keras.Model(inputs, outputs)` makes.
+    return isinstance(layer, keras.Model) and type(layer) is _FUNCTIONAL
+
+
+_FUNCTIONAL = type(keras.Model(x := keras.Input((1,)), x))

@@ -1,0 +1,77 @@
+"""Models with other blocks: what manifestations and refinements are made of.
+
+Any functional or Sequential Keras model with `ContinuousBlock`s in it, models within it
+included.
+"""
+
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.lifted_layer import cloned, is_graph, layers_of
+
+
+def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
+    """The continuous blocks of a model, in order, or those of these names.
+
+    Raises:
+        ValueError: the model is a subclassed one, is not built, or has no such blocks.
+    """
+    if not is_graph(model):
+        raise ValueError(
+            "model: expected a functional or Sequential model. Received "
+            f"{getattr(model, 'name', model)!r}, a {type(model).__name__}, whose "
+            "layers Keras cannot rearrange: write it as a functional model."
+        )
+    if not model.built:
+        raise ValueError(
+            f"model: expected a built model. Received {model.name!r}: give it an "
+            "`Input`, or call it, first."
+        )
+    blocks = [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
+    if not blocks:
+        raise ValueError(
+            f"model: expected one with continuous blocks. Received {model.name!r}, "
+            "whose depth is fixed."
+        )
+    if names is None:
+        return blocks
+    known = {block.name: block for block in blocks}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(
+            f"blocks: expected names of {', '.join(known)}. Received {list(names)}."
+        )
+    return [known[name] for name in names]
+
+
+def with_blocks(model, blocks, replace, share: bool):
+    """The model with some of its blocks replaced.
+
+    Args:
+        model: A functional or Sequential model.
+        blocks: Blocks of it.
+        replace: Function of one of them and its place in the list to a new block.
+        share: Whether the other layers are the very same, or fresh ones of the same
+            settings, whose weights are then new.
+    """
+    places = {id(block): i for i, block in enumerate(blocks)}
+    made = {}
+
+    def part(layer):
+        if id(layer) not in made:
+            made[id(layer)] = _part(layer)
+        return made[id(layer)]
+
+    def _part(layer):
+        if id(layer) in places:
+            return replace(layer, places[id(layer)])
+        has_blocks = any(id(x) in places for x in layers_of(layer))
+        if is_graph(layer) and (has_blocks or not share):
+            return cloned(layer, part)
+        return layer if share else type(layer).from_config(layer.get_config())
+
+    new = part(model)
+    if not share:
+        # A frozen model inside, or what was frozen after it was made, is in no config.
+        for old, twin in zip(layers_of(model), layers_of(new), strict=True):
+            if twin.trainable != old.trainable:
+                twin.trainable = old.trainable
+    return new

@@ -1,0 +1,59 @@
+"""Kernels of a backend keep the contract of the plain operations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from cnet_tf.kernels import add_bias, normalize_batch
+
+
+def plain_norm(x, gamma, beta, epsilon):
+    mean, variance = ops.moments(x, axes=list(range(len(x.shape) - 1)))
+    y = gamma * (x - mean) / ops.sqrt(variance + epsilon) + beta
+    return y, mean, variance
+
+
+def test_values_and_gradients_agree_with_the_plain_operations():
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(2, 3, (4, 5, 6, 7)), tf.float32)
+    gamma, beta = (tf.constant(rng.normal(size=7), tf.float32) for _ in range(2))
+    weight = tf.constant(rng.normal(size=x.shape), tf.float32)
+    results = []
+    for kernel in (plain_norm, normalize_batch):
+        with tf.GradientTape() as tape:
+            tape.watch([x, gamma, beta])
+            y, mean, variance = kernel(x, gamma, beta, 1e-5)
+            loss = tf.reduce_sum(weight * y)
+        results.append([y, mean, variance, *tape.gradient(loss, [x, gamma, beta])])
+    for plain, fused in zip(*results, strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "shape, dtype", [((8, 3), "float32"), ((4, 2, 2, 3), "float64")]
+)
+def test_what_the_kernel_cannot_take_goes_the_plain_way(shape, dtype):
+    x = tf.constant(np.random.default_rng(0).normal(size=shape), dtype)
+    one, zero = tf.ones(3, dtype), tf.zeros(3, dtype)
+    for found, plain in zip(
+        normalize_batch(x, one, zero, 1e-5), plain_norm(x, one, zero, 1e-5), strict=True
+    ):
+        tolerance = {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(found, plain, **tolerance)
+
+
+def test_masked_entries_are_left_out_of_the_moments():
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+    mask = np.random.default_rng(1).random((4, 5)) < 0.6
+    one, zero = tf.ones(3), tf.zeros(3)
+    _, mean, variance = normalize_batch(tf.constant(x), one, zero, 1e-5, mask=mask)
+    np.testing.assert_allclose(mean, x[mask].mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variance, x[mask].var(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 5, 3), (2, 4, 4, 3)])
+def test_a_bias_is_a_sum(shape):
+    rng = np.random.default_rng(0)
+    x, bias = (rng.normal(size=s).astype("float32") for s in (shape, shape[-1:]))
+    np.testing.assert_array_equal(add_bias(tf.constant(x), tf.constant(bias)), x + bias)
