@@ -9,6 +9,7 @@ from cnet_tf.basis import BASES, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.grown_fit import fit_growing
 from cnet_tf.lifted_layer import lift
 from cnet_tf.manifestation import manifest, recalibrate
 from cnet_tf.presets import PRESETS, continuous_net
@@ -27,6 +28,7 @@ __all__ = [
     "ContinuousNet",
     "ResNet",
     "continuous_net",
+    "fit_growing",
     "get_basis",
     "get_scheme",
     "integrate",
