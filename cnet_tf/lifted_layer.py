@@ -269,7 +269,11 @@ def is_graph(layer) -> bool:
     if isinstance(layer, keras.Sequential):
         return True
     # A functional model is of the class that `keras.Model(inputs, outputs)` makes.
-    return isinstance(layer, keras.Model) and type(layer) is _FUNCTIONAL
+    return isinstance(layer, keras.Model) and type(layer) is _functional()
 
 
-_FUNCTIONAL = type(keras.Model(x := keras.Input((1,)), x))
+@functools.cache
+def _functional() -> type:
+    """Asked when it is needed: an import makes no models, and takes no names."""
+    x = keras.Input((1,), name="probe_input")
+    return type(keras.Model(x, x, name="probe"))

@@ -87,11 +87,8 @@ def constant_function(value, basis: Basis):
     """Initializer of a series: theta(t) = value everywhere, in any basis."""
 
     def initializer(shape, dtype=None):
-        coefficients = ops.convert_to_tensor(
-            [float(value * c) for c in unity(basis)], dtype=dtype
-        )
-        column = ops.reshape(coefficients, (-1,) + (1,) * (len(shape) - 1))
-        return ops.broadcast_to(column, shape)
+        alike = [np.full(shape[1:], value, "float64")] * basis.size
+        return ops.convert_to_tensor(initial_series(alike, basis), dtype=dtype)
 
     return initializer
 

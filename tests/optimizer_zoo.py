@@ -7,6 +7,8 @@ from cnet_tf.optimizer_slots import carry_over
 
 K = keras.optimizers
 RATE = 0.01
+# P of constants K -> 2K: each theta_k twice.
+REPEAT = np.repeat(np.eye(2), 2, axis=0)
 # Kernels, biases and a scalar of two nodes; a matrix and a bias of no depth.
 SHAPES = [(3, 4), (4,), (), (3, 2), (2,)]
 STACKED = 3

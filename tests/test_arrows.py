@@ -92,6 +92,17 @@ def climbs(arrows, flow) -> list[str]:
     ]
 
 
+def between(arrows, package, others, lent=()):
+    """The arrows from a package to others, but for what those lend."""
+    return {
+        f"{name} -> {other}"
+        for name in arrows
+        if below(name, [package])
+        for other in arrows[name]
+        if below(other, others) and not below(other, lent)
+    }
+
+
 @pytest.fixture(scope="module")
 def arrows():
     known = modules()
@@ -123,36 +134,15 @@ def test_no_arrow_climbs(arrows, package):
     ],
 )
 def test_what_a_package_never_imports(arrows, package, others):
-    found = {
-        f"{name} -> {other}"
-        for name in arrows
-        if below(name, [package])
-        for other in arrows[name]
-        if below(other, others)
-    }
-    assert not found
+    assert not between(arrows, package, others)
 
 
 def test_data_are_below_the_trainers(arrows):
-    found = {
-        f"{name} -> {other}"
-        for name in arrows
-        if below(name, ["trainers.data"])
-        for other in arrows[name]
-        if below(other, ["trainers"]) and not below(other, ["trainers.data"])
-    }
-    assert not found
+    assert not between(arrows, "trainers.data", ["trainers"], ["trainers.data"])
 
 
 def test_exports_borrow_data_and_the_runner_of_commands_only(arrows):
-    found = {
-        f"{name} -> {other}"
-        for name in arrows
-        if below(name, ["export"])
-        for other in arrows[name]
-        if below(other, ["trainers"]) and not below(other, LENT)
-    }
-    assert not found
+    assert not between(arrows, "export", ["trainers"], LENT)
 
 
 @pytest.mark.parametrize("name", ALONE)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from optimizer_zoo import (
     RATE,
+    REPEAT,
     STACKED,
     ZOO,
     K,
@@ -21,7 +22,6 @@ from cnet_tf.basis import get_basis
 from cnet_tf.optimizer_slots import carry_over, slots
 from cnet_tf.prolongation import projection
 
-REPEAT = np.repeat(np.eye(2), 2, axis=0)
 # From four cells to bases in which their functions do not lie: entries of both signs.
 PROJECTIONS = {
     name: np.array(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from optimizer_zoo import (
     RATE,
+    REPEAT,
     ZOO,
     K,
     carried,
@@ -17,8 +18,6 @@ from optimizer_zoo import (
 )
 
 from cnet_tf.optimizer_twin import parts
-
-REPEAT = np.repeat(np.eye(2), 2, axis=0)
 
 
 @pytest.mark.parametrize("name", ZOO)

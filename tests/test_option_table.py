@@ -92,12 +92,3 @@ def test_the_help_tells_what_is_expected_and_the_default():
     assert values["count"].help == "Things; an integer in 1 .. 9. Default: 2."
     assert values["fold"].help == "Fold. Default: where it can."
     assert values["more"].help.endswith("Default: none.")
-
-
-def test_a_module_gets_the_options_that_it_reads():
-    @dataclasses.dataclass(frozen=True)
-    class Part:
-        count: int
-        other: int
-
-    assert option_table.select(Small(count=3), Part, other=4) == Part(3, 4)

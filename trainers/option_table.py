@@ -111,18 +111,6 @@ def flagfile(options: OptionTable) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def select(options: OptionTable, kind: type, **more) -> Any:
-    """The part of the options that one module reads, as that module's own record.
-
-    Args:
-        options: Has a value for each field of `kind` that `more` does not give.
-        kind: A dataclass.
-        more: Further fields.
-    """
-    names = {field.name for field in dataclasses.fields(kind)} - more.keys()
-    return kind(**{name: getattr(options, name) for name in names}, **more)
-
-
 def run(main, table: type[OptionTable], failures=()) -> NoReturn:
     """Runs `main(options)` as a program; see `run_command`."""
     define_flags(table)
