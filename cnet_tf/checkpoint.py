@@ -1,34 +1,30 @@
-"""A net on disk: constructor arguments and weights, verified on load.
+"""A model on disk: architecture and weights, verified on load.
 
-    <directory>/net.json               format, class, config, metadata, sha256 ..
+    <directory>/net.json               format, architecture, metadata, sha256
     <directory>/net-<sha>.safetensors  the weights, see `tensor_file`
 
-Only data is read: the class is one of the nets of this package, by name, and neither
-pickle nor a path to code is involved. A damaged or hostile directory is refused before
-memory is taken for it.
+Only data is read (`architecture`), neither pickle nor a path to code is involved. A
+damaged or hostile directory is refused before memory is taken for it.
 """
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import re
 
+import keras
 from keras import ops
 
 from cnet_tf import tensor_file
+from cnet_tf.architecture import described, rebuilt, shapes
 from cnet_tf.atomic_file import removed_on_failure, write_json
-from cnet_tf.continuous_classifier import ContinuousClassifier
-from cnet_tf.continuous_net import ContinuousNet
-from cnet_tf.net import Net
-from cnet_tf.resnet import ResNet
+from cnet_tf.lifted_layer import is_graph
+from cnet_tf.paths import named_variables
 
 # Raise it when an old directory can no longer be read.
-FORMAT = 3
+FORMAT = 4
 _DESCRIPTION = "net.json"
-_SIZES = ("widths", "width", "stem_width", "nodes", "blocks_per_stage", "classes")
-_NETS = {net.__name__: net for net in (ContinuousNet, ContinuousClassifier, ResNet)}
 
 
 class CheckpointError(ValueError):
@@ -45,24 +41,28 @@ class Checkpoint:
         sha256: Of the file of the weights.
     """
 
-    net: Net
+    net: keras.Model
     metadata: dict
     sha256: str
 
 
-def save(net: Net, directory, metadata=None):
+def save(net: keras.Model, directory, metadata=None):
     """Writes a built net; a reader sees the old checkpoint or the new one.
 
     Args:
-        net: A built net of this package.
+        net: A built functional or Sequential model of layers of Keras and this package.
         directory: Made if it is missing.
         metadata: JSON-able data to keep with it, for example the normalisation.
     """
-    if not net.built:
-        raise ValueError(f"net: expected a built net. Received {net.name!r}.")
+    if not is_graph(net) or not net.built:
+        raise ValueError(
+            "net: expected a built functional or Sequential model. Received "
+            f"{net.name!r}, a {type(net).__name__}."
+        )
+    architecture = described(net)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    arrays = {name: ops.convert_to_numpy(v) for name, v in variables(net).items()}
+    arrays = {name: ops.convert_to_numpy(v) for name, v in named_variables(net).items()}
     temporary = directory / f"tmp-{os.getpid()}.safetensors"
     with removed_on_failure(temporary):
         sha256 = tensor_file.write(temporary, arrays)
@@ -74,10 +74,7 @@ def save(net: Net, directory, metadata=None):
         directory / _DESCRIPTION,
         {
             "format": FORMAT,
-            "class": type(net).__name__,
-            "config": {k: v for k, v in net.get_config().items() if k != "dtype"},
-            "policy": net.dtype_policy.name,
-            "input_shape": net.get_build_config()["input_shape"],
+            "architecture": architecture,
             "metadata": metadata or {},
             "sha256": sha256,
         },
@@ -87,16 +84,11 @@ def save(net: Net, directory, metadata=None):
             old.unlink()
 
 
-def variables(net: Net) -> dict:
-    """The variables of a net by names that do not depend on the name of the net."""
-    return {v.path.partition("/")[2]: v for v in net.variables}
-
-
 def load(directory) -> Checkpoint:
     """Reads a net back, bit for bit.
 
     Raises:
-        CheckpointError: missing files, another format, an unknown class, weights whose
+        CheckpointError: missing files, another format, a foreign class, weights whose
             checksum or shapes do not fit.
     """
     directory = pathlib.Path(directory)
@@ -114,14 +106,12 @@ def _load(directory, description) -> Checkpoint:
     sha256 = description["sha256"]
     weights = _weights(directory, sha256)
     try:
-        _check_size(description["config"], tensor_file.elements(weights, sha256))
-        net = _NETS[description["class"]](
-            **description["config"], dtype=description["policy"]
-        )
-        net.build(tuple(description["input_shape"]))
-        targets = variables(net)
+        tensor_file.check(weights, sha256)
+        tensor_file.check_shapes(weights, shapes(description["architecture"]))
+        net = rebuilt(description["architecture"])
+        targets = named_variables(net)
         expected = {name: (v.shape, v.dtype) for name, v in targets.items()}
-        for name, value in tensor_file.read(weights, sha256, expected).items():
+        for name, value in tensor_file.read(weights, expected).items():
             targets[name].assign(value)
     except tensor_file.TensorFileError as error:
         raise CheckpointError(str(error)) from error
@@ -131,27 +121,6 @@ def _load(directory, description) -> Checkpoint:
             f"{directory}: the net cannot be rebuilt: {reason}"
         ) from error
     return Checkpoint(net, description["metadata"], description["sha256"])
-
-
-def _check_size(config, elements):
-    """Refuses a config whose net is far larger than its weights, before it is built.
-
-    With widths w, cells K and classes C, a net has more than K w^2 and than C weights.
-    """
-    numbers = {
-        key: max(value if isinstance(value, (list, tuple)) else [value])
-        for key, value in config.items()
-        if key in _SIZES and value
-    }
-    width = max(numbers.get(key, 1) for key in ("widths", "width", "stem_width"))
-    depth = max(numbers.get(key, 1) for key in ("nodes", "blocks_per_stage"))
-    blocks = len(config.get("widths", ()))
-    needed = max(width**2 * depth, numbers.get("classes", 1), blocks)
-    if not math.isfinite(needed) or needed > elements:
-        raise ValueError(
-            f"config: expected a net of {elements} weights. Received one of more than "
-            f"{needed}."
-        )
 
 
 def _description(path):
@@ -170,15 +139,9 @@ def _description(path):
             f"{path}: expected format {FORMAT}. Received {found!r}: the directory was "
             "written by another version."
         )
-    missing = {"class", "config", "policy", "input_shape", "metadata", "sha256"}
-    missing -= description.keys()
+    missing = {"architecture", "metadata", "sha256"} - description.keys()
     if missing:
         raise CheckpointError(f"{path}: expected the keys {sorted(missing)}.")
-    if description["class"] not in list(_NETS):
-        raise CheckpointError(
-            f"{path}: class: expected one of {', '.join(_NETS)}. "
-            f"Received {description['class']!r}."
-        )
     if not re.fullmatch("[0-9a-f]{64}", str(description["sha256"])):
         raise CheckpointError(
             f"{path}: sha256 of the weights: expected 64 hexadecimal digits. "

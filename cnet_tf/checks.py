@@ -1,5 +1,6 @@
 """Checks of arguments that several modules share."""
 
+import numbers
 import operator
 
 import numpy as np
@@ -19,6 +20,22 @@ def positive_integer(name: str, value) -> int:
     if number < 1:
         raise ValueError(f"{name}: expected an integer >= 1. Received {value!r}.")
     return number
+
+
+def per_block(name, value, count):
+    """One number for every block: a single one is repeated, None stays None.
+
+    Raises:
+        ValueError: a sequence of another length than there are blocks.
+    """
+    if value is None or isinstance(value, numbers.Real):
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(
+            f"{name}: expected a number or {count} of them, one a block. "
+            f"Received {value!r}."
+        )
+    return tuple(value)
 
 
 def finite_values(variable) -> np.ndarray:

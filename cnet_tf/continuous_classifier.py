@@ -3,80 +3,65 @@
 import keras
 
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.net import Net, per_block, remanifested
-from cnet_tf.rate import SeriesChain
+from cnet_tf.image_ends import logits
+from cnet_tf.layer_factory import fan_out_normal
 
 
-@keras.saving.register_keras_serializable("cnet_tf")
-class ContinuousClassifier(Net):
-    """Dense stem, one block dx/dt = eps R(theta(t), x), dense logits.
+def ContinuousClassifier(
+    classes,
+    width=16,
+    nodes=2,
+    steps=None,
+    scheme="rk4",
+    basis="constant",
+    activation="tanh",
+    horizon=1,
+    restriction="average",
+    input_shape=(2,),
+    dtype=None,
+    name="continuous_classifier",
+) -> keras.Model:
+    """Dense stem, one block dx/dt = eps R(theta(t), x), dense logits: functional.
 
     Args:
         classes: Logits.
         width: Features of the state x. Default 16.
         nodes: K, functions of the basis. Default 2.
         steps: N. Default: the cells of the basis.
-        scheme, basis, horizon, restriction, share: See `ContinuousNet`.
+        scheme, basis, horizon, restriction, dtype: See `ContinuousNet`.
         activation: Of the rate dense - activation - dense. Default `"tanh"`.
+        input_shape: (features,). Default (2,).
+        name: Default `"continuous_classifier"`.
 
     Shapes: (batch, features) -> logits (batch, classes).
+
+    Raises:
+        ValueError: unknown names, bad numbers.
     """
 
-    def __init__(
-        self,
-        classes,
-        width=16,
-        nodes=2,
-        steps=None,
-        scheme="rk4",
-        basis="constant",
-        activation="tanh",
-        horizon=1,
-        restriction="average",
-        share=None,
-        **kwargs,
-    ):
-        config = {
-            "classes": classes,
-            "width": width,
-            "nodes": per_block("nodes", nodes, 1),
-            "steps": per_block("steps", steps, 1),
-            "scheme": scheme,
-            "basis": basis,
-            "activation": activation,
-            "horizon": horizon,
-            "restriction": restriction,
-        }
-        if share is None:
-            policy = kwargs.get("dtype")
-            rate = SeriesChain(
-                ("dense", activation, "dense"),
-                width,
-                basis=basis,
-                nodes=config["nodes"][0],
-                name="rate",
-                dtype=policy,
-            )
-            block = ContinuousBlock(
-                rate,
-                scheme=scheme,
-                steps=config["steps"][0],
-                horizon=horizon,
-                restriction=restriction,
-                name="block_0",
-                dtype=policy,
-            )
-            parts = [
-                keras.layers.Dense(width, name="stem", dtype=policy),
-                block,
-                keras.layers.Dense(
-                    classes,
-                    dtype=keras.dtype_policies.get(policy).variable_dtype,
-                    name="head",
-                ),
-            ]
-        else:
-            parts = remanifested(
-                share.parts, scheme, config["steps"], horizon, restriction
-            )
-        super().__init__(parts, config, **kwargs)
+    def dense(name, **arguments):
+        return keras.layers.Dense(width, dtype=dtype, name=name, **arguments)
+
+    rate = keras.Sequential(
+        [
+            dense("dense_0", kernel_initializer=fan_out_normal()),
+            keras.layers.Activation(activation, dtype=dtype, name="activation"),
+            dense("dense_1", kernel_initializer=fan_out_normal()),
+        ],
+        name="rate",
+    )
+    policy = keras.dtype_policies.get(dtype)
+    inputs = keras.Input(input_shape, dtype=policy.variable_dtype, name="features")
+    block = ContinuousBlock(
+        rate,
+        nodes,
+        scheme,
+        steps,
+        basis,
+        horizon,
+        restriction,
+        name="block_0",
+        dtype=dtype,
+    )
+    x = block(dense("stem")(inputs))
+    return keras.Model(inputs, logits(x, classes, dtype), name=name)

@@ -84,12 +84,10 @@ class LiftedLayer(SeriesLayer):
                 "batch norm inside it, write the layer as a functional model."
             )
         for i, pattern in enumerate(template.weights):
-            draws = [ops.convert_to_numpy(layer.weights[i]) for layer in copies]
-            value = initial_series(draws, self.basis)
             self.add_series(
                 _name(pattern, template),
-                value.shape[1:],
-                lambda shape, dtype, value=value: ops.convert_to_tensor(value, dtype),
+                pattern.shape,
+                _drawn([layer.weights[i] for layer in copies], self.basis),
                 dtype=pattern.dtype,
                 # The layer casts what it reads, once for each of its evaluations.
                 autocast=False,
@@ -132,6 +130,16 @@ class LiftedLayer(SeriesLayer):
             **config,
             "layer": keras.saving.serialize_keras_object(_copy(self.template)),
         }
+
+
+def _drawn(variables, basis):
+    """Initializer: theta_k starts as the k-th variable, read when it is asked for."""
+
+    def initializer(shape, dtype=None):
+        draws = [ops.convert_to_numpy(variable) for variable in variables]
+        return ops.convert_to_tensor(initial_series(draws, basis), dtype)
+
+    return initializer
 
 
 def _with_signature(function, pattern):
@@ -241,14 +249,15 @@ def layers_of(model):
             return
         seen.add(id(layer))
         found.append(layer)
-        for child in _children(layer):
+        for child in children(layer):
             visit(child)
 
     visit(model)
     return found
 
 
-def _children(layer):
+def children(layer) -> list:
+    """The layers directly within a layer or model, in a fixed order."""
     if isinstance(layer, keras.Model):
         return layer.layers
     # Keras lists the layers of a model only. Of a layer that someone else wrote, no

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from cnet_tf.checks import per_block
 from cnet_tf.lifted_layer import layers_of
-from cnet_tf.net import Net, per_block, require_all, require_blocks
 from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.surgery import chosen_blocks, with_blocks
 
@@ -14,35 +14,20 @@ def manifest(net, scheme=None, steps=None, blocks=None):
     """The model with another scheme or step count; both share their variables.
 
     Args:
-        net: A built functional or Sequential model with `ContinuousBlock`s in it, or a
-            net of this package.
+        net: A built functional or Sequential model with `ContinuousBlock`s in it.
         scheme: A key of `SCHEMES`. Default: each block's own.
         steps: N >= 1, an int for all blocks or one a block. Default: each block's own.
-        blocks: Names of the blocks to change, of a functional or Sequential model.
-            Default: all.
+        blocks: Names of the blocks to change. Default: all.
 
     Raises:
         ValueError: a subclassed model, one that is not built or has no such blocks,
             unknown scheme, bad steps.
     """
-    if isinstance(net, Net):
-        return _manifest_net(net, scheme, steps, blocks)
     chosen = chosen_blocks(net, blocks)
     counts = per_block("steps", steps, len(chosen))
     return with_blocks(
         net, chosen, lambda block, i: block.manifested(scheme, counts[i]), share=True
     )
-
-
-def _manifest_net(net, scheme, steps, blocks):
-    require_blocks(net)
-    require_all(blocks)
-    config = net.get_config()
-    config["scheme"] = scheme or config["scheme"]
-    config["steps"] = config["steps"] if steps is None else steps
-    twin = type(net)(**config, share=net)
-    twin.build(net.get_build_config()["input_shape"])
-    return twin
 
 
 def recalibrate(net, data) -> int:

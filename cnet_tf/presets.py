@@ -1,14 +1,14 @@
-"""Nets by name, as data: the class and its constructor arguments."""
+"""Nets by name, as data: the builder and its arguments."""
 
 import difflib
+import inspect
+
+import keras
 
 from cnet_tf.continuous_net import ContinuousNet
-from cnet_tf.net import Net
 from cnet_tf.resnet import ResNet
 
-_CLASSES = {"ContinuousNet": ContinuousNet, "ResNet": ResNet}
-
-_CIFAR10 = {"class": "ContinuousNet", "classes": 10, "widths": (16, 32, 64)}
+_CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
 _WIDE = {
@@ -27,12 +27,13 @@ def _direct(nodes):
 PRESETS: dict[str, dict] = {
     # Ours. Its figures (BUILD_NOTES.md) are those of this padding.
     "digits": {
-        "class": "ContinuousNet",
+        "net": ContinuousNet,
         "classes": 10,
         "widths": (8, 16, 32),
         "nodes": 1,
         "scheme": "rk4",
         "padding": "same",
+        "input_shape": (8, 8, 1),
     },
     # Published, to grow: eps stays 1.
     "cifar10_1-1-1_rk4": {**_CIFAR10, "nodes": 1, "scheme": "rk4"},
@@ -47,12 +48,12 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
     # Published baselines.
-    "resnet20": {"class": "ResNet", "classes": 10, "blocks_per_stage": 3},
-    "resnet56": {"class": "ResNet", "classes": 10, "blocks_per_stage": 9},
-    "wrn58-4": {**_WIDE, "class": "ResNet", "blocks_per_stage": 9, "style": "wide"},
+    "resnet20": {"net": ResNet, "classes": 10, "blocks_per_stage": 3},
+    "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},
+    "wrn58-4": {**_WIDE, "net": ResNet, "blocks_per_stage": 9, "style": "wide"},
     # He's net, which the published baseline is not.
     "resnet20_he": {
-        "class": "ResNet",
+        "net": ResNet,
         "classes": 10,
         "blocks_per_stage": 3,
         "style": "he",
@@ -60,13 +61,16 @@ PRESETS: dict[str, dict] = {
 }
 
 
-def continuous_net(preset: str, **overrides) -> Net:
+def continuous_net(preset: str, **overrides) -> keras.Model:
     """Builds the net of that preset; keyword arguments override its own.
 
     Example: `continuous_net("cifar10_2-2-2_rk4", scheme="midpoint", classes=100)`.
 
+    Returns:
+        A functional model, for images of `input_shape`.
+
     Raises:
-        ValueError: no preset has that name, or its class has no such argument.
+        ValueError: no preset has that name, or its builder has no such argument.
     """
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset, PRESETS, n=1)
@@ -75,5 +79,12 @@ def continuous_net(preset: str, **overrides) -> Net:
             f"preset: expected one of {', '.join(PRESETS)}. Received {preset!r}.{hint}"
         )
     arguments = {**PRESETS[preset], **overrides}
-    kind = arguments.pop("class")
-    return _CLASSES[kind](**arguments)
+    build = arguments.pop("net")
+    known = inspect.signature(build).parameters
+    unknown = [name for name in overrides if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]}: expected an argument of {build.__name__}: "
+            f"{', '.join(known)}. Received one that preset {preset!r} does not have."
+        )
+    return build(**arguments)

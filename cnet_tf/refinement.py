@@ -6,10 +6,9 @@ and so is the momentum that an optimizer keeps for it (`optimizer_slots`).
 
 import numpy as np
 
-from cnet_tf.checks import finite_values
-from cnet_tf.net import Net, per_block, require_all, require_blocks
+from cnet_tf.checks import finite_values, per_block
 from cnet_tf.optimizer_slots import carry_over
-from cnet_tf.prolongation import projection, prolongation, refined
+from cnet_tf.prolongation import projection, prolongation
 from cnet_tf.surgery import chosen_blocks, with_blocks
 
 
@@ -19,16 +18,14 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
     Frozen parts stay frozen, names stay.
 
     Args:
-        net: A built functional or Sequential model with `ContinuousBlock`s in it, or a
-            net of this package.
-        factor: Integer >= 1, cells of the new basis per cell of the old one; for a
-            functional or Sequential model also one a block.
+        net: A built functional or Sequential model with `ContinuousBlock`s in it.
+        factor: Integer >= 1, cells of the new basis per cell of the old one, or one a
+            block.
         steps_factor: New steps per old step. Default: `factor`. With 1 only the basis
             is refined and the logits stay as they are: bit for bit for piecewise
             constants and factors that are powers of two, else up to rounding.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
-        blocks: Names of the blocks to refine, of a functional or Sequential model.
-            Default: all.
+        blocks: Names of the blocks to refine. Default: all.
 
     Returns:
         The new net; with an optimizer, the pair (net, optimizer). The old ones are
@@ -37,38 +34,28 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
     Raises:
         ValueError: no continuous blocks, a bad factor, values that are not finite.
     """
-    if not isinstance(net, Net):
-        chosen = chosen_blocks(net, blocks)
-        factors = per_block("factor", factor, len(chosen))
-        steps = per_block("steps_factor", steps_factor, len(chosen))
+    chosen = chosen_blocks(net, blocks)
+    factors = per_block("factor", factor, len(chosen))
+    steps = per_block("steps_factor", steps_factor, len(chosen))
 
-        def finer(block, i):
-            times = factors[i] if steps[i] is None else steps[i]
-            return block.refined(factors[i], block.steps * times)
+    def finer(block, i):
+        times = factors[i] if steps[i] is None else steps[i]
+        return block.refined(factors[i], block.steps * times)
 
-        new = with_blocks(net, chosen, finer, share=False)
-        return _mapped(net, new, _series(net), _series(new), prolongation, optimizer)
-    require_all(blocks)
-    config = net.get_config()
-    steps_factor = factor if steps_factor is None else steps_factor
-    bases = [refined(block.rate.basis, factor) for block in net.blocks]
-    config["nodes"] = tuple(basis.size for basis in bases)
-    config["steps"] = tuple(n * steps_factor for n in config.get("steps", ()))
-    return _mapped_net(net, config, prolongation, optimizer)
+    new = with_blocks(net, chosen, finer, share=False)
+    return _mapped(net, new, _series(net), _series(new), prolongation, optimizer)
 
 
 def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None):
     """The model nearest to this one in another basis, by exact L2 projection of theta.
 
     Args:
-        net: A built functional or Sequential model with `ContinuousBlock`s in it, or a
-            net of this package.
+        net: A built functional or Sequential model with `ContinuousBlock`s in it.
         basis: A key of `BASES`. Default: each block's own.
         nodes: K', an int or one a block. Default: each block's own.
         steps: N, an int or one a block. Default: the cells of the new basis.
         optimizer: A built optimizer of the net, or None.
-        blocks: Names of the blocks to project, of a functional or Sequential model.
-            Default: all.
+        blocks: Names of the blocks to project. Default: all.
 
     Returns:
         The new net; with an optimizer, the pair (net, optimizer).
@@ -76,35 +63,21 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
     Raises:
         ValueError: no continuous blocks, unknown basis, values that are not finite.
     """
-    if not isinstance(net, Net):
-        chosen = chosen_blocks(net, blocks)
-        sizes = per_block("nodes", nodes, len(chosen))
-        counts = per_block("steps", steps, len(chosen))
+    chosen = chosen_blocks(net, blocks)
+    sizes = per_block("nodes", nodes, len(chosen))
+    counts = per_block("steps", steps, len(chosen))
 
-        def nearest(block, i):
-            kind, size = block.basis.key
-            size = size if sizes[i] is None else sizes[i]
-            return block.rebased(basis or kind, size, counts[i])
+    def nearest(block, i):
+        kind, size = block.basis.key
+        size = size if sizes[i] is None else sizes[i]
+        return block.rebased(basis or kind, size, counts[i])
 
-        new = with_blocks(net, chosen, nearest, share=False)
-        return _mapped(net, new, _series(net), _series(new), projection, optimizer)
-    require_all(blocks)
-    config = net.get_config()
-    config["basis"] = basis or config.get("basis")
-    config["nodes"] = config.get("nodes") if nodes is None else nodes
-    config["steps"] = steps
-    return _mapped_net(net, config, projection, optimizer)
+    new = with_blocks(net, chosen, nearest, share=False)
+    return _mapped(net, new, _series(net), _series(new), projection, optimizer)
 
 
 def _series(model):
     return [s for block in chosen_blocks(model) for s in block.series]
-
-
-def _mapped_net(net, config, matrix, optimizer):
-    require_blocks(net)
-    new = type(net).from_config(config)
-    new.build(net.get_build_config()["input_shape"])
-    return _mapped(net, new, net.series, new.series, matrix, optimizer)
 
 
 def _mapped(net, new, old_series, new_series, matrix, optimizer):

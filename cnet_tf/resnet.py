@@ -1,65 +1,88 @@
 """The baselines: ResNet-6n+2 and WideResNet, of the same layers as ContinuousNet."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import keras
 
-from cnet_tf.continuous_net import classification_head
-from cnet_tf.net import Net
-from cnet_tf.rate import SeriesChain
-from cnet_tf.transition import Transition
+from cnet_tf.image_ends import head, image_input, stem, tail
+from cnet_tf.layer_factory import LayerFactory
+from cnet_tf.residual_unit import (
+    normed_projection,
+    post_activation,
+    pre_activation,
+    projection,
+    residual,
+)
+
+
+def he_unit(make: LayerFactory, width, strides=1) -> list:
+    """conv - norm - relu - conv - norm."""
+    return [
+        *make.conv("conv_0", width, strides=strides),
+        make.norm("norm_0"),
+        make.relu("relu_0"),
+        *make.conv("conv_1", width),
+        make.norm("norm_1"),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
 class ResidualStyle:
-    """The operations of one family of baselines, see `SeriesChain`.
+    """One family of baselines.
 
     Attributes:
-        stem, branch, skip, tail: Chains; the skip is the identity where it may be.
-        strided: Which convolution of the branch has the stride.
-        activation: After the sum.
+        branch, skip: Functions of a factory, a width and a stride to layers; the skip
+            is the identity where it may be.
+        tail: See `UnitStyle`.
+        activates: Whether a ReLU follows the sum.
         use_bias: Of all convolutions.
+        stem_norm: Whether norm and ReLU follow the first convolution.
     """
 
-    stem: tuple[str, ...]
-    branch: tuple[str, ...]
-    skip: tuple[str, ...]
+    branch: Callable
+    skip: Callable = normed_projection
     tail: tuple[str, ...] = ()
-    strided: int = 0
-    activation: str | None = None
+    activates: bool = False
     use_bias: bool = False
+    stem_norm: bool = True
 
 
 STYLES: dict[str, ResidualStyle] = {
     # The baseline of the ContinuousNet paper: its own unit, nothing after the sum.
-    "post": ResidualStyle(
-        stem=("conv", "norm", "relu"),
-        branch=("conv", "relu", "norm", "conv", "relu", "norm"),
-        skip=("conv1x1", "norm"),
-    ),
+    "post": ResidualStyle(post_activation),
     # He et al. 2015, with projections ("option B") where the shape changes.
-    "he": ResidualStyle(
-        stem=("conv", "norm", "relu"),
-        branch=("conv", "norm", "relu", "conv", "norm"),
-        skip=("conv1x1", "norm"),
-        activation="relu",
-    ),
+    "he": ResidualStyle(he_unit, activates=True),
     # The WideResNet of the paper. Zagoruyko and Komodakis have the stride in the first
     # convolution and no biases.
     "wide": ResidualStyle(
-        stem=("conv",),
-        branch=("norm", "relu", "conv", "norm", "relu", "conv"),
-        skip=("conv1x1",),
+        functools.partial(pre_activation, strided=1),
+        functools.partial(projection, use_bias=True),
         tail=("norm", "relu"),
-        strided=1,
         use_bias=True,
+        stem_norm=False,
     ),
 }
 
 
-@keras.saving.register_keras_serializable("cnet_tf")
-class ResNet(Net):
+def ResNet(
+    classes,
+    blocks_per_stage=3,
+    widths=(16, 32, 64),
+    style="post",
+    stem_width=16,
+    padding="symmetric",
+    tail_momentum=0.9,
+    synchronized=False,
+    input_shape=(32, 32, 3),
+    dtype=None,
+    name="resnet",
+) -> keras.Model:
     """ResNet of depth 6n+2 or WideResNet of depth 6n+4, n units in each of 3 stages.
+
+    A functional model; its layers are `stem`, `stage_<s>_unit_<i>`, `tail`, `pool` and
+    `head`.
 
     Args:
         classes: Logits.
@@ -68,10 +91,11 @@ class ResNet(Net):
         style: A key of `STYLES`: `"post"` (default), the published baseline of the
             ContinuousNets; `"he"`, He's net; `"wide"`, the published WideResNet.
         stem_width: Channels of the stem. Default 16.
-        padding: `"symmetric"` (default) or `"same"`, see `SeriesConv2D`.
+        padding: `"symmetric"` (default) or `"same"`, see `LayerFactory`.
         tail_momentum: Momentum of the statistics of the norm before the pooling, which
             only `"wide"` has. Default 0.9, as of all others; published: 0.1.
         synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+        input_shape, dtype, name: See `ContinuousNet`. Default name `"resnet"`.
 
     Shapes: (batch, height, width, channels) -> logits (batch, classes).
 
@@ -81,65 +105,29 @@ class ResNet(Net):
     References: Queiruga et al. 2020, arXiv 2008.02389; He et al. 2015, arXiv
     1512.03385, section 4.2; Zagoruyko and Komodakis 2016, arXiv 1605.07146.
     """
-
-    def __init__(
-        self,
-        classes,
-        blocks_per_stage=3,
-        widths=(16, 32, 64),
-        style="post",
-        stem_width=16,
-        padding="symmetric",
-        tail_momentum=0.9,
-        synchronized=False,
-        **kwargs,
-    ):
-        if style not in STYLES:
-            raise ValueError(
-                f"style: expected one of {', '.join(STYLES)}. Received {style!r}."
-            )
-        config = {
-            "classes": classes,
-            "blocks_per_stage": blocks_per_stage,
-            "widths": tuple(widths),
-            "style": style,
-            "stem_width": stem_width,
-            "padding": padding,
-            "tail_momentum": tail_momentum,
-            "synchronized": synchronized,
-        }
-        style = STYLES[style]
-        policy = kwargs.get("dtype")
-        shared = {"synchronized": synchronized, "dtype": policy}
-        stem = SeriesChain(
-            style.stem, stem_width, use_bias=style.use_bias, name="stem", **shared
+    if style not in STYLES:
+        raise ValueError(
+            f"style: expected one of {', '.join(STYLES)}. Received {style!r}."
         )
-        parts = [stem]
-        channels = stem_width
-        for stage, width in enumerate(widths):
-            for i in range(blocks_per_stage):
-                stride = 2 if stage > 0 and i == 0 else 1
-                same = stride == 1 and channels == width
-                parts.append(
-                    Transition(
-                        width,
-                        stride,
-                        branch=style.branch,
-                        skip=() if same else style.skip,
-                        use_bias=style.use_bias,
-                        skip_bias=style.use_bias,
-                        activation=style.activation,
-                        strided=style.strided,
-                        padding=padding,
-                        name=f"stage_{stage}_unit_{i}",
-                        **shared,
-                    )
-                )
-                channels = width
-        if style.tail:
-            tail = SeriesChain(
-                style.tail, channels, momentum=tail_momentum, name="tail", **shared
+    style = STYLES[style]
+    make = LayerFactory(padding, style.use_bias, synchronized, dtype)
+    inputs = image_input(input_shape, dtype)
+    if style.stem_norm:
+        x = stem(make, stem_width)(inputs)
+    else:
+        x = keras.Sequential(make.conv("conv", stem_width), name="stem")(inputs)
+    for stage, width in enumerate(widths):
+        for i in range(blocks_per_stage):
+            stride = 2 if stage > 0 and i == 0 else 1
+            same = stride == 1 and x.shape[-1] == width
+            x = residual(
+                make,
+                f"stage_{stage}_unit_{i}",
+                x,
+                style.branch(make, width, stride),
+                () if same else style.skip(make, width, stride),
+                activation=make.relu("relu") if style.activates else None,
             )
-            parts.append(tail)
-        parts += classification_head(classes, policy)
-        super().__init__(parts, config, **kwargs)
+    if style.tail:
+        x = tail(make, style.tail, tail_momentum)(x)
+    return keras.Model(inputs, head(x, classes, dtype), name=name)

@@ -8,6 +8,11 @@ from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph, layers_of
 
 
+def blocks_of(model) -> list[ContinuousBlock]:
+    """The continuous blocks of a model, in order; none of one whose depth is fixed."""
+    return [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
+
+
 def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
     """The continuous blocks of a model, in order, or those of these names.
 
@@ -25,7 +30,7 @@ def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
             f"model: expected a built model. Received {model.name!r}: give it an "
             "`Input`, or call it, first."
         )
-    blocks = [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
+    blocks = blocks_of(model)
     if not blocks:
         raise ValueError(
             f"model: expected one with continuous blocks. Received {model.name!r}, "

@@ -5,6 +5,7 @@ that is read and checked before any number is.
 Reference: https://github.com/huggingface/safetensors, "Format".
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -20,6 +21,7 @@ _TYPES = {
     "F32": "float32",
     "I64": "int64",
     "I32": "int32",
+    "U32": "uint32",
     "U8": "uint8",
     "BOOL": "bool",
 }
@@ -46,51 +48,64 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read(path, sha256: str, expected: dict) -> dict[str, np.ndarray]:
-    """Reads arrays, after everything about them has been checked.
+def read(path, expected: dict) -> dict[str, np.ndarray]:
+    """Reads arrays, after names, shapes and types have been checked.
 
     Args:
-        path: A regular file; links are refused.
-        sha256: Of its content.
+        path: A file that was `check`ed.
         expected: (shape, dtype) by name, for exactly the arrays there have to be.
 
     Raises:
-        TensorFileError: the file is missing, no regular file or has another checksum,
-            or names, shapes or types differ.
+        TensorFileError: it is not readable, or names, shapes or types differ.
     """
-    check(path, sha256)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            found = {}
-            for name in file.keys():  # noqa: SIM118, it is no dict
-                part = file.get_slice(name)
-                found[name] = (tuple(part.get_shape()), _TYPES.get(part.get_dtype()))
-            _compare(path, found, expected)
-            return {name: file.get_tensor(name) for name in found}
-    except SafetensorError as error:
-        raise TensorFileError(f"{path}: not readable: {error}") from error
+    expected = {
+        name: (tuple(shape), str(np.dtype(dtype)))
+        for name, (shape, dtype) in expected.items()
+    }
+    with _opened(path) as file:
+        found = _header(file)
+        _compare(path, found, expected, _shown)
+        return {name: file.get_tensor(name) for name in found}
 
 
-def elements(path, sha256: str) -> int:
-    """Numbers that a file holds, from its header.
+def check_shapes(path, expected: dict[str, tuple]):
+    """Refuses a file of other names or shapes, by its header.
 
     Raises:
         TensorFileError: see `read`.
     """
-    check(path, sha256)
+    with _opened(path) as file:
+        found = {name: shape for name, (shape, _) in _header(file).items()}
+    _compare(path, found, expected, str)
+
+
+@contextlib.contextmanager
+def _opened(path):
     try:
         with safe_open(path, framework="numpy") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise TensorFileError(f"{path}: not readable: {error}") from error
-    return sum(int(np.prod(shape, dtype=object)) for shape in shapes)
+
+
+def _header(file) -> dict:
+    """(shape, NumPy's name of the type) by name."""
+    found = {}
+    for name in file.keys():  # noqa: SIM118, it is no dict
+        part = file.get_slice(name)
+        found[name] = (tuple(part.get_shape()), _TYPES.get(part.get_dtype()))
+    return found
 
 
 def check(path, sha256: str):
     """Refuses what is no regular file with that checksum.
 
+    Args:
+        path: A regular file; links are refused.
+        sha256: Of its content.
+
     Raises:
-        TensorFileError: see `read`.
+        TensorFileError: it is missing, no regular file, or has another checksum.
     """
     path = pathlib.Path(path)
     try:
@@ -112,18 +127,16 @@ def check(path, sha256: str):
         )
 
 
-def _compare(path, found, expected):
-    expected = {
-        name: (tuple(shape), str(np.dtype(dtype)))
-        for name, (shape, dtype) in expected.items()
-    }
+def _compare(path, found, expected, shown):
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
-            raise TensorFileError(
-                f"{path}: {name}: expected {_shown(expected.get(name))}. "
-                f"Received {_shown(found.get(name))}."
+            here, there = (
+                shown(entries[name]) if name in entries else "no such array"
+                for entries in (expected, found)
             )
+            raise TensorFileError(f"{path}: {name}: expected {here}. Received {there}.")
 
 
 def _shown(entry):
-    return "no such array" if entry is None else f"{entry[1]} of shape {entry[0]}"
+    shape, dtype = entry
+    return f"{dtype} of shape {shape}"

@@ -1,4 +1,4 @@
-"""Chains of linear maps, affine maps and activations, and what can be folded in them.
+"""Chains of linear maps, affine maps and other functions, and what folds in them.
 
 At inference a batch norm is affine, y = s x + d per channel with
 
@@ -26,21 +26,25 @@ class Linear:
     """W x + b: a convolution of these strides, or a dense layer where they are None.
 
     Attributes:
-        kernel: (height, width, in, out) or (in, out).
+        kernel: (height, width, in, out), (in, out), or (height, width, in, multiplier)
+            of a depthwise convolution.
         bias: (out,).
-        margin: Zeros that a convolution adds on every side of an image; with 0 its
-            padding is `same`.
+        strides: Of a convolution.
+        padding: `"same"`, or the zeros that a convolution adds on every side.
+        depthwise: Whether every channel has kernels of its own.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    strides: int | None = None
-    margin: int = 0
+    strides: tuple[int, int] | None = None
+    padding: str | int = "same"
+    depthwise: bool = False
 
     @property
-    def pads(self) -> bool:
-        """Whether zeros are among what it sees."""
-        return self.kernel.ndim == 4 and self.kernel.shape[:2] != (1, 1)
+    def mixes(self) -> bool:
+        """Whether all of an image is mixed alike, and no zeros from outside of it."""
+        one_pixel = self.kernel.ndim == 2 or self.kernel.shape[:2] == (1, 1)
+        return one_pixel and self.padding in ("same", 0) and not self.depthwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +56,15 @@ class Affine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Activation:
-    """An elementwise function."""
+class Padding:
+    """Zeros on every side of an image."""
+
+    margin: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """Anything else: nothing passes it but positive factors a ReLU."""
 
     function: Callable
 
@@ -64,8 +75,8 @@ def folded(operations: list, factor: float = 1.0) -> list:
     for operation in [*operations, Affine(np.array(factor), np.zeros(()))]:
         if isinstance(operation, Affine):
             _append_affine(done, operation)
-        elif isinstance(operation, Linear) and done and isinstance(done[-1], Affine):
-            _append_linear(done, operation, done.pop())
+        elif isinstance(operation, Linear):
+            _append_linear(done, operation)
         else:
             done.append(operation)
     return done
@@ -89,13 +100,19 @@ def _append_affine(done, new):
             done.append(Affine(scale, shift))
 
 
-def _append_linear(done, linear, before):
-    """Appends a linear map with what it can take of the affine one before it."""
+def _append_linear(done, linear):
+    """Appends a linear map with the zeros and what it can take of an affine before."""
+    if done and isinstance(done[-1], Padding) and linear.padding == 0:
+        linear = dataclasses.replace(linear, padding=done.pop().margin)
+    if not done or not isinstance(done[-1], Affine):
+        done.append(linear)
+        return
+    before = done.pop()
     scale, shift = (
         np.broadcast_to(v, linear.kernel.shape[-2:-1])
         for v in (before.scale, before.shift)
     )
-    if not linear.pads:
+    if linear.mixes:
         axes = tuple(range(linear.kernel.ndim - 2))
         bias = linear.bias + shift @ linear.kernel.sum(axis=axes)
         linear = dataclasses.replace(linear, bias=bias)
@@ -112,12 +129,14 @@ def _append_linear(done, linear, before):
 
 def _scaled(linear, scale, shift):
     """s (W x + b) + d as one linear map."""
-    kernel, bias = linear.kernel * scale, linear.bias * scale + shift
+    factors = np.broadcast_to(scale, linear.bias.shape)
+    if linear.depthwise:
+        factors = factors.reshape(linear.kernel.shape[-2:])
+    kernel, bias = linear.kernel * factors, linear.bias * scale + shift
     return dataclasses.replace(linear, kernel=kernel, bias=bias)
 
 
 def _is_relu(operation):
     return (
-        isinstance(operation, Activation)
-        and operation.function is keras.activations.relu
+        isinstance(operation, Function) and operation.function is keras.activations.relu
     )

@@ -1,6 +1,8 @@
 """Describes an artefact in plain data, for its metadata and its model card."""
 
-from cnet_tf.net import Net
+import keras
+
+from cnet_tf.surgery import blocks_of
 from export.calibration import sha256
 from export.serving import INPUTS
 from export.source import Source
@@ -22,7 +24,7 @@ def describe(
     """
     data = source.data
     found = {
-        "architecture": type(source.net).__name__,
+        "architecture": source.net.name,
         "parameters": source.net.count_params(),
         "weights_sha256": source.sha256,
         "run": source.run.resolve().name,
@@ -47,14 +49,19 @@ def describe(
     return found
 
 
-def manifestation(net: Net) -> dict:
-    """Scheme, steps and basis of a net; empty for one whose depth is fixed."""
-    if not net.blocks:
+def manifestation(net: keras.Model) -> dict:
+    """Schemes, steps and bases of a net's blocks; empty where there are none."""
+    blocks = blocks_of(net)
+    if not blocks:
         return {}
-    config = net.get_config()
     return {
-        "scheme": config["scheme"],
-        "steps": list(config["steps"]),
-        "basis": config["basis"],
-        "basis_size": list(config["nodes"]),
+        "scheme": _alike([block.scheme for block in blocks]),
+        "steps": [block.steps for block in blocks],
+        "basis": _alike([block.basis.key[0] for block in blocks]),
+        "basis_size": [block.nodes for block in blocks],
     }
+
+
+def _alike(names):
+    """The name that all have, or all names."""
+    return names[0] if len(set(names)) == 1 else names

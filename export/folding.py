@@ -14,96 +14,51 @@ import tensorflow as tf
 from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.net import Net
-from cnet_tf.rate import SeriesChain, SeriesConv2D, SeriesDense, SeriesScale
+from cnet_tf.lifted_layer import cloned, is_graph
 from cnet_tf.runge_kutta import StageTime, advance
-from cnet_tf.series import Depth, ForwardPass, surface
-from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.series import ForwardPass, surface
 from cnet_tf.tableaus import get_scheme
-from cnet_tf.transition import Transition
-from export.affine import Activation, Affine, Linear, folded
+from export.affine import Affine, Function, Linear, Padding, folded
+from export.layer_arithmetic import operations
 
 
-def fold(net: Net) -> "FoldedNet":
-    """The net as a layer of the same logits with everything foldable folded.
+def fold(model) -> keras.Model:
+    """The model with everything folded that can be: the same outputs, fewer operations.
 
-    Args:
-        net: A built net. Its series are copied as they are now; the plain layers at
-            its end are shared.
-    """
-    return FoldedNet(net)
-
-
-def read(chain: SeriesChain, depth: Depth) -> list:
-    """The operations of a chain at a depth, as numbers."""
-
-    def at(series):
-        return ops.convert_to_numpy(depth(series)).astype("float64")
-
-    return [_READERS.get(type(link), _activation)(link, at) for link in chain.links]
-
-
-def _conv(link, at):
-    bias = at(link.bias) if link.use_bias else np.zeros(link.filters)
-    return Linear(at(link.kernel), bias, link.strides, link.margin)
-
-
-def _dense(link, at):
-    bias = at(link.bias) if link.use_bias else np.zeros(link.units)
-    return Linear(at(link.kernel), bias)
-
-
-def _norm(link, at):
-    scale = at(link.gamma) / np.sqrt(at(link.moving_variance) + link.epsilon)
-    return Affine(scale, at(link.beta) - scale * at(link.moving_mean))
-
-
-def _scale(link, at):
-    return Affine(at(link.alpha), np.zeros(()))
-
-
-def _activation(link, at):
-    return Activation(link.activation)
-
-
-_READERS = {
-    SeriesConv2D: _conv,
-    SeriesDense: _dense,
-    SeriesBatchNormalization: _norm,
-    SeriesScale: _scale,
-}
-
-
-class FoldedNet(keras.layers.Layer):
-    """A net at inference with folded kernels: images -> logits.
-
-    Equal arrays, such as those of the steps that read the same cell, are stored once.
+    Blocks and Sequential models within it are folded. Their weights are copied as they
+    are now; layers that are not known, and those that stand alone, are shared.
 
     Args:
-        net: A built `Net`.
+        model: A functional or Sequential model in float32.
     """
+    if isinstance(model, keras.Sequential):
+        inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in model.inputs]
+        return keras.Model(inputs, FoldedChain(model)(*inputs), name=model.name)
+    return cloned(model, _folded_part)
 
-    def __init__(self, net: Net):
-        super().__init__(name=net.name, trainable=False, dtype="float32")
+
+def _folded_part(layer):
+    if isinstance(layer, ContinuousBlock):
+        return FoldedBlock(layer)
+    if isinstance(layer, keras.Sequential):
+        return FoldedChain(layer)
+    return cloned(layer, _folded_part) if is_graph(layer) else layer
+
+
+class _Folded(keras.layers.Layer):
+    """Holds frozen weights. Equal ones, as of steps of one cell, are stored once."""
+
+    def __init__(self, name):
+        super().__init__(name=name, trainable=False, dtype="float32")
         self._stored = {}
-        makers = {
-            SeriesChain: lambda part: self._chain(part, surface()),
-            Transition: self._transition,
-            ContinuousBlock: self._block,
-        }
-        self.parts = [makers.get(type(part), lambda p: p)(part) for part in net.parts]
+        self._shared = []
         self.built = True
 
-    def call(self, x, training=None):
-        for part in self.parts:
-            x = part(x)
-        return x
-
-    def _chain(self, chain, depth, factor=1.0):
-        """A function that applies `factor` times the chain at that depth."""
+    def _chain(self, layer, depth, factor=1.0):
+        """A function that applies `factor` times the layer at that depth."""
         functions = [
             _MAKERS[type(operation)](operation, self._weight)
-            for operation in folded(read(chain, depth), factor)
+            for operation in folded(self._operations(layer, depth), factor)
         ]
 
         def run(x):
@@ -113,39 +68,15 @@ class FoldedNet(keras.layers.Layer):
 
         return run
 
-    def _transition(self, part):
-        branch = self._chain(part.branch, surface(), part.stitch)
-        skip = self._chain(part.skip, surface())
-        return lambda x: part.activation(skip(x) + branch(x))
-
-    def _block(self, part):
-        tableau = get_scheme(part.scheme)
-        # One factor for all stages, though a factor each would leave fewer products:
-        # kernels of a cell would then be stored once for every factor.
-        unit = _most_common(tableau)
-        factor = float(unit * Fraction(part.horizon) / part.steps)
-        a, b = (
-            [[c / unit for c in row] for row in rows]
-            for rows in (tableau.a, [tableau.b])
-        )
-        forward = ForwardPass(part.restriction)
-        steps = [
-            [
-                self._chain(part.rate, forward.at(StageTime(n, c, part.steps)), factor)
-                for c in tableau.c
-            ]
-            for n in range(part.steps)
-        ]
-
-        def run(x):
-            for stages in steps:
-                slopes = []
-                for row, stage in zip(a, stages, strict=True):
-                    slopes.append(stage(advance(x, 1, row, slopes)))
-                x = advance(x, 1, b[0], slopes)
-            return x
-
-        return run
+    def _operations(self, layer, depth) -> list:
+        if isinstance(layer, keras.Sequential):
+            parts = (self._operations(part, depth) for part in layer.layers)
+            return [operation for part in parts for operation in part]
+        # A functional model at a depth of its own is left as it is.
+        if isinstance(layer, ContinuousBlock) or (is_graph(layer) and depth is surface):
+            layer = _folded_part(layer)
+        self._shared.append(layer)
+        return operations(layer, depth)
 
     def _weight(self, value):
         """A frozen weight; equal values share one."""
@@ -158,6 +89,50 @@ class FoldedNet(keras.layers.Layer):
             )
             self._stored[key].assign(value)
         return self._stored[key]
+
+
+class FoldedChain(_Folded):
+    """The layers of a Sequential model, folded."""
+
+    def __init__(self, model: keras.Sequential):
+        super().__init__(model.name)
+        self._run = self._chain(model, surface)
+
+    def call(self, x, training=None, mask=None):
+        return self._run(x)
+
+
+class FoldedBlock(_Folded):
+    """A block, each evaluation of its rate folded with the factor of its slope."""
+
+    def __init__(self, block: ContinuousBlock):
+        super().__init__(block.name)
+        tableau = get_scheme(block.scheme)
+        # One factor for all stages, though a factor each would leave fewer products:
+        # kernels of a cell would then be stored once for every factor.
+        unit = _most_common(tableau)
+        factor = float(unit * Fraction(block.horizon) / block.steps)
+        self._a, self._b = (
+            [[c / unit for c in row] for row in rows]
+            for rows in (tableau.a, [tableau.b])
+        )
+
+        def at(step, c):
+            time = StageTime(step, c, block.steps)
+            return lambda: ForwardPass(block.restriction).at(time)
+
+        self._evaluations = [
+            [self._chain(block.rate, at(step, c), factor) for c in tableau.c]
+            for step in range(block.steps)
+        ]
+
+    def call(self, x, training=None, mask=None):
+        for stages in self._evaluations:
+            slopes = []
+            for row, stage in zip(self._a, stages, strict=True):
+                slopes.append(stage(advance(x, 1, row, slopes)))
+            x = advance(x, 1, self._b[0], slopes)
+        return x
 
 
 def _most_common(tableau) -> Fraction:
@@ -176,11 +151,18 @@ def _linear_function(operation, weight):
         return lambda x: shift(ops.matmul(x, kernel))
     # TensorFlow's own operation takes the zeros on every side as an attribute, as ONNX
     # does; `ops.conv` needs a pad in front, and TFLite gets one from its converter.
-    m = operation.margin
-    padding = [[0, 0], [m, m], [m, m], [0, 0]] if m else "SAME"
-    convolve = functools.partial(
-        tf.nn.conv2d, filters=kernel, strides=operation.strides, padding=padding
-    )
+    padding, m = "SAME", operation.padding
+    if m != "same":
+        padding = [[0, 0], [m, m], [m, m], [0, 0]] if m else "VALID"
+    if operation.depthwise:
+        strides = (1, *operation.strides, 1)
+        convolve = functools.partial(
+            tf.nn.depthwise_conv2d, filter=kernel, strides=strides, padding=padding
+        )
+    else:
+        convolve = functools.partial(
+            tf.nn.conv2d, filters=kernel, strides=operation.strides, padding=padding
+        )
     return lambda x: shift(convolve(x))
 
 
@@ -196,8 +178,14 @@ def _affine_function(operation, weight):
     return run
 
 
+def _padding_function(operation, weight):
+    m = operation.margin
+    return lambda x: ops.pad(x, [[0, 0], [m, m], [m, m], [0, 0]])
+
+
 _MAKERS = {
     Linear: _linear_function,
     Affine: _affine_function,
-    Activation: lambda operation, weight: operation.function,
+    Padding: _padding_function,
+    Function: lambda operation, weight: operation.function,
 }

@@ -26,6 +26,7 @@ if not __package__:
 from absl import flags
 
 from cnet_tf.atomic_file import write_bytes
+from cnet_tf.surgery import blocks_of
 from export import calibration, graph_cost, options, parity, serving, staging
 from export.description import describe
 from export.formats.record import Recipe
@@ -168,15 +169,13 @@ def measured(values, progress=print) -> list[dict]:
 
 def _manifestations(values, net):
     """Those asked for, without the net's own, which comes first anyway."""
-    if not net.blocks:
+    own = [(block.scheme, block.steps) for block in blocks_of(net)]
+    if not own:
         return []
-    steps = net.blocks[0].steps
-    own = (net.blocks[0].scheme, steps)
     wanted = values.manifestations
     if wanted is None:
-        wanted = [("euler", steps), ("midpoint", steps)]
-    uniform = all(block.steps == steps for block in net.blocks)
-    return [pair for pair in wanted if not (uniform and pair == own)]
+        wanted = [(scheme, own[0][1]) for scheme in ("euler", "midpoint")]
+    return [pair for pair in wanted if set(own) != {pair}]
 
 
 def line(row) -> str:

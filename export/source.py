@@ -3,12 +3,14 @@
 import dataclasses
 import pathlib
 
+import keras
 import numpy as np
-from keras import ops
 
 import cnet_tf
 from cnet_tf import checkpoint
-from cnet_tf.net import Net
+from cnet_tf.architecture import copied
+from cnet_tf.lifted_layer import layers_of
+from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
@@ -34,7 +36,7 @@ class Source:
         run: The run directory.
     """
 
-    nets: dict[str, Net]
+    nets: dict[str, keras.Model]
     graphs: dict
     metadata: dict
     changes: tuple[str, ...]
@@ -56,8 +58,8 @@ class Source:
             raise OptionError(f"--run: {error}") from error
         net = found.net
         # LiteRT knows neither bfloat16 nor convolutions in float64.
-        if net.dtype_policy.name != "float32":
-            net = _copied(net, "float32")
+        if any(layer.dtype_policy.name != "float32" for layer in layers_of(net)):
+            net = copied(net, "float32")
         nets = {SIGNATURE: net}
         return cls(nets, nets, found.metadata, (), found.sha256, run)
 
@@ -67,7 +69,7 @@ class Source:
         return self.metadata["data"]
 
     @property
-    def net(self) -> Net:
+    def net(self) -> keras.Model:
         """The net of `serving_default`."""
         return self.nets[SIGNATURE]
 
@@ -88,11 +90,11 @@ class Source:
         if size is None:
             return self
         try:
-            cnet_tf.net.require_blocks(self.net)
-            sizes = [block.rate.basis.size for block in self.net.blocks]
+            blocks = chosen_blocks(self.net)
+            sizes = [block.nodes for block in blocks]
             if size > min(sizes):
                 raise ValueError(f"expected at most K = {min(sizes)}. Received {size}")
-            steps = [block.steps for block in self.net.blocks]
+            steps = [block.steps for block in blocks]
             net = cnet_tf.project(self.net, nodes=size, steps=steps)
         except ValueError as error:
             raise OptionError(f"--basis_size: {error}") from error
@@ -132,7 +134,7 @@ class Source:
         if not batches:
             return self
         augment = self.data.get("augment", "none")
-        (net,) = map(_copied, self.nets.values())
+        (net,) = map(copied, self.nets.values())
         images = recalibration_batches(data, augment, batches)
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"
@@ -165,13 +167,10 @@ class Source:
         return dataclasses.replace(self, nets=nets, graphs=nets, changes=changes)
 
 
-def manifestation_name(net: Net) -> str:
-    """`<scheme>-<steps>`, with one number a block where they differ."""
-    if not net.blocks:
-        return type(net).__name__.lower()
-    steps = [block.steps for block in net.blocks]
-    steps = steps[:1] if len(set(steps)) == 1 else steps
-    return "-".join(map(str, [net.blocks[0].scheme, *steps]))
+def manifestation_name(net: keras.Model) -> str:
+    """`<scheme>-<steps>`, with the name of every block's where they differ."""
+    parts = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
+    return "_".join(parts[:1] if len(set(parts)) == 1 else parts) or net.name
 
 
 def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -180,21 +179,11 @@ def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarr
     return batch["image"], batch["label"]
 
 
-def _copied(net: Net, dtype: str | None = None) -> Net:
-    """The net with variables of its own, in another precision if asked for."""
-    config = net.get_config()
-    twin = type(net)(**(config if dtype is None else {**config, "dtype": dtype}))
-    twin.build(net.get_build_config()["input_shape"])
-    for new, old in zip(twin.variables, net.variables, strict=True):
-        new.assign(ops.cast(old, new.dtype))
-    return twin
-
-
 def _check_data(found: checkpoint.Checkpoint, run) -> None:
     """Refuses a net whose metadata do not say what it was trained on."""
     data = found.metadata.get("data", {})
     missing = [key for key in _DATA_KEYS if key not in data]
-    shape = tuple(found.net.get_build_config()["input_shape"][1:])
+    shape = found.net.input_shape[1:]
     if missing or tuple(data["image_shape"]) != shape:
         received = f"none of {', '.join(missing)}" if missing else data["image_shape"]
         raise checkpoint.CheckpointError(

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.paths import named_variables
 from cnet_tf.resnet import ResNet
 
 _CONTINUOUS = {"classes": 10, "widths": (4, 8, 16), "nodes": 2}
@@ -61,8 +62,7 @@ def build(file, golden, case, **overrides):
         assert stitch == eps / arguments["nodes"]
         depth = {"horizon": int(eps), "steps": int(steps), "scheme": _scheme(case)}
         arguments = {**arguments, **depth}
-    net = kind(**{**arguments, "dtype": "float64", **overrides})
-    net.build((None, *IMAGE))
+    net = kind(**{"input_shape": IMAGE, **arguments, "dtype": "float64", **overrides})
     named = variables(net)
     values = {**section(golden, "weights"), **section(golden, "stats")}
     assert named.keys() == values.keys()
@@ -94,39 +94,19 @@ _WEIGHTS = {"moving_mean": "mean", "moving_variance": "variance"}
 def variables(net) -> dict:
     """The variables of a net by their published names.
 
-    `<net>/block_0/rate/norm_2/gamma` is `block_0/norm_0/gamma`: containers keep their
-    names, and layers of a kind are counted in the order of the numbers they have.
+    `block_0/rate/norm_1/gamma` is `block_0/norm_1/gamma`, and the only layer of a skip
+    has no name of its own.
     """
-    split = {v.path: _split(v.path) for v in net.variables}
-    places = {}
-    for container, kind, number, _ in split.values():
-        places.setdefault((container, kind), set()).add(number)
-    named = {}
-    for variable in net.variables:
-        container, kind, number, weight = split[variable.path]
-        layer = kind
-        if kind == "head":
-            layer = ""
-        elif container.endswith("skip"):
-            layer = "norm" if kind == "norm" else ""
-        elif container not in ("stem", "tail"):
-            index = sorted(places[container, kind]).index(number)
-            layer = f"{kind}_{index}"
-        parts = (container, layer, _WEIGHTS.get(weight, weight))
-        name = "/".join(filter(None, parts))
-        assert name not in named
-        named[name] = variable
+    named = {_published(path): v for path, v in named_variables(net).items()}
+    assert len(named) == len(net.variables)
     return named
 
 
-def _split(path):
-    """(container, kind, number, weight) of a path of ours."""
-    _, *parts, layer, weight = path.split("/")
-    if not parts:
-        return layer, layer, 0, weight  # The head.
-    kind, number = re.fullmatch("(conv|norm)[^_]*_?([0-9]*)", layer).groups()
-    container = "/".join(part for part in parts if part != "rate")
-    unit = re.match("stage_([0-9]+)_unit_([0-9]+)(.*)", container)
+def _published(path):
+    parts = [_WEIGHTS.get(part, part) for part in path.split("/") if part != "rate"]
+    unit = re.fullmatch("stage_([0-9]+)_unit_([0-9]+)", parts[0])
     if unit:
-        container = "stage_{}/unit_{}{}".format(*unit.groups())
-    return container, kind, int(number or 0), weight
+        parts[:1] = ["stage_" + unit[1], "unit_" + unit[2]]
+    if "skip" in parts and "conv" in parts:
+        parts.remove("conv")
+    return "/".join(parts)

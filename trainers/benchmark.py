@@ -54,8 +54,7 @@ class Options(OptionTable):
 
 def training_program(preset, variant, images, labels):
     """A function without arguments that trains the net one step on that batch."""
-    net = continuous_net(preset)
-    net.build(images.shape)
+    net = continuous_net(preset, input_shape=images.shape[1:])
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
     optimizer.build(net.trainable_variables)
     step = steps.training_program(

@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 
+from cnet_tf.surgery import blocks_of
 from trainers import snapshots
 from trainers.growth import factor_before, grow
 from trainers.interruption import Interrupted
@@ -154,6 +155,8 @@ def _callbacks(training):
         callbacks.append(
             keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)
         )
+    # Callbacks look for it, and nets that our loop trains are not compiled.
+    training.state.net.optimizer = None
     return keras.callbacks.CallbackList(
         callbacks,
         add_progbar=options.verbose > 0 and run is not None,
@@ -166,4 +169,5 @@ def _callbacks(training):
 
 def _depth(net):
     """Steps of the first block, or 0 for nets of fixed depth: a number for the log."""
-    return net.blocks[0].steps if net.blocks else 0
+    blocks = blocks_of(net)
+    return blocks[0].steps if blocks else 0

@@ -136,11 +136,11 @@ def _start(options, data) -> State:
             classes=len(data.class_names),
             dtype=options.precision,
             synchronized=options.sync_batch_norm,
+            input_shape=data.image_shape,
             **overrides,
         )
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
-    net.build((None, *data.image_shape))
     return State(net, make_optimizer(options, net.trainable_variables))
 
 

@@ -11,6 +11,7 @@ from cnet_tf.manifestation import (
     restore_statistics,
     statistics,
 )
+from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import get_scheme
 from trainers.data import batches
 from trainers.steps import evaluate
@@ -52,20 +53,22 @@ def accuracy_grid(
     scored = batches.eval_batches(data, split, _BATCH)
     if examples is not None:
         scored = scored.unbatch().take(examples).batch(_BATCH)
-    own = (net.get_config()["scheme"], net.blocks[0].steps) if net.blocks else None
-    cells = [(s, n) for s in schemes for n in steps] if own else [("fixed", None)]
+    found = [(block.scheme, block.steps) for block in blocks_of(net)]
+    # None where blocks differ: that manifestation is in no cell of the grid.
+    own = found[0] if len(set(found)) == 1 else None
+    cells = [(s, n) for s in schemes for n in steps] if found else [("fixed", None)]
     if own and own not in cells:
         cells.append(own)
     images = batches.recalibration_batches(data, augment, recalibration_batches)
     rows = []
     for scheme, n in cells:
-        twin = manifest(net, scheme, n) if own else net
+        twin = manifest(net, scheme, n) if found else net
         scores = evaluate(twin, scored)
         row = {
             "scheme": scheme,
             "steps": n,
-            "evaluations": get_scheme(scheme).stages * n if own else None,
-            "trained": own is None or (scheme, n) == own,
+            "evaluations": get_scheme(scheme).stages * n if found else None,
+            "trained": not found or (scheme, n) == own,
             "accuracy": scores["accuracy"],
             "loss": scores["loss"],
             "recalibrated_accuracy": None,

@@ -3,9 +3,9 @@
 import dataclasses
 
 from cnet_tf.basis import BASES
-from cnet_tf.continuous_net import UNITS
+from cnet_tf.layer_factory import PADDINGS
 from cnet_tf.presets import PRESETS
-from cnet_tf.rate import PADDINGS
+from cnet_tf.residual_unit import UNITS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.data.augmentation import AUGMENTATIONS
@@ -60,12 +60,10 @@ _COMBINATIONS = (
     *_increasing("decay_epochs"),
     (
         "refine_epochs",
+        lambda options: _grows(options) and "nodes" not in PRESETS[options.preset],
         lambda options: (
-            _grows(options) and PRESETS[options.preset]["class"] == "ResNet"
-        ),
-        lambda options: (
-            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
-            "ContinuousNet or do not refine."
+            f"the depth of preset {options.preset!r} is fixed. Choose one with blocks "
+            "or do not refine."
         ),
     ),
     (

@@ -24,7 +24,6 @@ from keras import ops
 
 from cnet_tf import checkpoint, tensor_file
 from cnet_tf.atomic_file import write_json
-from cnet_tf.net import Net
 
 _FOLDER = "snapshots"
 _PROGRESS = "progress.json"
@@ -64,7 +63,7 @@ class SnapshotError(checkpoint.CheckpointError):
 
 def save(
     run,
-    net: Net,
+    net: keras.Model,
     optimizer,
     progress: Progress,
     metadata: dict,
@@ -155,13 +154,12 @@ def load(folder, make_optimizer):
     """
     folder = pathlib.Path(folder)
     try:
-        checksums = _verify(folder)
+        _verify(folder)
         progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
         net = checkpoint.load(folder / "net").net
         optimizer = make_optimizer(net)
         arrays = tensor_file.read(
             folder / _OPTIMIZER,
-            checksums[_OPTIMIZER],
             {k: (v.shape, v.dtype) for k, v in _arrays(optimizer).items()},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

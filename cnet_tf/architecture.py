@@ -1,0 +1,141 @@
+"""Models as plain data: layers, settings and connections, without weights.
+
+Only classes of Keras and of this package are made from such data, by name. Neither
+pickle, nor Python code, nor a path to either is involved.
+"""
+
+import concurrent.futures
+import copy
+
+import keras
+
+from cnet_tf.paths import named_layers, named_variables
+
+# Where Keras keeps what a model may consist of.
+_MODULES = (
+    "keras",
+    "keras.activations",
+    "keras.constraints",
+    "keras.initializers",
+    "keras.layers",
+    "keras.ops",
+    "keras.regularizers",
+    "keras.src.models.functional",
+)
+_OURS = "cnet_tf"
+# Classes that run code or read files.
+_REFUSED = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper")
+# The most that K and N may be: a description alone could ask for endless work.
+_MOST = {"nodes": 1024, "steps": 1024}
+_DEPTH = 100
+
+
+def described(model) -> dict:
+    """A functional or Sequential model as data for JSON, see `rebuilt`."""
+    return {
+        "config": keras.saving.serialize_keras_object(model),
+        # Models within a model do not keep this in their configs.
+        "frozen": [
+            path for path, layer in named_layers(model).items() if not layer.trainable
+        ],
+    }
+
+
+def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
+    """The model of a description, with fresh weights.
+
+    Args:
+        description: From `described`.
+        dtype: Policy of all layers instead of their own.
+
+    Raises:
+        ValueError: a class that is neither of Keras nor of this package, or one that
+            runs code; a number out of range.
+    """
+    config = copy.deepcopy(description["config"])
+    _check(config)
+    if dtype is not None:
+        _set_policy(config, dtype)
+    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    frozen = set(description["frozen"])
+    for path, layer in named_layers(model).items():
+        trainable = path not in frozen
+        if layer.trainable != trainable:
+            layer.trainable = trainable
+    return model
+
+
+def shapes(description: dict) -> dict[str, tuple]:
+    """The shapes of the variables of a description by path; takes no memory for them.
+
+    Raises:
+        ValueError: see `rebuilt`.
+    """
+
+    def without_values():
+        with keras.StatelessScope(initialize_variables=False):
+            variables = named_variables(rebuilt(description))
+            return {path: tuple(v.shape) for path, v in variables.items()}
+
+    # Keras remembers variables that wait for values, thread by thread: those of this
+    # thread end with it.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(without_values).result()
+
+
+def copied(model, dtype: str | None = None) -> keras.Model:
+    """The model with variables of its own, in another precision if asked for."""
+    twin = rebuilt(described(model), dtype)
+    for new, old in zip(twin.variables, model.variables, strict=True):
+        new.assign(keras.ops.cast(old, new.dtype))
+    return twin
+
+
+def _check(config, depth=0):
+    """Refuses what `rebuilt` shall not make."""
+    if depth > _DEPTH:
+        raise ValueError(f"net: expected at most {_DEPTH} levels. Received more.")
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            _check(value, depth + 1)
+    if not isinstance(config, dict):
+        return
+    if "class_name" in config:
+        _check_class(config)
+    for key, value in config.items():
+        numbers = value if isinstance(value, list) else [value]
+        most = _MOST.get(key)
+        if most and any(isinstance(n, (int, float)) and n > most for n in numbers):
+            raise ValueError(f"{key}: expected at most {most}. Received {value}.")
+        _check(value, depth + 1)
+
+
+def _check_class(config):
+    name, module = str(config["class_name"]), config.get("module")
+    registered = str(config.get("registered_name"))
+    ours = str(module).partition(".")[0] == _OURS and registered.startswith(_OURS + ">")
+    operation = str(module).startswith("keras.src.ops.")
+    plain = module is None and name.startswith("__")
+    function = module == "builtins" and name == "function"
+    known = module in _MODULES or ours or operation or plain or function
+    if not known or name in _REFUSED:
+        found = f"{module}.{name}" if module else name
+        raise ValueError(
+            "net: expected layers of Keras and of cnet_tf, none of which runs code of "
+            f"its own. Received {found!r}: write that part of the model as layers of "
+            "Keras."
+        )
+
+
+def _set_policy(config, dtype):
+    if isinstance(config, list):
+        for value in config:
+            _set_policy(value, dtype)
+    elif isinstance(config, dict):
+        for key, value in config.items():
+            if key == "dtype" and isinstance(value, dict):
+                config[key] = dtype
+            elif key == "dtype" and str(value).endswith(("float16", "float64")):
+                config[key] = dtype
+            else:
+                _set_policy(value, dtype)

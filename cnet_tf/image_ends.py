@@ -1,0 +1,41 @@
+"""What image nets start and end in: input, stem, tail, pooling, logits."""
+
+import keras
+
+from cnet_tf.layer_factory import LayerFactory
+
+
+def image_input(shape, dtype):
+    """Images in the precision of the weights; layers cast them to their own."""
+    policy = keras.dtype_policies.get(dtype)
+    return keras.Input(shape, dtype=policy.variable_dtype, name="image")
+
+
+def stem(make: LayerFactory, width):
+    """conv - norm - relu, without a bias, which the norm has."""
+    layers = [
+        *make.conv("conv", width, use_bias=False),
+        make.norm("norm"),
+        make.relu("relu"),
+    ]
+    return keras.Sequential(layers, name="stem")
+
+
+def tail(make: LayerFactory, names, momentum):
+    """What stands in front of the pooling in nets that activate first."""
+    layers = {"norm": make.norm("norm", momentum), "relu": make.relu("relu")}
+    return keras.Sequential([layers[name] for name in names], name="tail")
+
+
+def head(x, classes, dtype):
+    """Average pooling over the image and a dense layer."""
+    pool = keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype=dtype, name="pool"
+    )
+    return logits(pool(x), classes, dtype)
+
+
+def logits(x, classes, dtype=None):
+    """A dense layer in the precision of the weights, as is the loss, whatever x has."""
+    policy = keras.dtype_policies.get(dtype)
+    return keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")(x)

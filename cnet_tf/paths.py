@@ -1,0 +1,47 @@
+"""Names of the layers and variables of a model by where they stand in it.
+
+`block_0/rate/conv_1/kernel`: names do not depend on the name of the model, nor on what
+else was built in the same process.
+"""
+
+from cnet_tf.lifted_layer import children
+
+
+def named_layers(model) -> dict:
+    """All layers within a model by their paths, parents first; the model itself is "".
+
+    A layer that occurs twice is listed once, where it comes first.
+    """
+    found, seen = {}, set()
+
+    def visit(layer, path):
+        seen.add(id(layer))
+        found[_unused(path, found)] = layer
+        for child in children(layer):
+            if id(child) not in seen:
+                visit(child, f"{path}/{child.name}".removeprefix("/"))
+
+    visit(model, "")
+    return found
+
+
+def named_variables(model) -> dict:
+    """The variables of a model by their paths, in the order of `model.variables`."""
+    paths = {}
+    # Layers hold what their parts hold, too: the innermost one gives the name.
+    for path, layer in reversed(named_layers(model).items()):
+        taken = set()
+        for variable in layer.variables:
+            if id(variable) not in paths:
+                name = _unused(f"{path}/{variable.name}".removeprefix("/"), taken)
+                taken.add(name)
+                paths[id(variable)] = name
+    return {paths[id(variable)]: variable for variable in model.variables}
+
+
+def _unused(name, taken):
+    number, unused = 0, name
+    while unused in taken:
+        number += 1
+        unused = f"{name}_{number}"
+    return unused
