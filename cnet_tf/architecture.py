@@ -52,8 +52,8 @@ def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
         ValueError: a class that is neither of Keras nor of this package, or one that
             runs code; a number out of range.
     """
+    _check(description["config"])
     config = copy.deepcopy(description["config"])
-    _check(config)
     if dtype is not None:
         _set_policy(config, dtype)
     model = keras.saving.deserialize_keras_object(config, safe_mode=True)

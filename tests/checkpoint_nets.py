@@ -12,8 +12,8 @@ def normal(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def built(net, shape, seed=1):
-    net.build((None, *shape))
+def drawn(net, seed=1):
+    """The net with weights drawn at random."""
     rng = np.random.default_rng(seed)
     for v in net.variables:
         value = rng.normal(size=v.shape, scale=0.3)
@@ -22,11 +22,12 @@ def built(net, shape, seed=1):
 
 
 def image_net(**arguments):
-    return built(ContinuousNet(3, (4, 6), strides=(1, 2), **arguments), IMAGE)
+    arguments = {"input_shape": IMAGE, **arguments}
+    return drawn(ContinuousNet(3, (4, 6), strides=(1, 2), **arguments))
 
 
 def small(seed=1):
-    return built(ContinuousClassifier(3, width=4), (2,), seed)
+    return drawn(ContinuousClassifier(3, width=4), seed)
 
 
 def files(directory):

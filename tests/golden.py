@@ -37,7 +37,8 @@ NETS = {
 BASELINES = ("resnet20", "wrn10-2")
 # Of the paper's own programs, which keep unbiased variances.
 PYTORCH = tuple(name for name in NETS if name != "stateful")
-IMAGE = (16, 16, 3)
+# The cases are images of several sizes.
+IMAGE = (None, None, 3)
 
 
 def load(path) -> dict[str, np.ndarray]:

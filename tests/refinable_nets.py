@@ -23,22 +23,20 @@ def randomize(net, seed=1):
 
 def image_net(basis="constant", unit="post", **arguments):
     arguments = {"nodes": SIZES[basis], "scheme": "midpoint", **arguments}
-    net = ContinuousNet(3, (4, 6), strides=(1, 2), basis=basis, unit=unit, **arguments)
-    net.build((None, *IMAGE))
-    return randomize(net)
+    arguments["input_shape"] = IMAGE
+    return randomize(
+        ContinuousNet(3, (4, 6), strides=(1, 2), basis=basis, unit=unit, **arguments)
+    )
 
 
 def small_image_net(basis="constant", nodes=1):
-    net = ContinuousNet(3, (4,), nodes, basis=basis, strides=1, scheme="euler")
-    net.build((None, *IMAGE))
-    return randomize(net)
+    settings = {"basis": basis, "strides": 1, "input_shape": IMAGE}
+    return randomize(ContinuousNet(3, (4,), nodes, scheme="euler", **settings))
 
 
 def classifier(**arguments):
     arguments = {"width": 4, "nodes": 2, "scheme": "midpoint", **arguments}
-    net = ContinuousClassifier(3, **arguments)
-    net.build((None, 2))
-    return net
+    return ContinuousClassifier(3, **arguments)
 
 
 # Features of some examples for `classifier`.

@@ -1,14 +1,14 @@
 """A damaged, foreign or hostile checkpoint is refused with a line."""
 
 import json
+import resource
 import shutil
 
 import pytest
-from checkpoint_nets import IMAGE, built, small, weights_file
+from checkpoint_nets import image_net, small, weights_file
 
 from cnet_tf import checkpoint
 from cnet_tf.checkpoint import CheckpointError
-from cnet_tf.continuous_net import ContinuousNet
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def templates(tmp_path_factory):
     folders = {}
     for name, net in {
         "features": small(),
-        "image": built(ContinuousNet(3, (4, 6), nodes=1, strides=(1, 2)), IMAGE),
+        "image": image_net(nodes=1),
     }.items():
         folders[name] = tmp_path_factory.mktemp(name)
         checkpoint.save(net, folders[name])
@@ -97,22 +97,14 @@ def edit(directory, change):
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("format", 0, "expected format 3. Received 0"),
-        ("format", None, "expected format 3"),
-        ("class", "Model", "class: expected one of .* Received 'Model'"),
-        ("class", None, "class: expected one of"),
-        ("class", ["ResNet"], "class"),
-        ("class", "ResNet", "cannot be rebuilt"),
-        ("policy", "float7", "cannot be rebuilt"),
-        ("policy", 7, "cannot be rebuilt"),
-        ("input_shape", None, "cannot be rebuilt"),
-        ("input_shape", [], "cannot be rebuilt"),
-        ("input_shape", [None, 5], "stem/kernel: expected float32 of shape"),
-        ("input_shape", {"a": 1}, "cannot be rebuilt"),
-        ("input_shape", [None, "2"], "cannot be rebuilt"),
-        ("config", {}, "cannot be rebuilt"),
-        ("config", None, "cannot be rebuilt"),
-        ("config", [1], "cannot be rebuilt"),
+        ("format", 0, "expected format 4. Received 0"),
+        ("format", 3, "expected format 4. Received 3"),
+        ("format", None, "expected format 4"),
+        ("architecture", {}, "cannot be rebuilt"),
+        ("architecture", None, "cannot be rebuilt"),
+        ("architecture", [1], "cannot be rebuilt"),
+        ("architecture", {"config": {}, "frozen": []}, "cannot be rebuilt"),
+        ("architecture", {"config": 3, "frozen": []}, "cannot be rebuilt"),
         ("sha256", 7, "weights"),
         ("sha256", "../../etc/passwd", "weights"),
     ],
@@ -122,62 +114,118 @@ def test_edited_description(saved, key, value, match):
     refuses(saved, match)
 
 
-@pytest.mark.parametrize(
-    "key", ["class", "config", "policy", "input_shape", "metadata", "sha256"]
-)
+@pytest.mark.parametrize("key", ["architecture", "metadata", "sha256"])
 def test_missing_key(saved, key):
     edit(saved, lambda d: d.pop(key))
     refuses(saved, f"expected the keys .*'{key}'")
 
 
+def objects(config, name):
+    """The objects of a class in an architecture."""
+    found = []
+    if isinstance(config, dict):
+        found += [config] if config.get("class_name") == name else []
+        config = list(config.values())
+    if isinstance(config, list):
+        found += [x for value in config for x in objects(value, name)]
+    return found
+
+
+def edit_object(directory, name, key, value):
+    def change(description):
+        objects(description["architecture"], name)[0]["config"][key] = value
+
+    edit(directory, change)
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("name", "key", "value"),
     [
-        ("classes", 4),  # fits no weights
-        ("nodes", [4, 4]),
-        ("nodes", [2, 2, 2]),
-        ("nodes", 1.5),
-        ("nodes", "22"),
-        ("widths", []),
-        ("widths", "ab"),
-        ("widths", [0, 6]),
-        ("strides", [1, "2"]),
-        ("strides", [0, 0]),
-        ("steps", [0, 1]),
-        ("scheme", "rk5"),
-        ("scheme", None),
-        ("scheme", ["rk4"]),
-        ("basis", "fourier"),
-        ("basis", {"kind": "hat"}),
-        ("unit", "pre"),
-        ("unit", ["post"]),
-        ("restriction", 3),
-        ("share", 3),
-        ("colour", "red"),
-        ("name", 3),
+        ("Dense", "units", 4),  # fits no weights
+        ("LiftedLayer", "nodes", 4),
+        ("LiftedLayer", "nodes", 1.5),
+        ("LiftedLayer", "nodes", "22"),
+        ("LiftedLayer", "basis", "fourier"),
+        ("LiftedLayer", "basis", {"kind": "hat"}),
+        ("Conv2D", "filters", "ab"),
+        ("Conv2D", "filters", 0),
+        ("Conv2D", "strides", ["1", "2"]),
+        ("Conv2D", "dtype", "float7"),
+        ("ContinuousBlock", "steps", 0),
+        ("ContinuousBlock", "scheme", "rk5"),
+        ("ContinuousBlock", "scheme", None),
+        ("ContinuousBlock", "scheme", ["rk4"]),
+        ("ContinuousBlock", "restriction", 3),
+        ("ContinuousBlock", "unit", None),
+        ("ContinuousBlock", "colour", "red"),
+        ("InputLayer", "batch_shape", None),
+        ("InputLayer", "batch_shape", [None, "2"]),
+        ("Functional", "layers", []),
+        ("Functional", "input_layers", [["nobody", 0, 0]]),
     ],
 )
-def test_edited_config(saved_image, key, value):
-    edit(saved_image, lambda d: d["config"].update({key: value}))
+def test_edited_architecture(saved_image, name, key, value):
+    edit_object(saved_image, name, key, value)
     refuses(saved_image, "cannot be rebuilt|: expected .* Received")
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("name", "key", "value"),
     [
-        ("widths", [10**6, 10**6]),
-        ("nodes", 10**9),
-        ("classes", 10**10),
-        ("stem_width", 10**6),
-        ("widths", [4] * 10**6),
+        ("Conv2D", "filters", 10**6),
+        ("Conv2D", "kernel_size", [10**4, 10**4]),
+        ("Dense", "units", 10**10),
+        ("LiftedLayer", "nodes", 1000),
     ],
 )
-def test_a_config_far_larger_than_its_weights_takes_no_memory(
-    saved_image, key, value, monkeypatch
+def test_an_architecture_larger_than_its_weights_takes_no_memory(
+    saved_image, name, key, value
 ):
-    edit(saved_image, lambda d: d["config"].update({key: value}))
-    monkeypatch.setitem(checkpoint._NETS, "ContinuousNet", None)  # Never called.
-    refuses(saved_image, "config: expected a net of .* weights")
+    edit_object(saved_image, name, key, value)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refuses(saved_image, "expected .* Received|cannot be rebuilt")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200_000  # kB
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("LiftedLayer", "nodes", 10**9), ("ContinuousBlock", "steps", 10**9)],
+)
+def test_an_architecture_that_asks_for_endless_work_is_refused(
+    saved_image, name, key, value
+):
+    edit_object(saved_image, name, key, value)
+    refuses(saved_image, f"{key}: expected at most 1024")
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"module": "keras.layers", "class_name": "Lambda", "registered_name": None},
+        {"module": "keras.layers", "class_name": "TFSMLayer", "registered_name": None},
+        {"module": "os", "class_name": "system", "registered_name": None},
+        {"module": "keras.utils", "class_name": "get_file", "registered_name": None},
+        {"module": "builtins", "class_name": "eval", "registered_name": "eval"},
+        {"module": "mine", "class_name": "Net", "registered_name": "mine>Net"},
+        {"module": None, "class_name": "__lambda__", "registered_name": None},
+    ],
+    ids=lambda foreign: foreign["class_name"],
+)
+def test_only_layers_of_keras_and_of_this_package_are_made(saved, foreign):
+    edit(
+        saved,
+        lambda d: objects(d["architecture"], "ContinuousBlock")[0].update(foreign),
+    )
+    refuses(saved, "expected layers of Keras and of cnet_tf.*" + foreign["class_name"])
+
+
+def test_deep_nesting_is_refused(saved):
+    deep = {}
+    for _ in range(500):
+        deep = {"a": deep}
+    edit(saved, lambda d: d["architecture"].update(config=deep))
+    refuses(saved, "expected at most 100 levels")
 
 
 def test_links_are_refused(saved, tmp_path):

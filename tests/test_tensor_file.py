@@ -31,12 +31,13 @@ def path(tmp_path):
 def test_arrays_come_back_bit_for_bit(path):
     sha256 = tensor_file.write(path, ARRAYS)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    found = tensor_file.read(path, sha256, expected(ARRAYS))
+    found = tensor_file.read(path, expected(ARRAYS))
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
         assert found[name].tobytes() == array.tobytes()
-    assert tensor_file.elements(path, sha256) == 6 + 1 + 4 + 6
+    tensor_file.check(path, sha256)
+    tensor_file.check_shapes(path, {name: a.shape for name, a in ARRAYS.items()})
 
 
 def test_the_order_of_the_names_changes_nothing(path):
@@ -56,12 +57,15 @@ def test_the_order_of_the_names_changes_nothing(path):
     ],
 )
 def test_other_arrays_than_expected_are_refused(path, change, match):
-    sha256 = tensor_file.write(path, ARRAYS)
+    tensor_file.write(path, ARRAYS)
     with pytest.raises(TensorFileError, match=match):
-        tensor_file.read(path, sha256, {**expected(ARRAYS), **change})
+        tensor_file.read(path, {**expected(ARRAYS), **change})
     fewer = {name: array for name, array in ARRAYS.items() if name != "special"}
     with pytest.raises(TensorFileError, match="special: expected no such array"):
-        tensor_file.read(path, sha256, expected(fewer))
+        tensor_file.read(path, expected(fewer))
+    shapes = {name: a.shape for name, a in fewer.items()}
+    with pytest.raises(TensorFileError, match="special: expected no such array"):
+        tensor_file.check_shapes(path, shapes)
 
 
 def header(text: bytes, data=b""):
@@ -91,10 +95,10 @@ LAPPED = {
 )
 def test_foreign_content_is_refused_even_with_its_own_checksum(path, content):
     path.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    for read in (tensor_file.elements, lambda *a: tensor_file.read(*a, {})):
+    tensor_file.check(path, hashlib.sha256(content).hexdigest())
+    for read in (tensor_file.check_shapes, tensor_file.read):
         with pytest.raises(TensorFileError, match="not readable") as caught:
-            read(path, sha256)
+            read(path, {})
         assert "\n" not in str(caught.value)
 
 
