@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from chains import chain, lifted, unit_rate
 
+from cnet_tf.basis import BASES
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.continuous_net import UNITS
-from cnet_tf.rate import SeriesChain
+from cnet_tf.residual_unit import UNITS
 from cnet_tf.tableaus import SCHEMES
 
 IMAGE = (3, 6, 6, 4)
@@ -29,23 +30,22 @@ def randomize(layer, scale=0.3, seed=1):
 
 
 def image_block(unit, nodes, scheme="euler", **arguments):
-    rate = SeriesChain(UNITS[unit].rate, IMAGE[-1], nodes=nodes)
+    rate = unit_rate(unit, IMAGE[-1], nodes=nodes)
     block = ContinuousBlock(rate, scheme=scheme, **arguments)
     block.build((None, *IMAGE[1:]))
     return randomize(block)
 
 
-def keras_layer(link, k):
-    """The layer of keras.layers with the k-th weights of a link of a chain."""
-    name = type(link).__name__
-    if name == "SeriesConv2D":
-        layer = keras.layers.Conv2D(link.filters, 3, padding="same")
-    elif name == "SeriesBatchNormalization":
+def keras_layer(part, k):
+    """The layer of keras.layers with the k-th weights of a layer of a rate."""
+    if part.name.startswith("conv"):
+        layer = keras.layers.Conv2D(IMAGE[-1], 3, padding="same")
+    elif part.name.startswith("norm"):
         layer = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     else:
         return keras.layers.ReLU()
     layer.build((None, *IMAGE[1:]))
-    layer.set_weights([w[k] for w in link.get_weights()])
+    layer.set_weights([w[k] for w in part.get_weights()])
     return layer
 
 
@@ -57,8 +57,8 @@ def test_euler_with_a_step_per_node_is_a_resnet_bit_for_bit(unit, nodes):
     y = x
     for k in range(nodes):
         branch = y
-        for link in block.rate.links:
-            branch = keras_layer(link, k)(branch)
+        for part in block.rate.layers:
+            branch = keras_layer(part, k)(branch)
         y = keras.layers.Add()([y, branch])
     np.testing.assert_array_equal(block(x), y)
 
@@ -72,7 +72,7 @@ def float64():
 
 
 def dense_block(basis="constant", nodes=1, scheme="rk4", width=3, **arguments):
-    rate = SeriesChain(("dense", "tanh", "dense"), width, basis=basis, nodes=nodes)
+    rate = lifted(("dense", "tanh", "dense"), width, basis, nodes)
     block = ContinuousBlock(rate, scheme=scheme, **arguments)
     block.build((None, width))
     return randomize(block, scale=1.0)
@@ -108,7 +108,7 @@ def test_order_of_convergence(float64, basis, scheme):
 
 def test_rk4_is_the_textbook_rule(float64):
     block = dense_block("hat", 3, "rk4", steps=4, horizon=1.5)
-    w1, b1, w2, b2 = (w for link in block.rate.links for w in link.get_weights())
+    w1, b1, w2, b2 = (w for part in block.rate.layers for w in part.get_weights())
 
     def f(t, x):
         phi = np.maximum(0, 1 - np.abs(2 * t - np.arange(3)))
@@ -155,14 +155,14 @@ def test_fewer_steps_than_cells(float64):
 
 def test_steps_default_to_the_cells():
     for basis, nodes, cells in (("constant", 3, 3), ("hat", 3, 2), ("linear", 6, 3)):
-        rate = SeriesChain(("dense",), 3, basis=basis, nodes=nodes)
+        rate = lifted(("dense",), 3, basis, nodes)
         assert ContinuousBlock(rate).steps == cells
 
 
 def test_horizon_scales_the_rate():
     block = dense_block(steps=4)
     double = dense_block(steps=4, horizon=2)
-    rate = SeriesChain(("dense", "tanh", "dense"), 3)
+    rate = chain(("dense", "tanh", "dense"), 3)
     twice = ContinuousBlock(rate, steps=4)
     twice.build((None, 3))
     weights = block.get_weights()
@@ -192,7 +192,7 @@ def test_eager_graph_and_xla_agree(training):
 
 
 def test_config_round_trip():
-    rate = SeriesChain(UNITS["pre"].rate, 4, basis="hat", nodes=3, name="rate")
+    rate = unit_rate("pre", 4, "hat", 3)
     block = ContinuousBlock(
         rate, scheme="kutta3", steps=5, horizon=0.5, restriction="point", name="block"
     )
@@ -223,11 +223,51 @@ def test_config_round_trip():
 )
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ContinuousBlock(**{"unit": SeriesChain(("dense",), 3), **arguments})
+        ContinuousBlock(**{"unit": chain(("dense",), 3), **arguments})
 
 
 @pytest.mark.parametrize(("filters", "strides"), [(5, 1), (4, 2)])
 def test_refuses_a_rate_that_changes_the_shape(filters, strides):
-    block = ContinuousBlock(SeriesChain(("conv",), filters, strides))
+    block = ContinuousBlock(chain(("conv",), filters, strides))
     with pytest.raises(ValueError, match="unit: expected an output of the shape"):
         block.build((None, *IMAGE[1:]))
+
+
+SIZES = {"constant": 3, "hat": 3, "linear": 4, "legendre": 2}
+
+
+@pytest.mark.parametrize("kind", BASES)
+@pytest.mark.parametrize("unit", UNITS)
+def test_gradients_of_a_block_are_central_differences(float64, unit, kind):
+    """One direction through every weight and the input, batch norms in training."""
+    rate = unit_rate(unit, 3, kind, SIZES[kind], activation="tanh")
+    block = ContinuousBlock(rate, scheme="heun2", steps=3)
+    block.build((None, 4, 4, 3))
+    randomize(block)
+    x0, cotangent = normal((3, 4, 4, 3), 2, "float64"), normal((3, 4, 4, 3), 3)
+    places = [v for v in block.trainable_variables]
+    start = [v.numpy() for v in places]
+    rng = np.random.default_rng(4)
+    direction = [rng.normal(size=v.shape) for v in places]
+    dx = rng.normal(size=x0.shape)
+
+    def loss(x):
+        return tf.reduce_sum(block(x, training=True) * cotangent.astype("float64"))
+
+    def along(s):
+        for v, a, d in zip(places, start, direction, strict=True):
+            v.assign(a + s * d)
+        return float(loss(tf.constant(x0 + s * dx)))
+
+    x = tf.constant(x0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(x)
+    *gradients, gx = tape.gradient(value, [v.value for v in places] + [x])
+    assert all(np.any(g) for g in gradients)
+    slope = sum(np.sum(g * d) for g, d in zip(gradients, direction, strict=True))
+    slope += np.sum(gx * dx)
+    # Fourth-order central difference: truncation and rounding both below 1e-9.
+    s = 2e-4
+    measured = (8 * (along(s) - along(-s)) - along(2 * s) + along(-2 * s)) / (12 * s)
+    assert abs(measured - slope) < 1e-6 * abs(slope)

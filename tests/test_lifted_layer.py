@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import LiftedLayer, lift
-from cnet_tf.rate import SeriesChain
 from cnet_tf.series import SeriesLayer
 from cnet_tf.series_norm import SeriesBatchNormalization
 
@@ -86,23 +85,6 @@ def test_euler_is_a_residual_net_of_keras_layers_bit_for_bit():
             v.assign(values["/".join(v.path.split("/")[-2:])][k])
         expected = expected + unit(expected)
     np.testing.assert_array_equal(model(x), expected)
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_a_lifted_unit_is_the_chain_of_the_same_operations(training):
-    chain = SeriesChain(("conv", "relu", "norm", "conv", "relu", "norm"), 4, nodes=3)
-    ours = ContinuousBlock(chain)
-    ours.build((None, 8, 8, 4))
-    model, _ = model_of(post(), (8, 8, 4), nodes=3)
-    randomize(ours)
-    assert [v.shape for v in ours.variables] == [v.shape for v in model.variables]
-    model.set_weights(ours.get_weights())
-    x = normal((2, 8, 8, 4))
-    np.testing.assert_array_equal(
-        model(x, training=training), ours(x, training=training)
-    )
-    for a, b in zip(model.variables, ours.variables, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -5,10 +5,10 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
+from chains import lifted
 
 from cnet_tf.basis import BASES, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.rate import SeriesChain, SeriesConv2D, SeriesDense
 from cnet_tf.runge_kutta import StageTime
 from cnet_tf.series import (
     ForwardPass,
@@ -137,8 +137,8 @@ def test_one_hot_row_is_the_slice_itself():
 @pytest.mark.parametrize("scheme", ["euler", "rk4"])
 @pytest.mark.parametrize("training", [False, True])
 def test_a_pass_unstacks_every_series_once(monkeypatch, scheme, training):
-    chain = SeriesChain(("conv", "relu", "norm", "conv"), 3, nodes=2)
-    block = ContinuousBlock(chain, scheme=scheme, steps=4)
+    rate = lifted(("conv", "relu", "norm", "conv"), 3, nodes=2)
+    block = ContinuousBlock(rate, scheme=scheme, steps=4)
     block.build((None, 4, 4, 3))
     counts = []
     unstack = keras.ops.unstack
@@ -164,19 +164,19 @@ def test_values_are_kept_within_a_pass():
 
 @pytest.mark.parametrize(("kind", "size"), [("constant", 4), ("hat", 4)])
 def test_every_node_has_its_own_draw(kind, size):
-    conv = SeriesConv2D(64, basis=kind, nodes=size)
+    (conv,) = lifted(("conv",), 64, kind, size).layers
     conv.build((None, 8, 8, 16))
-    dense = SeriesDense(128, basis=kind, nodes=size)
+    (dense,) = lifted(("dense",), 128, kind, size).layers
     dense.build((None, 64))
     for layer, std in ((conv, (2 / (9 * 64)) ** 0.5), (dense, (2 / 128) ** 0.5)):
-        draws = layer.kernel.variable.numpy().reshape(size, -1)
+        draws = layer.series[0].variable.numpy().reshape(size, -1)
         assert draws.shape[0] == size
         # 8,192 numbers or more: three standard errors are below 3 %.
         np.testing.assert_allclose(draws.std(axis=1), std, rtol=0.03)
         assert np.all(np.abs(draws.mean(axis=1)) < 0.05 * std)
         between = np.corrcoef(draws) - np.eye(size)
         assert np.all(np.abs(between) < 0.05)
-        assert not np.any(layer.bias.variable)
+        assert not np.any(layer.series[1].variable)
 
 
 @pytest.mark.parametrize(("kind", "size"), SPACES)

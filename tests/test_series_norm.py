@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from chains import chain
 
 from cnet_tf.basis import BASES, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.rate import SeriesChain
 from cnet_tf.runge_kutta import StageTime
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -134,9 +134,9 @@ def test_cells_that_are_not_read_keep_their_statistics():
 
 def test_a_block_updates_once_per_pass():
     """rk4 evaluates one cell four times; the statistics still decay by 0.9 once."""
-    block = ContinuousBlock(SeriesChain(("norm", "tanh"), 2), steps=3)
+    block = ContinuousBlock(chain(("norm", "tanh"), 2), steps=3)
     block.build((None, *SHAPE[1:]))
-    norm = block.rate.links[0]
+    norm = block.rate.layers[0]
     norm.moving_mean.variable.assign([[1e6, -1e6]])  # the batch does not matter
     block(normal(), training=True)
     got = norm.moving_mean.variable.numpy()
