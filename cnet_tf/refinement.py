@@ -9,7 +9,7 @@ import numpy as np
 from cnet_tf.checks import finite_values, per_block
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.prolongation import projection, prolongation
-from cnet_tf.surgery import chosen_blocks, with_blocks
+from cnet_tf.surgery import chosen_blocks, series_of, with_blocks
 
 
 def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
@@ -43,7 +43,7 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
         return block.refined(factors[i], block.steps * times)
 
     new = with_blocks(net, chosen, finer, share=False)
-    return _mapped(net, new, _series(net), _series(new), prolongation, optimizer)
+    return _mapped(net, new, series_of(net), series_of(new), prolongation, optimizer)
 
 
 def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None):
@@ -73,11 +73,7 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
         return block.rebased(basis or kind, size, counts[i])
 
     new = with_blocks(net, chosen, nearest, share=False)
-    return _mapped(net, new, _series(net), _series(new), projection, optimizer)
-
-
-def _series(model):
-    return [s for block in chosen_blocks(model) for s in block.series]
+    return _mapped(net, new, series_of(net), series_of(new), projection, optimizer)
 
 
 def _mapped(net, new, old_series, new_series, matrix, optimizer):

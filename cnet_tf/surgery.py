@@ -6,11 +6,17 @@ included.
 
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph, layers_of
+from cnet_tf.series import ParameterSeries
 
 
 def blocks_of(model) -> list[ContinuousBlock]:
     """The continuous blocks of a model, in order; none of one whose depth is fixed."""
     return [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
+
+
+def series_of(model) -> list[ParameterSeries]:
+    """The parameter series of a model's blocks, in order."""
+    return [series for block in blocks_of(model) for series in block.series]
 
 
 def chosen_blocks(model, names=None) -> list[ContinuousBlock]:

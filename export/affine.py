@@ -64,9 +64,15 @@ class Padding:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """Anything else: nothing passes it but positive factors a ReLU."""
+    """Anything else: nothing passes it but positive factors a ReLU.
+
+    Attributes:
+        function: Of x.
+        layer: Where the function calls one, that layer.
+    """
 
     function: Callable
+    layer: object = None
 
 
 def folded(operations: list, factor: float = 1.0) -> list:

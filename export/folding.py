@@ -75,8 +75,10 @@ class _Folded(keras.layers.Layer):
         # A functional model at a depth of its own is left as it is.
         if isinstance(layer, ContinuousBlock) or (is_graph(layer) and depth is surface):
             layer = _folded_part(layer)
-        self._shared.append(layer)
-        return operations(layer, depth)
+        found = operations(layer, depth)
+        # Keras shall know whose weights are used as they are.
+        self._shared += [o.layer for o in found if getattr(o, "layer", None)]
+        return found
 
     def _weight(self, value):
         """A frozen weight; equal values share one."""

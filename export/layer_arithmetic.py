@@ -22,7 +22,7 @@ def operations(layer, depth) -> list:
     read = _READERS.get(type(pattern))
     found = read and read(pattern, _Weights(layer, depth))
     if found is None:
-        return [Function(_called(layer, depth))]
+        return [Function(_called(layer, depth), layer)]
     activation = getattr(pattern, "activation", None)
     if activation not in (None, keras.activations.linear):
         found = [*found, Function(activation)]

@@ -44,7 +44,6 @@ def own_model():
 
 def preset():
     net = continuous_net("digits", widths=(4,), strides=(1,), nodes=2)
-    net.build((None, 8, 8, 1))
     return net
 
 

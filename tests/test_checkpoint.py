@@ -10,7 +10,6 @@ from checkpoint_nets import IMAGE, drawn, files, image_net, normal, small
 
 from cnet_tf import checkpoint
 from cnet_tf.architecture import described
-from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.manifestation import manifest

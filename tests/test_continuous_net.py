@@ -1,18 +1,23 @@
 """Whole nets: parameter counts, shapes, saving, names, errors, and one that learns."""
 
 import functools
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cnet_tf.architecture import described
 from cnet_tf.continuous_classifier import ContinuousClassifier
-from cnet_tf.continuous_net import UNITS, ContinuousNet
+from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import manifest
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.refinement import project, refine
+from cnet_tf.residual_unit import UNITS
 from cnet_tf.resnet import STYLES, ResNet
+from cnet_tf.surgery import blocks_of
 
 # Trainable parameters; the sources are the published nets, a = 16. The post-activation
 # ContinuousNets lack the 224 dead parameters of the published code (273,210, 857,850).
@@ -31,7 +36,13 @@ PUBLISHED = {
     "resnet56": 855_770,
     "wrn58-4": 13_631_108,
 }
-SMALL = {"widths": (4, 8), "strides": (1, 2), "nodes": 2, "scheme": "midpoint"}
+SMALL = {
+    "widths": (4, 8),
+    "strides": (1, 2),
+    "nodes": 2,
+    "scheme": "midpoint",
+    "input_shape": (8, 8, 3),
+}
 
 
 def normal(shape, seed=0):
@@ -39,22 +50,22 @@ def normal(shape, seed=0):
 
 
 def small(**arguments):
-    return ContinuousNet(3, **{**SMALL, **arguments}), (8, 8, 3)
+    return ContinuousNet(3, **{**SMALL, **arguments})
 
 
 def resnet(**arguments):
-    return ResNet(3, 1, widths=(4, 8), stem_width=4, **arguments), (8, 8, 3)
+    shape = SMALL["input_shape"]
+    return ResNet(3, 1, (4, 8), stem_width=4, input_shape=shape, **arguments)
 
 
-# One small net of every class and unit style, and the shape of its inputs.
+# One small net of every builder and unit style.
 NETS = {
     **{f"ContinuousNet-{u}": functools.partial(small, unit=u) for u in UNITS},
     "ContinuousNet-hat": lambda: small(basis="hat", nodes=(2, 3)),
     "ContinuousNet-same": lambda: small(padding="same", stitch=(0.5, 2.0)),
     **{f"ResNet-{s}": functools.partial(resnet, style=s) for s in STYLES},
-    "ContinuousClassifier": lambda: (
-        ContinuousClassifier(3, width=4, basis="legendre", nodes=3),
-        (2,),
+    "ContinuousClassifier": lambda: ContinuousClassifier(
+        3, width=4, basis="legendre", nodes=3
     ),
 }
 
@@ -69,7 +80,7 @@ def randomize(net, seed=1):
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_published_parameter_counts(preset):
     net = continuous_net(preset)
-    net.build((None, 32, 32, 3))
+    assert net.input_shape == (None, 32, 32, 3)
     count = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
     assert count == PUBLISHED[preset]
 
@@ -103,36 +114,49 @@ SETTINGS = {
 def test_settings_of_the_presets(preset):
     eps, stitch, padding, unit, momentum = SETTINGS[preset]
     net = continuous_net(preset, widths=(4, 4, 4), stem_width=4)
-    config = net.get_config()
-    assert {block.horizon for block in net.blocks} <= {eps}
+    assert {block.horizon for block in blocks_of(net)} <= {eps}
     if eps is not None:
-        assert config["stitch"] == (stitch,) * 3
-    assert config["padding"] == padding
-    assert config.get("unit", config.get("style")) == unit
-    tails = [part for part in net.parts if part.name == "tail"]
-    assert [t.links[0].momentum for t in tails] == ([momentum] if momentum else [])
+        assert stitches(net) == [stitch] * 3
+    zeros = [x for x in layers_of(net) if isinstance(x, keras.layers.ZeroPadding2D)]
+    assert bool(zeros) == (padding == "symmetric")
+    preset = PRESETS[preset]
+    assert preset.get("unit", preset.get("style", "post")) == unit
+    tails = [layer for layer in net.layers if layer.name == "tail"]
+    assert [t.layers[0].momentum for t in tails] == ([momentum] if momentum else [])
+
+
+def stitches(net):
+    """The factors of the branches between blocks."""
+    found = []
+    for layer in net.layers:
+        if layer.name.startswith("transition"):
+            *_, last = layer.get_layer("branch").layers
+            found.append(last.scale if last.name == "stitch" else 1.0)
+    return found
 
 
 def test_the_default_stitch_is_that_of_a_residual_unit_and_stays():
     """eps / K of every block; neither steps nor refinement change it."""
     net = ContinuousNet(3, (4, 8), nodes=(1, 4), strides=(1, 2), horizon=2, steps=8)
-    net.build((None, 8, 8, 3))
-    expected = (2.0, 0.5)
+    expected = [2.0, 0.5]
     for twin in (net, manifest(net, "euler", 3), refine(net), project(net, nodes=1)):
-        assert twin.get_config()["stitch"] == expected
-        assert [twin.parts[i].stitch for i in (1, 3)] == list(expected)
-        assert {block.horizon for block in twin.blocks} == {2}
-    assert ContinuousNet(3, (4,), strides=1, stitch=3).parts[1].stitch == 3
+        assert stitches(twin) == expected
+        assert {block.horizon for block in blocks_of(twin)} == {2}
+    assert stitches(ContinuousNet(3, (4,), strides=1, stitch=3)) == [3]
 
 
 def test_the_stateful_skip_is_the_identity_where_the_shape_stays():
     def skips(**arguments):
         net = ContinuousNet(3, (4, 4, 8), unit="stateful", **arguments)
-        return [part.skip.operations for part in net.parts[1:6:2]]
+        transitions = [net.get_layer(f"transition_{i}") for i in range(3)]
+        return [
+            [x.name for part in t.layers if part.name == "skip" for x in part.layers]
+            for t in transitions
+        ]
 
-    projection = ("conv1x1", "norm")
-    assert skips() == [(), projection, projection]
-    assert skips(strides=1) == [(), (), projection]
+    projection = ["conv", "norm"]
+    assert skips() == [[], projection, projection]
+    assert skips(strides=1) == [[], [], projection]
     assert skips(stem_width=3)[0] == projection
 
 
@@ -142,24 +166,20 @@ def test_parameter_counts_by_hand(unit):
     a, k_nodes, c = 4, 3, 5
     style = UNITS[unit]
     net = ContinuousNet(c, (a,), nodes=k_nodes, strides=1, unit=unit)
-    net.build((None, 8, 8, 3))
-
-    def count(operations, bias):
-        size = {"conv": 9 * a * a + bias * a, "norm": 2 * a, "scale": 1, "relu": 0}
-        return sum(size[op] for op in operations)
-
-    stem = 9 * 3 * a + count(style.stem[1:], 0)
-    skip = 0 if style.keeps_shape else a * a + count(style.skip[1:], 0)
-    transition = skip + count(style.transition, style.use_bias)
-    block = k_nodes * count(style.rate, style.use_bias)
-    expected = stem + transition + block + count(style.tail, 0) + a * c + c
+    conv, norm = 9 * a * a + style.use_bias * a, 2 * a
+    norms = {"post": (1, 2), "skip_init": (1, 0)}.get(unit, (2, 2))
+    stem = 9 * 3 * a + norm
+    skip = 0 if style.keeps_shape else a * a
+    transition = skip + 2 * conv + norms[0] * norm
+    block = k_nodes * (2 * conv + norms[1] * norm + (unit == "skip_init"))
+    expected = stem + transition + block + ("norm" in style.tail) * norm + a * c + c
     assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == expected
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_reach_every_parameter(name):
-    net, shape = NETS[name]()
-    net.build((None, *shape))
+    net = NETS[name]()
+    shape = net.input_shape[1:]
     randomize(net)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(net(normal((4, *shape)), training=True) ** 2)
@@ -171,8 +191,7 @@ def test_gradients_reach_every_parameter(name):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_input_size(channels):
-    net = ContinuousNet(3, **SMALL)
-    net.build((None, None, None, channels))
+    net = small(input_shape=(None, None, channels))
     for height, width in ((8, 8), (7, 12), (5, 5)):
         y = net(normal((2, height, width, channels)))
         assert y.shape == (2, 3)
@@ -182,47 +201,61 @@ def test_any_input_size(channels):
 
 def test_sequences_per_block():
     net = ContinuousNet(3, (4, 8), nodes=(1, 2), steps=(3, 4), strides=(2, 1))
-    assert [b.rate.basis.size for b in net.blocks] == [1, 2]
-    assert [b.steps for b in net.blocks] == [3, 4]
-    assert [b.name for b in net.blocks] == ["block_0", "block_1"]
-    assert net.get_config()["steps"] == (3, 4)
-    assert [b.steps for b in ContinuousNet(3, (4,), nodes=5, strides=1).blocks] == [5]
+    blocks = blocks_of(net)
+    assert [b.nodes for b in blocks] == [1, 2]
+    assert [b.steps for b in blocks] == [3, 4]
+    assert [b.name for b in blocks] == ["block_0", "block_1"]
+    deep = ContinuousNet(3, (4,), nodes=5, strides=1)
+    assert [b.steps for b in blocks_of(deep)] == [5]
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_keras_file_is_bit_equal(name, tmp_path):
-    net, shape = NETS[name]()
-    net.build((None, *shape))
+    net = NETS[name]()
+    shape = net.input_shape[1:]
     randomize(net)
     x = normal((3, *shape))
     net.save(tmp_path / "net.keras")
     loaded = keras.models.load_model(tmp_path / "net.keras")
-    assert type(loaded) is type(net)
-    assert loaded.get_config() == net.get_config()
+    assert json.dumps(described(loaded)) == json.dumps(described(net))
     np.testing.assert_array_equal(loaded(x), net(x))
     for mine, other in zip(net.variables, loaded.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), other.numpy())
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_from_config_without_a_file(name):
-    net, shape = NETS[name]()
-    twin = type(net).from_config(net.get_config())
-    for n in (net, twin):
-        n.build((None, *shape))
-    twin.set_weights(net.get_weights())
-    x = normal((3, *shape))
-    np.testing.assert_array_equal(twin(x), net(x))
+def test_copies_without_a_file(name):
+    net = NETS[name]()
+    x = normal((3, *net.input_shape[1:]))
+    for twin in (
+        type(net).from_config(net.get_config()),
+        keras.models.clone_model(net),
+    ):
+        twin.set_weights(net.get_weights())
+        np.testing.assert_array_equal(twin(x), net(x))
 
 
-def test_summary_names_the_parts(capsys):
-    net, shape = small(unit="pre")
-    net.build((None, *shape))
-    net.summary()
-    text = capsys.readouterr().out
-    for name in ("stem", "transition_0", "block_0", "transition_1", "block_1", "tail"):
+def test_layers_are_found_by_name():
+    net = small(unit="pre")
+    lines = []
+    net.summary(expand_nested=True, print_fn=lines.append)
+    text = "\n".join(lines)
+    for name in ("stem", "transition_0", "block_0", "block_1", "tail", "head"):
         assert name in text
-    assert "head" in text
+    assert "conv_1" in text
+    features = keras.Model(net.input, net.get_layer("block_1").output)
+    assert features(normal((2, 8, 8, 3))).shape == (2, 4, 4, 8)
+
+
+def test_a_unit_may_be_any_model():
+    def unit(width):
+        layers = [keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")]
+        return keras.Sequential([*layers, keras.layers.Conv2D(width, 1, name="mix")])
+
+    net = small(unit=unit)
+    names = [layer.name for layer in blocks_of(net)[1].rate.layers]
+    assert names == ["depthwise", "mix"]
+    assert refine(net)(normal((2, 8, 8, 3))).shape == (2, 3)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
@@ -230,32 +263,31 @@ def test_summary_names_the_parts(capsys):
 def test_policies(name, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        net, shape = NETS[name]()
-        net.build((None, *shape))
+        net = NETS[name]()
     finally:
         keras.config.set_dtype_policy("float32")
     # Weights and logits; the layers between them may compute in less.
     wide = "float64" if policy == "float64" else "float32"
     for training in (False, True):
-        y = net(normal((4, *shape)), training=training)
+        y = net(normal((4, *net.input_shape[1:])), training=training)
         assert y.dtype == wide
         assert np.all(np.isfinite(y))
     assert {v.dtype for v in net.variables} == {wide}
-    assert {b.rate.compute_dtype for b in net.blocks} <= {
-        "float64" if policy == "float64" else "bfloat16"
+    narrow = "float64" if policy == "float64" else "bfloat16"
+    assert {b.compute_dtype for b in blocks_of(net)} <= {narrow}
+    assert {part.compute_dtype for b in blocks_of(net) for part in b.rate.layers} <= {
+        narrow
     }
 
 
 @pytest.mark.parametrize("where", ["argument", "file"])
 def test_the_policy_of_a_net_is_that_of_its_parts(where, tmp_path):
     if where == "argument":
-        net = ContinuousNet(3, dtype="mixed_bfloat16", **SMALL)
-        net.build((None, 8, 8, 3))
+        net = small(dtype="mixed_bfloat16")
     else:
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            net = ContinuousNet(3, **SMALL)
-            net.build((None, 8, 8, 3))
+            net = small()
         finally:
             keras.config.set_dtype_policy("float32")
         net.save(tmp_path / "net.keras")
@@ -263,7 +295,7 @@ def test_the_policy_of_a_net_is_that_of_its_parts(where, tmp_path):
         loaded = keras.models.load_model(tmp_path / "net.keras")
         np.testing.assert_array_equal(loaded(x), net(x))
         net = loaded
-    assert net.blocks[0].rate.links[0].compute_dtype == "bfloat16"
+    assert blocks_of(net)[0].rate.layers[0].compute_dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -294,9 +326,8 @@ def test_resnet_refuses_unknown_styles():
 
 def test_preset_overrides_and_errors():
     net = continuous_net("digits", classes=4, scheme="midpoint", steps=3)
-    assert net.get_config()["classes"] == 4
-    assert {b.scheme for b in net.blocks} == {"midpoint"}
-    assert {b.steps for b in net.blocks} == {3}
+    assert net.output_shape == (None, 4)
+    assert {(b.scheme, b.steps) for b in blocks_of(net)} == {("midpoint", 3)}
     with pytest.raises(ValueError, match="preset: .*Did you mean 'resnet20'"):
         continuous_net("resnet-20")
     with pytest.raises(ValueError, match="nodez"):

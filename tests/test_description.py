@@ -70,4 +70,4 @@ def test_a_net_of_fixed_depth_has_no_manifestation(tmp_path, source_of):
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
     found = describe(source_of(run), "normalized")
     assert found["signatures"] == {"serving_default": {}}
-    assert found["architecture"] == "ResNet"
+    assert found["architecture"] == "resnet"

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf2onnx
 
 from cnet_tf import continuous_net
-from cnet_tf.rate import PADDINGS
+from cnet_tf.layer_factory import PADDINGS
 from export.folding import fold
 
 SHAPE = (8, 8, 3)
@@ -20,10 +20,8 @@ IMAGES = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype("float32")
 @pytest.fixture(scope="module", params=PADDINGS)
 def case(request):
     """(padding, net, the folded net as a function)."""
-    net = continuous_net(
-        "cifar10_2-2-2_pre_rk4", widths=(4, 4, 4), padding=request.param
-    )
-    net.build((None, *SHAPE))
+    settings = {"widths": (4, 4, 4), "padding": request.param, "input_shape": SHAPE}
+    net = continuous_net("cifar10_2-2-2_pre_rk4", **settings)
     signature = [tf.TensorSpec((1, *SHAPE), tf.float32)]
     function = tf.function(fold(net), input_signature=signature)
     return request.param, net, function

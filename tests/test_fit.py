@@ -10,6 +10,7 @@ from keras import ops
 from short_runs import assert_equal, weights
 
 from cnet_tf import checkpoint, continuous_net
+from cnet_tf.surgery import blocks_of
 from trainers import epochs, fit
 from trainers.errors import OptionError
 
@@ -40,8 +41,8 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     summary = fit.fit(options)
     assert len(jumps) == 1 and jumps[0] < 0.05
     net = checkpoint.load(f"{summary['run']}/net").net
-    assert [block.steps for block in net.blocks] == [2, 2, 2]
-    cells = ops.convert_to_numpy(net.blocks[0].series[0].variable)
+    assert [block.steps for block in blocks_of(net)] == [2, 2, 2]
+    cells = ops.convert_to_numpy(blocks_of(net)[0].series[0].variable)
     assert np.all(cells[0] != cells[1])  # They were equal at the refinement.
     with open(f"{summary['run']}/log.csv") as file:
         rows = list(csv.DictReader(file))
@@ -73,7 +74,7 @@ def test_half_precision_adamw_and_smoothing_train(options):
     losses = [row["loss"] for row in _history(summary)]
     assert losses[1] < losses[0]
     net = checkpoint.load(f"{summary['run']}/net").net
-    assert net.blocks[0].rate.links[0].compute_dtype == "bfloat16"
+    assert blocks_of(net)[0].rate.layers[0].compute_dtype == "bfloat16"
     assert {v.dtype for v in net.variables} == {"float32"}
 
 
@@ -131,7 +132,6 @@ def test_flops_count_the_multiply_adds_of_the_graph(options):
     # With one step the factor of the slope is exactly one, and costs nothing.
     for steps in (2, 3, 4):
         net = continuous_net("digits", scheme="euler", steps=steps)
-        net.build((None, 8, 8, 1))
         counts.append(forward_flops(net, (8, 8, 1)))
     # One more Euler step is one more unit a block: two 3x3 convolutions at least.
     unit = sum(
@@ -151,7 +151,7 @@ def test_flops_count_the_multiply_adds_of_the_graph(options):
         ({"basis": "hat", "nodes": (1,)}, "basis 'hat' needs at least 2"),
         (
             {"preset": "resnet20", "scheme": "rk4"},
-            "--preset and its .*ResNet",
+            "--preset and its .*scheme: expected an argument of ResNet",
         ),
         ({"runs_dir": "/proc/nowhere"}, "--runs_dir: expected a folder"),
     ],

@@ -22,7 +22,6 @@ def data(digits_dir):
 @pytest.fixture(scope="module")
 def scored(data):
     net = continuous_net("digits", nodes=2, scheme="midpoint")
-    net.build((None, 8, 8, 1))
     before = [ops.convert_to_numpy(v) for v in net.variables]
     rows = grid.accuracy_grid(
         net, data, ["euler", "rk4"], [1, 4], examples=100, recalibration_batches=2
@@ -60,8 +59,7 @@ def test_nothing_changed(scored):
 
 
 def test_a_net_of_fixed_depth_has_one_cell(data):
-    net = continuous_net("resnet20")
-    net.build((None, 8, 8, 1))
+    net = continuous_net("resnet20", input_shape=(8, 8, 1))
     rows = grid.accuracy_grid(
         net, data, ["euler"], [1], examples=20, recalibration_batches=0
     )

@@ -15,7 +15,6 @@ from trainers.options import Options
 @pytest.mark.parametrize("momentum", ["carry", "reset"])
 def test_growth_carries_or_resets_the_momentum(momentum):
     net = continuous_net("digits", widths=(4,), strides=(1,))
-    net.build((None, 8, 8, 1))
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     optimizer.build(net.trainable_variables)
     optimizer.apply([ops.ones(v.shape) for v in net.trainable_variables])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.manifestation import (
@@ -15,6 +16,7 @@ from cnet_tf.manifestation import (
     statistics,
 )
 from cnet_tf.resnet import ResNet
+from cnet_tf.surgery import blocks_of
 
 IMAGE = (8, 8, 3)
 
@@ -25,9 +27,7 @@ def normal(shape, seed=0):
 
 def image_net(**arguments):
     arguments = {"nodes": 1, "scheme": "euler", **arguments}
-    net = ContinuousNet(3, (4, 8), strides=(1, 2), **arguments)
-    net.build((None, *IMAGE))
-    return net
+    return ContinuousNet(3, (4, 8), strides=(1, 2), input_shape=IMAGE, **arguments)
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ def classifier():
     """Smooth, float64: differences between schemes are not rounding."""
     keras.config.set_dtype_policy("float64")
     net = ContinuousClassifier(3, width=4, nodes=2, scheme="rk4", steps=4, horizon=2)
-    net.build((None, 2))
     for v in net.variables:
         v.assign(np.random.default_rng(v.shape[0]).normal(size=v.shape))
     yield net
@@ -44,25 +43,19 @@ def classifier():
 
 def state(net, x):
     """The float64 state before the head, whose logits are float32."""
-    for part in net.parts[:-1]:
-        x = part(x)
-    return np.array(x)
+    return np.array(keras.Model(net.input, net.get_layer("block_0").output)(x))
 
 
 def test_variables_are_shared():
     net = image_net(nodes=2, unit="pre")
     twin = manifest(net, "rk4", 5)
-    assert [b.steps for b in twin.blocks] == [5, 5]
-    assert [b.scheme for b in twin.blocks] == ["rk4", "rk4"]
-    assert [b.name for b in twin.blocks] == [b.name for b in net.blocks]
+    assert [b.steps for b in blocks_of(twin)] == [5, 5]
+    assert [b.scheme for b in blocks_of(twin)] == ["rk4", "rk4"]
+    assert [b.name for b in blocks_of(twin)] == [b.name for b in blocks_of(net)]
     assert len(twin.variables) == len(net.variables)
     assert all(a is b for a, b in zip(net.variables, twin.variables, strict=True))
-    assert [b.scheme for b in net.blocks] == ["euler", "euler"]
-    assert twin.get_config() == {
-        **net.get_config(),
-        "scheme": "rk4",
-        "steps": (5, 5),
-    }
+    assert [b.scheme for b in blocks_of(net)] == ["euler", "euler"]
+    assert [layer.name for layer in twin.layers] == [x.name for x in net.layers]
 
 
 @pytest.mark.parametrize("steps", [None, 2, (2, 2)])
@@ -125,20 +118,21 @@ def test_refuses(arguments, message):
 
 
 def test_refuses_nets_without_blocks():
-    with pytest.raises(ValueError, match="net: expected one with continuous blocks"):
-        manifest(ResNet(3, 1, widths=(4,), stem_width=4), "euler")
+    with pytest.raises(ValueError, match="model: expected one with continuous blocks"):
+        manifest(ResNet(3, 1, widths=(4,), stem_width=4, input_shape=IMAGE), "euler")
 
 
 def test_refuses_nets_not_built():
-    with pytest.raises(ValueError, match="net: expected a built net"):
-        manifest(ContinuousNet(3, (4,), strides=1), "euler")
+    net = keras.Sequential([ContinuousBlock(keras.layers.Dense(3))])
+    with pytest.raises(ValueError, match="model: expected a built model"):
+        manifest(net, "euler")
 
 
 def test_keras_file_of_a_manifestation(tmp_path):
     twin = manifest(image_net(nodes=2), "heun2", 3)
     twin.save(tmp_path / "twin.keras")
     loaded = keras.models.load_model(tmp_path / "twin.keras")
-    assert [(b.scheme, b.steps) for b in loaded.blocks] == [("heun2", 3)] * 2
+    assert [(b.scheme, b.steps) for b in blocks_of(loaded)] == [("heun2", 3)] * 2
     x = normal((3, *IMAGE))
     np.testing.assert_array_equal(loaded(x), twin(x))
 
@@ -150,10 +144,10 @@ def test_recalibration_is_the_mean_of_batch_moments():
     weights = [v.numpy() for v in net.trainable_variables]
     expected = []
     for x in batches:
-        stem, transition, block = net.parts[:3]
-        first = np.array(stem.links[0](x))
+        stem, transition, block = net.layers[1:4]
+        first = np.array(stem.layers[0](x))
         h = transition(stem(x, training=True), training=True)
-        conv, relu = block.rate.links[:2]
+        conv, relu = block.rate.layers[:2]
         second = np.array(relu(conv(h)))
         expected.append(
             [s for y in (first, second) for s in (y.mean((0, 1, 2)), y.var((0, 1, 2)))]
@@ -161,7 +155,7 @@ def test_recalibration_is_the_mean_of_batch_moments():
     # Whatever the statistics were, they are forgotten.
     restore_statistics(net, [7 + s for s in statistics(net)])
     assert recalibrate(net, batches) == 3
-    norms = net.parts[0].links[1], net.blocks[0].rate.links[2]
+    norms = net.layers[1].layers[1], blocks_of(net)[0].rate.layers[2]
     got = [
         s.variable.numpy()[0]
         for norm in norms

@@ -6,7 +6,9 @@ import pathlib
 import pytest
 from absl import flags
 
+from cnet_tf.lifted_layer import layers_of
 from cnet_tf.presets import PRESETS, continuous_net
+from cnet_tf.surgery import blocks_of
 from trainers import option_table
 from trainers.errors import OptionError
 from trainers.options import Options
@@ -72,7 +74,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"decay_epochs": (99,)}, "--decay_epochs: .*never come"),
         (
             {"preset": "resnet20", "refine_epochs": (3,)},
-            "--refine_epochs: preset 'resnet20' is a ResNet",
+            "--refine_epochs: the depth of preset 'resnet20' is fixed",
         ),
         ({"refine_factor": (1,)}, "--refine_factor: .*integers >= 2. Received '1'"),
         ({"refine_factor": ()}, "--refine_factor: expected a factor"),
@@ -83,7 +85,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ),
         (
             {"preset": "resnet20", "refine": "on_plateau"},
-            "--refine_epochs: preset 'resnet20' is a ResNet",
+            "--refine_epochs: the depth of preset 'resnet20' is fixed",
         ),
         ({"plateau_delta": -0.1}, "--plateau_delta: "),
         (
@@ -115,8 +117,8 @@ def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
     if name.startswith("cifar"):
         # Grown from K = 1: eps = 1, and transitions as they would be with it.
         net = continuous_net(found.preset)
-        assert {block.horizon for block in net.blocks} == {1}
-        assert net.get_config()["stitch"] == (1.0, 1.0, 1.0)
+        assert {block.horizon for block in blocks_of(net)} == {1}
+        assert not any(layer.name == "stitch" for layer in layers_of(net))
         assert found.horizon is found.stitch is found.padding is None
     if name == "resnet.flags":
         assert PRESETS["resnet20"].get("style", "post") == "post"

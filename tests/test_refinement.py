@@ -14,11 +14,12 @@ from refinable_nets import (
 )
 
 from cnet_tf.basis import BASES
-from cnet_tf.continuous_classifier import ContinuousClassifier
-from cnet_tf.continuous_net import UNITS
+from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.manifestation import manifest
 from cnet_tf.refinement import project, refine
+from cnet_tf.residual_unit import UNITS
 from cnet_tf.resnet import ResNet
+from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import SCHEMES
 
 # The field and the logits
@@ -29,8 +30,8 @@ from cnet_tf.tableaus import SCHEMES
 def test_refining_constants_leaves_logits_bit_equal(unit, factor):
     net = image_net(unit=unit)
     new = refine(net, factor, steps_factor=1)
-    assert [b.rate.basis.size for b in new.blocks] == [2 * factor] * 2
-    assert [b.steps for b in new.blocks] == [2, 2]
+    assert [b.nodes for b in blocks_of(new)] == [2 * factor] * 2
+    assert [b.steps for b in blocks_of(new)] == [2, 2]
     x = normal((4, *IMAGE))
     np.testing.assert_array_equal(new(x), net(x))
 
@@ -49,7 +50,7 @@ def test_refining_another_basis_leaves_logits(basis):
     net = image_net(basis, steps=4)
     new = refine(net, 2, steps_factor=1)
     sizes = {"hat": 5, "linear": 4, "legendre": 4}
-    assert [b.rate.basis.size for b in new.blocks] == [sizes[basis]] * 2
+    assert [b.nodes for b in blocks_of(new)] == [sizes[basis]] * 2
     x = normal((4, *IMAGE))
     for training in (False, True):
         np.testing.assert_allclose(
@@ -65,7 +66,7 @@ def test_the_old_net_is_left_as_it_is():
         v.assign(v + 1.0)
     for old, now in zip(before, net.get_weights(), strict=True):
         np.testing.assert_array_equal(old, now)
-    assert [b.rate.basis.size for b in net.blocks] == [2, 2]
+    assert [b.nodes for b in blocks_of(net)] == [2, 2]
     assert not {id(v) for v in net.variables} & {id(v) for v in new.variables}
 
 
@@ -87,16 +88,17 @@ def test_refining_the_steps_costs_the_order_of_the_scheme(float64, scheme):
     """|h_N - h_2N| = O(N^-p): doubling N divides the difference by 2^p."""
 
     def state(net):
-        x = X.astype("float64")
-        for part in net.parts[:-1]:  # the head is float32
-            x = part(x)
-        return np.array(x)
+        features = keras.Model(net.input, net.get_layer("block_0").output)
+        return np.array(features(X.astype("float64")))
 
     differences = []
     for steps in (4, 8):
         net = randomize(classifier(scheme=scheme, steps=steps, horizon=2))
         new = refine(net, 2)
-        assert (new.blocks[0].steps, new.blocks[0].rate.basis.size) == (2 * steps, 4)
+        assert (blocks_of(new)[0].steps, blocks_of(new)[0].rate.basis.size) == (
+            2 * steps,
+            4,
+        )
         differences.append(np.abs(state(new) - state(net)).max())
     assert differences[1] > 1e-12
     order = np.log2(differences[0] / differences[1])
@@ -107,7 +109,7 @@ def test_refining_the_steps_costs_the_order_of_the_scheme(float64, scheme):
 def test_projection_undoes_refinement(unit):
     net = image_net(unit=unit)
     back = project(refine(net, 2), nodes=2)
-    assert back.get_config() == net.get_config()
+    assert [b.nodes for b in blocks_of(back)] == [b.nodes for b in blocks_of(net)]
     for a, b in zip(net.get_weights(), back.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-6, atol=1e-7)
     x = normal((4, *IMAGE))
@@ -127,9 +129,12 @@ def test_projection_is_the_best_approximation():
     net = image_net(nodes=4)
     pairs = project(net, nodes=2)
     mean = project(net, "legendre", nodes=1)
-    assert [b.steps for b in pairs.blocks] == [2, 2]
+    assert [b.steps for b in blocks_of(pairs)] == [2, 2]
     for old, two, one in zip(
-        net.blocks[0].series, pairs.blocks[0].series, mean.blocks[0].series, strict=True
+        blocks_of(net)[0].series,
+        blocks_of(pairs)[0].series,
+        blocks_of(mean)[0].series,
+        strict=True,
     ):
         theta = old.variable.numpy()
         expected = theta.reshape(2, 2, *theta.shape[1:]).mean(axis=1)
@@ -159,12 +164,11 @@ def test_variances_stay_positive_under_every_projection(source, target):
 
 @pytest.mark.parametrize("change", [refine, project])
 def test_refuses_fixed_depth_and_nets_not_built(change):
-    net = ResNet(3, 1, widths=(4,), stem_width=4)
-    net.build((None, *IMAGE))
-    with pytest.raises(ValueError, match="net: expected one with continuous blocks"):
+    net = ResNet(3, 1, widths=(4,), stem_width=4, input_shape=IMAGE)
+    with pytest.raises(ValueError, match="model: expected one with continuous blocks"):
         change(net)
-    with pytest.raises(ValueError, match="net: expected a built net"):
-        change(ContinuousClassifier(3, width=4))
+    with pytest.raises(ValueError, match="model: expected a built model"):
+        change(keras.Sequential([ContinuousBlock(keras.layers.Dense(3))]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -207,4 +211,4 @@ def test_refuses_unknown_bases_and_sizes():
 def test_refines_a_manifestation():
     twin = manifest(classifier(), "rk4", 3)
     new = refine(twin, 2)
-    assert (new.blocks[0].scheme, new.blocks[0].steps) == ("rk4", 6)
+    assert (blocks_of(new)[0].scheme, blocks_of(new)[0].steps) == ("rk4", 6)

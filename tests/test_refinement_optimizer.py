@@ -8,6 +8,7 @@ from refinable_nets import SIZES, X, classifier
 
 from cnet_tf.refinement import project, refine
 from cnet_tf.slot_table import slot_lists
+from cnet_tf.surgery import blocks_of, series_of
 
 LABEL = np.arange(8) % 3
 
@@ -36,7 +37,7 @@ def block_slots(net, slots):
     return [
         slot.numpy()
         for v, slot in zip(net.trainable_variables, slots, strict=True)
-        if any(v is s.variable for s in net.series)
+        if any(v is s.variable for s in series_of(net))
     ]
 
 
@@ -112,7 +113,7 @@ def test_every_variable_has_its_slots_and_learns(name):
     train_step(new, twin)
     for v, old in zip(new.trainable_variables, before, strict=True):
         change = np.abs(v.numpy() - old)
-        if any(v is s.variable for s in new.series):  # (K, ..): every cell moved
+        if any(v is s.variable for s in series_of(new)):  # (K, ..): every cell moved
             assert np.all(change.reshape(change.shape[0], -1).max(axis=1) > 0), v.path
         assert np.any(change), v.path
 
@@ -120,10 +121,10 @@ def test_every_variable_has_its_slots_and_learns(name):
 def test_cells_part_ways_after_refinement():
     net, optimizer = trained(keras.optimizers.SGD(0.1, momentum=0.9))
     new, twin = refine(net, 2, optimizer=optimizer)
-    for s in new.blocks[0].series:
+    for s in blocks_of(new)[0].series:
         np.testing.assert_array_equal(s.variable[0], s.variable[1])
     train_step(new, twin)
-    for s in new.blocks[0].series:
+    for s in blocks_of(new)[0].series:
         assert np.any(s.variable[0] != s.variable[1])
 
 

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-
 from chains import unit_rate
 
 from cnet_tf.basis import BASES

@@ -8,8 +8,9 @@ from trained_run import DIGITS, SMALL, copy_of_keras, files, parse, pixels, save
 
 import cnet_tf
 from cnet_tf import checkpoint
+from cnet_tf.surgery import blocks_of
 from export import gated_export, saved_model, serving
-from export.folding import FoldedNet
+from export.folding import FoldedBlock
 from export.formats.table import FORMATS
 from export.source import Source
 from trainers.data import load_as_trained
@@ -54,7 +55,10 @@ def test_manifestations_share_their_variables(runs, load):
 )
 def test_what_is_folded(load, arguments, form, folded):
     source = load(*arguments, form=form)
-    kinds = {isinstance(graph, FoldedNet) for graph in source.graphs.values()}
+    kinds = {
+        isinstance(graph.get_layer("block_0"), FoldedBlock)
+        for graph in source.graphs.values()
+    }
     assert kinds == {folded}
 
 
@@ -66,7 +70,7 @@ def test_a_smaller_basis_is_the_projection(tmp_path, load):
         _logits(source.net), _logits(cnet_tf.project(net, nodes=2, steps=4))
     )
     assert source.net.count_params() < net.count_params()
-    assert source.net.blocks[0].steps == 4
+    assert blocks_of(source.net)[0].steps == 4
 
 
 def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):

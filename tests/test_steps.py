@@ -19,7 +19,6 @@ L2 = {"batch_size": 12, "weight_decay": 0.01, "smoothing": 0.0}
 @pytest.fixture
 def net():
     net = continuous_net("digits", scheme="euler")
-    net.build((None, 8, 8, 1))
     return net
 
 
@@ -70,7 +69,6 @@ def test_an_update_that_is_not_finite_is_not_made(what, strategy, batch):
     strategy = make_strategy(dataclasses.replace(Options(), strategy=strategy))
     with strategy.scope():
         net = continuous_net("digits", scheme="euler")
-        net.build((None, 8, 8, 1))
         optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
         optimizer.build(net.trainable_variables)
     update = steps.training_program(net, optimizer, strategy, **L2)

@@ -15,6 +15,7 @@ from keras import ops
 
 from cnet_tf import checkpoint
 from cnet_tf.kernels import normalize_batch
+from cnet_tf.surgery import blocks_of
 from trainers import fit, strategy
 from trainers.errors import OptionError
 from trainers.options import Options
@@ -34,7 +35,7 @@ def trained(options):
     """Every number that the run leaves, and its scores."""
     summary = fit.fit(options)
     net = checkpoint.load(f"{summary['run']}/net").net
-    assert [block.steps for block in net.blocks] == [2]
+    assert [block.steps for block in blocks_of(net)] == [2]
     return net.get_weights(), summary
 
 

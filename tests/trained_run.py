@@ -45,8 +45,7 @@ def save_run(
     """Saves an untrained net with random norms and biases as the run `folder`."""
     # Fixtures of a module come before the seeds that conftest.py sets for a test.
     keras.utils.set_random_seed(0)
-    net = cnet_tf.continuous_net(preset, **overrides)
-    net.build((None, *shape))
+    net = cnet_tf.continuous_net(preset, input_shape=shape, **overrides)
     random = np.random.default_rng(0)
     for variable in net.variables:
         if variable.name in _RANGES:
