@@ -188,6 +188,11 @@ def test_computes_in_double_precision(kind):
     contract.computes_in_double_precision(builder(kind), inputs(kind))
 
 
+@every_net
+def test_tflite_has_all_its_operations(name):
+    contract.tflite_has_all_operations(BUILDERS[name], inputs_of(name))
+
+
 def test_config_round_trip():
     layer = PositionEmbedding("zeros", name="mine", dtype="float64")
     twin = PositionEmbedding.from_config(layer.get_config())
