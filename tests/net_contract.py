@@ -124,9 +124,12 @@ def computes_in_double_precision(build, x):
     single = randomize(build())
     double = build(dtype="float64")
     double.set_weights(single.get_weights())
-    nudged = x.astype("float64") * (1 + 1e-10)
-    difference = np.abs(double(nudged) - double(x.astype("float64"))).max()
-    assert 0 < difference < 1e-7, difference
+    block = double.get_layer("block_0")
+    state = normal((2, *block.input.shape[1:])).astype("float64")
+    # The rate by itself too, as the state goes past it.
+    for function, at in ((double, x.astype("float64")), (block.rate, state)):
+        difference = np.abs(function(at * (1 + 1e-10)) - function(at)).max()
+        assert 0 < difference < 1e-7, difference
     np.testing.assert_allclose(double(x), single(x), rtol=1e-3, atol=1e-3)
 
 
