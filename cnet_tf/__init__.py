@@ -12,11 +12,13 @@ from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.grown_fit import fit_growing
 from cnet_tf.lifted_layer import lift
 from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.mobile_net import ContinuousMobileNet
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.refinement import project, refine
 from cnet_tf.resnet import ResNet
 from cnet_tf.runge_kutta import integrate
 from cnet_tf.tableaus import SCHEMES, ButcherTableau, get_scheme
+from cnet_tf.transformer import ContinuousTransformer
 
 __all__ = [
     "BASES",
@@ -25,7 +27,9 @@ __all__ = [
     "ButcherTableau",
     "ContinuousBlock",
     "ContinuousClassifier",
+    "ContinuousMobileNet",
     "ContinuousNet",
+    "ContinuousTransformer",
     "ResNet",
     "continuous_net",
     "fit_growing",

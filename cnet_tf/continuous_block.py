@@ -1,9 +1,11 @@
 """A block continuous in depth: dx/dt = eps R(theta(t), x) on [0, 1]."""
 
+import contextlib
+
 import keras
 
 from cnet_tf.checks import positive_integer
-from cnet_tf.lifted_layer import basis_of, layers_of, lift
+from cnet_tf.lifted_layer import basis_of, is_graph, layers_of, lift
 from cnet_tf.prolongation import refined
 from cnet_tf.runge_kutta import integrate
 from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer, at_depth
@@ -38,6 +40,13 @@ class ContinuousBlock(keras.layers.Layer):
             average of theta over itself. `"point"`: theta at the stage times, which
             skips cells.
 
+    Call arguments:
+        x: x(0).
+        training: Handed to R.
+        mask: Boolean (batch, length), the steps of a sequence that count, or None.
+            Keras sets it from the layers in front. R sees it at every evaluation if it
+            is a model, and so do the layers behind the block.
+
     Shapes: the output has the shape of the input.
 
     Raises:
@@ -60,7 +69,8 @@ class ContinuousBlock(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if isinstance(unit, dict):
-            unit = keras.saving.deserialize_keras_object(unit)
+            with self._scope(unit["config"]["name"]):
+                unit = keras.saving.deserialize_keras_object(unit)
         if not isinstance(unit, keras.layers.Layer):
             raise ValueError(
                 f"unit: expected a Keras layer or model. Received {unit!r}."
@@ -73,7 +83,7 @@ class ContinuousBlock(keras.layers.Layer):
         found = basis_of(unit)
         if found is None or nodes is not None or basis is not None:
             kind, size = found.key if found else ("constant", 1)
-            unit = lift(unit, basis or kind, size if nodes is None else nodes)
+            unit = self._lifted(unit, basis or kind, size if nodes is None else nodes)
         self.rate = unit
         self.basis = basis_of(unit)
         if self.basis is None:
@@ -87,6 +97,10 @@ class ContinuousBlock(keras.layers.Layer):
         )
         self.horizon = horizon
         self.restriction = restriction
+        self.supports_masking = True
+        if is_graph(self.rate):
+            # Models of Keras hand masks on, but warn that they do not.
+            self.rate.supports_masking = True
 
     @property
     def series(self):
@@ -115,12 +129,14 @@ class ContinuousBlock(keras.layers.Layer):
                 f"{self.rate.name!r}: change width and stride outside of the block."
             )
 
-    def call(self, x, training=None):
+    def call(self, x, training=None, mask=None):
         forward = ForwardPass(self.restriction)
+        # Keras ties masks to tensors: a state, a sum of tensors, has lost its own.
+        masks = {"mask": mask} if mask is not None and is_graph(self.rate) else {}
 
         def rate(time, state):
             with at_depth(forward.at(time)):
-                return self.rate(state, training=training)
+                return self.rate(state, training=training, **masks)
 
         x = integrate(self.scheme, rate, x, self.steps, scale=self.horizon)
         forward.finish()
@@ -139,8 +155,26 @@ class ContinuousBlock(keras.layers.Layer):
 
     def rebased(self, basis, nodes, steps=None):
         """A block of fresh weights in another basis. Steps: by default its cells."""
-        rate = lift(self.rate, basis, nodes)
+        rate = self._lifted(self.rate, basis, nodes)
         return self._with(rate, steps=basis_of(rate).cells if steps is None else steps)
+
+    def _lifted(self, unit, basis, nodes):
+        # Sequential models, unlike functional ones, name what they build themselves.
+        names = () if isinstance(unit, keras.Sequential) else (unit.name,)
+        with self._scope(*names):
+            return lift(unit, basis, nodes)
+
+    @contextlib.contextmanager
+    def _scope(self, *names):
+        """Weights that are made before the block is built have the same paths.
+
+        Those of a functional model are, or of a file: Keras does not know yet whose
+        they are.
+        """
+        with contextlib.ExitStack() as stack:
+            for name in (self.name, *names):
+                stack.enter_context(keras.name_scope(name))
+            yield
 
     def _with(self, rate, scheme=None, steps=None):
         config = keras.layers.Layer.get_config(self)

@@ -209,6 +209,9 @@ def lift(unit, basis="constant", nodes=1):
                 f"{layer.name!r}, a {type(layer).__name__}, whose layers Keras does "
                 "not list: write it as a functional model."
             )
+        if not isinstance(layer, keras.layers.Layer):
+            # An operation of a functional model, such as a sum written `x + y`.
+            return type(layer).from_config(layer.get_config())
         if layer.built and not layer.weights:
             return type(layer).from_config(layer.get_config())
         return LiftedLayer(layer, basis=basis, nodes=nodes)
@@ -260,6 +263,8 @@ def children(layer) -> list:
     """The layers directly within a layer or model, in a fixed order."""
     if isinstance(layer, keras.Model):
         return layer.layers
+    if not isinstance(layer, keras.layers.Layer):
+        return []  # An operation of a functional model: `x + y`, or one of a mask.
     # Keras lists the layers of a model only. Of a layer that someone else wrote, no
     # public way leads to its parts; its norms must not be missed.
     return layer._flatten_layers(include_self=False, recursive=False)

@@ -191,3 +191,37 @@ class Subclassed(keras.Model):
 def test_refusals(change, model, arguments, message):
     with pytest.raises(ValueError, match=message):
         change(model(), **arguments)
+
+
+def test_operations_between_layers_stay():
+    """Functional models hold plain operations too: `x + y`, those of `keras.ops`."""
+
+    def body(width):
+        x = inputs = keras.Input((width,))
+        return keras.Model(inputs, keras.ops.tanh(x + L.Dense(width)(x)), name="body")
+
+    x = inputs = keras.Input((4,))
+    x = ContinuousBlock(body(4), nodes=2, name="b0")(2 * x)
+    net = randomize(keras.Model(inputs, keras.ops.sin(x)))
+    x = normal((3, 4))
+    np.testing.assert_array_equal(refine(net, 2, steps_factor=1)(x), net(x))
+    assert np.abs(manifest(net, "euler", 1)(x) - net(x)).max() > 1e-3
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_paths_of_weights_are_unique_and_stay(functional):
+    def body():
+        layers = [keras.Input((4,)), L.Dense(4, "tanh", name="hidden")]
+        if not functional:
+            return keras.Sequential(layers, name="rate")
+        return keras.Model(layers[0], layers[1](layers[0]), name="rate")
+
+    x = inputs = keras.Input((4,))
+    for i in range(2):
+        x = ContinuousBlock(body(), nodes=2, name=f"b{i}")(x)
+    net = keras.Model(inputs, x)
+    paths = [
+        f"b{i}/rate/hidden/{name}" for i in range(2) for name in ("kernel", "bias")
+    ]
+    for model in (net, refine(net, 2), keras.models.clone_model(net)):
+        assert [v.path for v in model.variables] == paths
