@@ -11,6 +11,7 @@ import functools
 import keras
 from keras import ops
 
+from cnet_tf.basis import get_basis
 from cnet_tf.kernels import add_bias
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -194,6 +195,8 @@ def lift(unit, basis="constant", nodes=1):
     Raises:
         ValueError: a part of it is a subclassed model.
     """
+
+    get_basis(basis, nodes)  # Refuses bad ones in our words.
 
     def part(layer):
         if is_graph(layer):

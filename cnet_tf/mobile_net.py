@@ -5,9 +5,8 @@ stem - [transition_s - block_s] for every stage s - tail - average pool - dense
 
 import keras
 
-from cnet_tf.checks import positive_integer
+from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.net import per_block
 from cnet_tf.series_norm import SeriesBatchNormalization
 
 layers = keras.layers

@@ -5,9 +5,8 @@ stem - position - block_0 - block_1 .. - tail (a norm) - mean over the sequence 
 
 import keras
 
-from cnet_tf.checks import positive_integer
+from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.net import per_block
 
 layers = keras.layers
 

@@ -168,9 +168,9 @@ class Source:
 
 
 def manifestation_name(net: keras.Model) -> str:
-    """`<scheme>-<steps>`, with the name of every block's where they differ."""
-    parts = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
-    return "_".join(parts[:1] if len(set(parts)) == 1 else parts) or net.name
+    """`<scheme>-<steps>`, one name a block where they differ, else that of the net."""
+    names = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
+    return "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
 
 
 def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -107,7 +107,7 @@ def test_any_image_size_comes_back(tmp_path):
 
 
 def user_model():
-    """Layers of Keras' own, two inputs and outputs, a model within it, a frozen part."""
+    """Two inputs and outputs, a model within it, a frozen part."""
     inner = keras.Sequential([keras.layers.Dense(4), keras.layers.BatchNormalization()])
     unit = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dropout(0.5)])
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")

@@ -87,7 +87,7 @@ def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
     options = Options(
         data_dir=str(tmp_path / "tfds"),
         scheme="euler",
-        epochs=3,
+        epochs=6,
         augment="crop",
         learning_rate=0.05,
         runs_dir=str(tmp_path / "runs"),

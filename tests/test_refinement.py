@@ -95,7 +95,7 @@ def test_refining_the_steps_costs_the_order_of_the_scheme(float64, scheme):
     for steps in (4, 8):
         net = randomize(classifier(scheme=scheme, steps=steps, horizon=2))
         new = refine(net, 2)
-        assert (blocks_of(new)[0].steps, blocks_of(new)[0].rate.basis.size) == (
+        assert (blocks_of(new)[0].steps, blocks_of(new)[0].nodes) == (
             2 * steps,
             4,
         )

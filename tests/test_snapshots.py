@@ -117,7 +117,8 @@ DAMAGE = {
     "one file more": lambda p: (p / "net" / "code.py").write_text(""),
     "list": lambda p: (p / "progress.json").write_text("[]"),
     "other class": lambda p: edit(
-        p / "net" / "net.json", lambda s: s.update({"class": "os.system"})
+        p / "net" / "net.json",
+        lambda s: s["architecture"]["config"].update(module="os", class_name="system"),
     ),
     "path": lambda p: edit(
         p / "net" / "net.json", lambda s: s.update(sha256="../../../../etc/passwd")

@@ -129,7 +129,7 @@ def flags_for(export_flags):
 @pytest.mark.parametrize(
     "preset, overrides, name",
     [
-        ("digits", {"nodes": (1, 2, 2), "scheme": "euler"}, "euler-1-2-2"),
+        ("digits", {"nodes": (1, 2, 2), "scheme": "euler"}, "euler-1_euler-2_euler-2"),
         ("digits", {"nodes": 2}, "rk4-2"),
         ("resnet20", {"blocks_per_stage": 1}, "resnet"),
     ],
