@@ -1,13 +1,15 @@
 """Shorter chains of operations have the same values."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from export.affine import Activation, Affine, Linear, folded
+from export.affine import Affine, Function, Linear, Padding, folded
 
-RELU = Activation(keras.activations.relu)
-TANH = Activation(keras.activations.tanh)
+RELU = Function(keras.activations.relu)
+TANH = Function(keras.activations.tanh)
 
 
 def apply(operations, x):
@@ -64,13 +66,35 @@ def test_what_is_folded():
     assert kinds(folded([linear, RELU, affine], 0.3)) == "LiAcAf"
     assert kinds(folded([linear, RELU, affine, linear])) == "LiAcLi"  # No padding.
     assert kinds(folded([linear, TANH, scale, linear])) == "LiAcLi"
-    conv = Linear(rng.normal(size=(3, 3, 3, 3)), np.zeros(3), 1)
+    conv = Linear(rng.normal(size=(3, 3, 3, 3)), np.zeros(3), (1, 1))
     shifted = folded([conv, RELU, affine, conv], 0.3)
     assert kinds(shifted) == "LiAcAfLi"
     assert np.all(shifted[2].scale == 1)
-    strided = Linear(conv.kernel, conv.bias, 2, 1)
+    strided = Linear(conv.kernel, conv.bias, (2, 2), 1)
     (kept,) = folded([scale, strided, affine], 0.3)
-    assert (kept.strides, kept.margin) == (2, 1)
+    assert (kept.strides, kept.padding) == ((2, 2), 1)
     assert kinds(folded([], 1.0)) == ""
     # tanh(2 x) is not 2 tanh(x).
     assert kinds(folded([linear, TANH, affine])) == "LiAcAf"
+
+
+def test_zeros_in_front_become_the_padding_of_a_convolution():
+    conv = Linear(np.ones((3, 3, 2, 2)), np.zeros(2), (2, 2), 0)
+    (one,) = folded([Padding(1), conv])
+    assert one.padding == 1
+    # `same` adds zeros of its own: there are two borders.
+    assert len(folded([Padding(1), dataclasses.replace(conv, padding="same")])) == 2
+
+
+def test_depthwise_kernels_take_the_scales_of_both_sides():
+    """y = s (W (r x) + b) + d for each channel, whose two kernels are its own."""
+    rng = np.random.default_rng(2)
+    kernel, bias = rng.normal(size=(3, 3, 2, 2)), rng.normal(size=4)
+    conv = Linear(kernel, bias, (1, 1), depthwise=True)
+    r, s, d = rng.normal(size=2), rng.normal(size=4), rng.normal(size=4)
+    (one,) = folded([Affine(r, np.zeros(2)), conv, Affine(s, d)])
+    np.testing.assert_allclose(one.bias, s * bias + d)
+    np.testing.assert_allclose(one.kernel, kernel * r[:, None] * s.reshape(2, 2))
+    # A shift in front stays, also of one pixel.
+    pixel = Linear(rng.normal(size=(1, 1, 2, 2)), bias, (1, 1), depthwise=True)
+    assert len(folded([Affine(r, np.ones(2)), pixel])) == 2
