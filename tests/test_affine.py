@@ -62,20 +62,20 @@ def test_what_is_folded():
     linear, affine = random_linear(rng), random_affine(rng)
     scale = Affine(np.array([0.5, 1.0, 2.0]), np.zeros(3))
     assert kinds(folded([linear, affine], 0.3)) == "Li"
-    assert kinds(folded([linear, RELU, scale], 0.3)) == "LiAc"
-    assert kinds(folded([linear, RELU, affine], 0.3)) == "LiAcAf"
-    assert kinds(folded([linear, RELU, affine, linear])) == "LiAcLi"  # No padding.
-    assert kinds(folded([linear, TANH, scale, linear])) == "LiAcLi"
+    assert kinds(folded([linear, RELU, scale], 0.3)) == "LiFu"
+    assert kinds(folded([linear, RELU, affine], 0.3)) == "LiFuAf"
+    assert kinds(folded([linear, RELU, affine, linear])) == "LiFuLi"  # No padding.
+    assert kinds(folded([linear, TANH, scale, linear])) == "LiFuLi"
     conv = Linear(rng.normal(size=(3, 3, 3, 3)), np.zeros(3), (1, 1))
     shifted = folded([conv, RELU, affine, conv], 0.3)
-    assert kinds(shifted) == "LiAcAfLi"
+    assert kinds(shifted) == "LiFuAfLi"
     assert np.all(shifted[2].scale == 1)
     strided = Linear(conv.kernel, conv.bias, (2, 2), 1)
     (kept,) = folded([scale, strided, affine], 0.3)
     assert (kept.strides, kept.padding) == ((2, 2), 1)
     assert kinds(folded([], 1.0)) == ""
     # tanh(2 x) is not 2 tanh(x).
-    assert kinds(folded([linear, TANH, affine])) == "LiAcAf"
+    assert kinds(folded([linear, TANH, affine])) == "LiFuAf"
 
 
 def test_zeros_in_front_become_the_padding_of_a_convolution():
