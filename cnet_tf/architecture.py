@@ -52,7 +52,7 @@ def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
         ValueError: a class that is neither of Keras nor of this package, or one that
             runs code; a number out of range.
     """
-    _check(description["config"])
+    check(description["config"])
     config = copy.deepcopy(description["config"])
     if dtype is not None:
         _set_policy(config, dtype)
@@ -91,13 +91,17 @@ def copied(model, dtype: str | None = None) -> keras.Model:
     return twin
 
 
-def _check(config, depth=0):
-    """Refuses what `rebuilt` shall not make."""
+def check(config, depth=0):
+    """Refuses a config of Keras that names foreign classes, or asks for too much.
+
+    Raises:
+        ValueError: see `rebuilt`.
+    """
     if depth > _DEPTH:
         raise ValueError(f"net: expected at most {_DEPTH} levels. Received more.")
     if isinstance(config, (list, tuple)):
         for value in config:
-            _check(value, depth + 1)
+            check(value, depth + 1)
     if not isinstance(config, dict):
         return
     if "class_name" in config:
@@ -107,7 +111,7 @@ def _check(config, depth=0):
         most = _MOST.get(key)
         if most and any(isinstance(n, (int, float)) and n > most for n in numbers):
             raise ValueError(f"{key}: expected at most {most}. Received {value}.")
-        _check(value, depth + 1)
+        check(value, depth + 1)
 
 
 def _check_class(config):

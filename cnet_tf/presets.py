@@ -6,7 +6,9 @@ import inspect
 import keras
 
 from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.mobile_net import ContinuousMobileNet
 from cnet_tf.resnet import ResNet
+from cnet_tf.transformer import ContinuousTransformer
 
 _CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
@@ -57,6 +59,40 @@ PRESETS: dict[str, dict] = {
         "classes": 10,
         "blocks_per_stage": 3,
         "style": "he",
+    },
+    # Ours, for small devices.
+    "digits_mobile": {
+        "net": ContinuousMobileNet,
+        "classes": 10,
+        "widths": (8, 16, 32),
+        "stem_width": 8,
+        "tail_width": 64,
+        "expansion": 4,
+        "nodes": 1,
+        "input_shape": (8, 8, 1),
+    },
+    "cifar10_mobile": {"net": ContinuousMobileNet, "classes": 10, "nodes": 2},
+    # Ours: images in patches, and tokens.
+    "digits_transformer": {
+        "net": ContinuousTransformer,
+        "classes": 10,
+        "width": 32,
+        "patch": 2,
+        "nodes": 2,
+        "input_shape": (8, 8, 1),
+    },
+    "cifar10_transformer": {
+        "net": ContinuousTransformer,
+        "classes": 10,
+        "patch": 4,
+        "nodes": 4,
+    },
+    "sequence_transformer": {
+        "net": ContinuousTransformer,
+        "classes": 2,
+        "vocabulary": 8000,
+        "mask_zero": True,
+        "input_shape": (200,),
     },
 }
 

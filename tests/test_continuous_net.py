@@ -86,7 +86,9 @@ def test_published_parameter_counts(preset):
 
 
 def test_every_preset_is_counted_or_ours():
-    ours = {"digits", "cifar10_1-1-1_rk4", "resnet20_he"}
+    ours = {"digits", "cifar10_1-1-1_rk4", "resnet20_he", "digits_mobile"}
+    ours |= {"cifar10_mobile", "sequence_transformer"}
+    ours |= {"digits_transformer", "cifar10_transformer"}
     assert set(PRESETS) - set(PUBLISHED) == ours
 
 
@@ -110,7 +112,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SETTINGS)
 def test_settings_of_the_presets(preset):
     eps, stitch, padding, unit, momentum = SETTINGS[preset]
     net = continuous_net(preset, widths=(4, 4, 4), stem_width=4)
@@ -355,3 +357,20 @@ def test_classifier_learns_two_moons():
     net.fit(x, label, batch_size=64, epochs=20, verbose=0)
     x, label = two_moons(500, seed=1)
     assert np.mean(np.argmax(net(x), axis=1) == label) > 0.95
+
+
+# Of our own presets, statistics not counted.
+OURS = {
+    "digits": 44_306,
+    "digits_mobile": 22_818,
+    "cifar10_mobile": 188_474,
+    "digits_transformer": 26_474,
+    "cifar10_transformer": 207_946,
+    "sequence_transformer": 625_026,
+}
+
+
+@pytest.mark.parametrize("preset", OURS)
+def test_parameters_of_our_presets(preset):
+    net = continuous_net(preset)
+    assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == OURS[preset]

@@ -26,11 +26,11 @@ import time
 import keras
 import tensorflow as tf
 
-from cnet_tf.presets import continuous_net
 from trainers import data as image_data
 from trainers import run_directory, snapshots
 from trainers.epochs import train
 from trainers.errors import OptionError
+from trainers.first_net import first_net
 from trainers.growth import State
 from trainers.interruption import Interruption
 from trainers.options import Options
@@ -38,17 +38,6 @@ from trainers.schedule import make_optimizer
 from trainers.strategy import is_chief, make_strategy, together
 from trainers.summary import finish
 from trainers.training import Training
-
-# Options that are arguments of the net as they are.
-_OVERRIDES = (
-    "scheme",
-    "basis",
-    "unit",
-    "horizon",
-    "stitch",
-    "padding",
-    "restriction",
-)
 
 
 def fit(options: Options) -> dict:
@@ -83,7 +72,8 @@ def fit(options: Options) -> dict:
     with together(strategy):
         # A net that cannot be built leaves no directory.
         keras.utils.set_random_seed(options.seed)
-        state = _start(options, data)
+        net = first_net(options, data)
+        state = State(net, make_optimizer(options, net.trainable_variables))
         run, lock = None, contextlib.nullcontext()
         if is_chief(strategy):
             with run_directory.writing(options.runs_dir):
@@ -117,31 +107,6 @@ def data_metadata(data, options) -> dict:
         "mean": [float(v) for v in data.mean],
         "std": [float(v) for v in data.std],
     }
-
-
-def _start(options, data) -> State:
-    """Builds the preset's net with the flags' overrides, and its optimizer."""
-    overrides = {
-        name: getattr(options, name)
-        for name in _OVERRIDES
-        if getattr(options, name) is not None
-    }
-    for name in ("nodes", "steps"):
-        numbers = getattr(options, name)
-        if numbers:
-            overrides[name] = numbers[0] if len(numbers) == 1 else numbers
-    try:
-        net = continuous_net(
-            options.preset,
-            classes=len(data.class_names),
-            dtype=options.precision,
-            synchronized=options.sync_batch_norm,
-            input_shape=data.image_shape,
-            **overrides,
-        )
-    except ValueError as error:
-        raise OptionError(f"--preset and its overrides: {error}") from error
-    return State(net, make_optimizer(options, net.trainable_variables))
 
 
 def _batches_per_epoch(options, data):

@@ -15,6 +15,17 @@ from trainers.option_table import OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
 
+# Options that say how to build a net.
+OF_PRESETS = (
+    "basis",
+    "nodes",
+    "unit",
+    "horizon",
+    "stitch",
+    "padding",
+    "restriction",
+    "sync_batch_norm",
+)
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 JIT = ("auto", "on", "off")
 _PRESETS = "the preset's"
@@ -50,17 +61,34 @@ def _increasing(name):
     )
 
 
+def _of_presets_alone(name):
+    """An option that a model from a file has no use for."""
+    return (
+        name,
+        lambda options: options.model and getattr(options, name),
+        lambda options: (
+            "expected none with --model, whose layers are what they are. Received "
+            f"{getattr(options, name)!r}: leave one of the two out."
+        ),
+    )
+
+
 def _grows(options):
     return options.refine_epochs or options.refine == "on_plateau"
 
 
 # (option, wrong, why) of options that exclude one another; see `OptionTable`.
 _COMBINATIONS = (
+    *map(_of_presets_alone, OF_PRESETS),
     *_increasing("refine_epochs"),
     *_increasing("decay_epochs"),
     (
         "refine_epochs",
-        lambda options: _grows(options) and "nodes" not in PRESETS[options.preset],
+        lambda options: (
+            _grows(options)
+            and not options.model
+            and "nodes" not in PRESETS[options.preset]
+        ),
         lambda options: (
             f"the depth of preset {options.preset!r} is fixed. Choose one with blocks "
             "or do not refine."
@@ -136,6 +164,13 @@ class Options(OptionTable):
 
     # Net.
     preset: str = option("digits", one_of(PRESETS), "Net")
+    model: str | None = option(
+        None,
+        text(),
+        "A .keras file to train instead of --preset, from its weights on; a functional "
+        "or Sequential model from images to logits",
+        "none",
+    )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
     )

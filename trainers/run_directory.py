@@ -28,6 +28,7 @@ import sys
 from cnet_tf.atomic_file import write_bytes, write_json
 from trainers import onednn
 from trainers.errors import OptionError
+from trainers.first_net import digest
 from trainers.option_table import flagfile
 
 LATEST = "latest"
@@ -61,7 +62,8 @@ def start(options) -> tuple[pathlib.Path, object]:
 
 def name_of(options) -> str:
     """The first part of the name of a run directory."""
-    name = options.name or f"{options.dataset}-{options.preset}".replace("/", "-")
+    net = pathlib.Path(options.model).stem if options.model else options.preset
+    name = options.name or f"{options.dataset}-{net}".replace("/", "-")
     return name.replace(":", "")
 
 
@@ -70,6 +72,7 @@ def _identity(options) -> dict:
     found = dataclasses.asdict(options)
     for name in _INCIDENTAL:
         del found[name]
+    found["model"] = digest(options)
     return json.loads(json.dumps(found))
 
 

@@ -1,0 +1,101 @@
+"""A training from a model of one's own: the same loop, from the file's weights."""
+
+import csv
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from cnet_tf import checkpoint
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.surgery import blocks_of
+from trainers import fit
+from trainers.errors import OptionError
+from trainers.interruption import Interrupted
+from trainers.options import Options
+
+L = keras.layers
+
+
+def mine(classes=10, shape=(8, 8, 1)):
+    """A mixed net: Keras' own layers, a block of two depths, a frozen stem."""
+    unit = keras.Sequential([L.Conv2D(6, 3, padding="same"), L.BatchNormalization()])
+    inputs = keras.Input(shape)
+    x = L.Conv2D(6, 3, 2, activation="relu", name="stem")(inputs)
+    x = ContinuousBlock(unit, nodes=1, scheme="midpoint", name="flow")(x)
+    outputs = L.Dense(classes)(L.GlobalMaxPooling2D()(x))
+    model = keras.Model(inputs, outputs, name="mine")
+    model.get_layer("stem").trainable = False
+    return model
+
+
+def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
+    net = mine()
+    net.save(tmp_path / "my.keras")
+    options = short_run(model=str(tmp_path / "my.keras"), epochs=3, refine_epochs=(2,))
+    summary = fit.fit(options)
+    assert pathlib.Path(summary["run"]).name.startswith("digits-my-")
+    trained = checkpoint.load(f"{summary['run']}/net").net
+    assert [(b.nodes, b.steps) for b in blocks_of(trained)] == [(2, 2)]
+    stem = trained.get_layer("stem")
+    np.testing.assert_array_equal(stem.kernel, net.get_layer("stem").kernel)
+    assert not stem.trainable
+    with open(f"{summary['run']}/log.csv") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0]
+
+
+def test_another_file_of_the_same_name_is_another_run(short_run, tmp_path):
+    path = tmp_path / "my.keras"
+    options = short_run(model=str(path), epochs=2, max_minutes=1e-6)
+    runs = set()
+    for _ in range(2):
+        mine().save(path)  # Each with draws of its own.
+        with pytest.raises(Interrupted):
+            fit.fit(options)
+        folder = pathlib.Path(options.runs_dir)
+        runs |= {path.name for path in folder.iterdir() if path.name != "latest"}
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (lambda: mine(classes=3), "--model: expected a model from images .*logits"),
+        (lambda: mine(shape=(9, 9, 1)), r"--model: expected .*\(None, 8, 8, 1\)"),
+    ],
+)
+def test_a_model_of_other_images_or_classes_is_refused(
+    short_run, tmp_path, model, match
+):
+    model().save(tmp_path / "my.keras")
+    options = short_run(model=str(tmp_path / "my.keras"))
+    with pytest.raises(OptionError, match=match) as error:
+        fit.fit(options)
+    assert "\n" not in str(error.value)
+    assert not list(pathlib.Path(options.runs_dir).iterdir())
+
+
+def test_a_model_without_blocks_does_not_grow(short_run, tmp_path):
+    keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(10)]).save(
+        tmp_path / "my.keras"
+    )
+    options = short_run(model=str(tmp_path / "my.keras"), epochs=2)
+    with pytest.raises(OptionError, match="--model: .*continuous blocks"):
+        fit.fit(dataclasses.replace(options, refine_epochs=(1,)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"nodes": (2,)}, {"basis": "hat"}, {"sync_batch_norm": True}]
+)
+def test_how_to_build_a_net_is_not_asked_of_a_file(change):
+    (name,) = change
+    with pytest.raises(OptionError, match=f"--{name}: expected none with --model"):
+        Options(model="my.keras", **change)
+
+
+def test_a_missing_file_is_refused(short_run, tmp_path):
+    with pytest.raises(OptionError, match="--model: expected a .keras file"):
+        fit.fit(short_run(model=str(tmp_path / "none.keras")))

@@ -1,0 +1,106 @@
+"""The net that a run starts from: a preset with the options' overrides, or a file."""
+
+import hashlib
+import pathlib
+
+from cnet_tf import keras_file
+from cnet_tf.architecture import copied
+from cnet_tf.manifestation import manifest
+from cnet_tf.presets import continuous_net
+from cnet_tf.surgery import chosen_blocks
+from trainers.errors import OptionError
+
+# Options that are arguments of the net as they are.
+OVERRIDES = (
+    "scheme",
+    "basis",
+    "unit",
+    "horizon",
+    "stitch",
+    "padding",
+    "restriction",
+)
+
+
+def first_net(options, data):
+    """Builds or reads the net.
+
+    Args:
+        options: The run's `Options`.
+        data: The `ImageData` whose images and classes it has to fit.
+
+    Raises:
+        OptionError: it cannot be built, or fits other images or classes.
+    """
+    return _of_file(options, data) if options.model else _of_preset(options, data)
+
+
+def digest(options) -> str | None:
+    """The sha256 of the file that a run starts from: another file is another run."""
+    if not options.model:
+        return None
+    try:
+        return hashlib.sha256(pathlib.Path(options.model).read_bytes()).hexdigest()
+    except OSError as error:
+        raise OptionError(
+            f"--model: expected a .keras file. Received {options.model}: "
+            f"{error.strerror}."
+        ) from error
+
+
+def _of_preset(options, data):
+    overrides = {
+        name: getattr(options, name)
+        for name in OVERRIDES
+        if getattr(options, name) is not None
+    }
+    for name in ("nodes", "steps"):
+        if getattr(options, name):
+            overrides[name] = _numbers(getattr(options, name))
+    if options.sync_batch_norm:  # Not every net has batch norms.
+        overrides["synchronized"] = True
+    try:
+        return continuous_net(
+            options.preset,
+            classes=len(data.class_names),
+            dtype=options.precision,
+            input_shape=data.image_shape,
+            **overrides,
+        )
+    except ValueError as error:
+        raise OptionError(f"--preset and its overrides: {error}") from error
+
+
+def _of_file(options, data):
+    try:
+        net = keras_file.read(options.model)
+        if options.precision != "float32":
+            net = copied(net, options.precision)
+        if options.scheme or options.steps:
+            net = manifest(net, options.scheme, _numbers(options.steps))
+        if options.refine_epochs or options.refine == "on_plateau":
+            chosen_blocks(net)  # Refuses a net without any before it trains.
+    except ValueError as error:
+        raise OptionError(f"--model: {error}") from error
+    expected = [(None, *data.image_shape)], [(None, len(data.class_names))]
+    found = [tuple(x.shape) for x in net.inputs], [tuple(x.shape) for x in net.outputs]
+    if not all(map(_fits, found, expected)):
+        raise OptionError(
+            f"--model: expected a model from images {expected[0][0]} to logits "
+            f"{expected[1][0]} for {data.name!r}. Received one from {found[0]} to "
+            f"{found[1]}: give it that input and output, or choose another --dataset."
+        )
+    return net
+
+
+def _numbers(values):
+    """One number for all blocks, one a block, or None for those of the net."""
+    return values[0] if len(values) == 1 else values or None
+
+
+def _fits(found, expected):
+    """Whether shapes are those expected; a free size fits any."""
+    return len(found) == len(expected) and all(
+        len(a) == len(b) and all(n is None or n == m for n, m in zip(a, b, strict=True))
+        for a, b in zip(found, expected, strict=True)
+    )
