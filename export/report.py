@@ -13,6 +13,7 @@ Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
 """
 
 import csv
+import dataclasses
 import io
 import os
 import pathlib
@@ -23,89 +24,119 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import flags
-
 from cnet_tf.atomic_file import write_bytes
-from export import calibration, graph_cost, options, parity, serving, staging
+from export import graph_cost, options, parity, serving, staging
+from export.calibration import calibration_images
 from export.description import describe
 from export.formats.record import Recipe
 from export.formats.table import FORMATS
-from export.measure import measure
+from export.job import Job
+from export.measure import MeasureError, measure
 from export.pareto import BudgetError, best, picture
 from export.runtimes import SIGNATURE
 from export.source import Source, first_test_images
+from trainers.option_kinds import integer, list_of, number, one_of
+from trainers.option_table import option, run
 
-PRECISIONS = list(
+PRECISIONS = tuple(
     dict.fromkeys(p for form in FORMATS.values() for p in form.precisions)
 )
 
-_LEFT_OUT = ("scheme", "steps", "fold", "license")
 
-OPTIONS = (
-    *(option for option in options.SHARED if option[0] not in _LEFT_OUT),
-    (
-        "manifestations",
-        options.ListOf(options.Manifestation()),
-        None,
-        "Measured beside the net as trained, like euler:2,midpoint:2. Default: "
-        "Euler and midpoint with the steps of the net.",
-    ),
-    (
-        "formats",
-        options.ListOf(options.OneOf(FORMATS)),
-        ",".join(FORMATS),
-        f"Any of {', '.join(FORMATS)}.",
-    ),
-    (
-        "precisions",
-        options.ListOf(options.OneOf(PRECISIONS)),
-        ",".join(PRECISIONS),
-        f"Any of {', '.join(PRECISIONS)}; those that a format has.",
-    ),
-    options.CALIBRATION,
-    ("threads", options.AtLeast(1), 1, "Threads of the runtimes, 1 or more."),
-    ("runs", options.AtLeast(10), 100, "Runs of one image to time, 10 or more."),
-    (
-        "budget_ms",
-        flags.FloatParser(lower_bound=0),
-        None,
-        "Name the most accurate artefact of at most this median latency.",
-    ),
-    (
-        "budget_kb",
-        flags.FloatParser(lower_bound=0),
-        None,
-        "Name the most accurate artefact of at most this size.",
-    ),
-)
+def _refusal(options) -> str:
+    """Why one of the artefacts does not take the input; empty if all do."""
+    refusals = (
+        form.refusal(precision, options.input) for form, precision in options.artefacts
+    )
+    return next(filter(None, refusals), "")
 
 
-def row_of(form, source, recipe, test, reference, values) -> dict:
+@dataclasses.dataclass(frozen=True)
+class Options(options.Common):
+    """The options of a report."""
+
+    COMBINATIONS = (
+        (
+            "precisions",
+            lambda options: not options.artefacts,
+            lambda options: (
+                f"expected one that --formats={','.join(options.formats)} has. "
+                f"Received {','.join(options.precisions)!r}, so nothing is measured."
+            ),
+        ),
+        ("input", _refusal, _refusal),
+    )
+
+    manifestations: tuple | None = option(
+        None,
+        options.MANIFESTATIONS,
+        "Measured beside the net as trained",
+        "Euler and midpoint with the steps of the net",
+    )
+    formats: tuple[str, ...] = option(
+        tuple(FORMATS), list_of(one_of(FORMATS), unique=True), "Formats to measure"
+    )
+    precisions: tuple[str, ...] = option(
+        PRECISIONS,
+        list_of(one_of(PRECISIONS), unique=True),
+        "Precisions to measure, where a format has them",
+    )
+    calibration_images: int = options.calibration_images()
+    threads: int = option(1, integer(1), "Threads of the runtimes")
+    runs: int = option(100, integer(10), "Runs of one image to time")
+    budget_ms: float | None = option(
+        None,
+        number(">= 0"),
+        "Name the most accurate artefact of at most this median latency",
+        "no limit",
+    )
+    budget_kb: float | None = option(
+        None,
+        number(">= 0"),
+        "Name the most accurate artefact of at most this size",
+        "no limit",
+    )
+
+    @property
+    def artefacts(self) -> list[tuple]:
+        """(Format, precision) of every artefact of a manifestation."""
+        return [
+            (FORMATS[name], precision)
+            for name in self.formats
+            for precision in FORMATS[name].precisions
+            if precision in self.precisions
+        ]
+
+
+def row_of(job: Job, reference, parent, runs: int) -> dict:
     """The facts of one artefact, built in a folder that is gone afterwards.
 
     Args:
-        form, source, recipe: What to build.
-        test: Test images and labels.
+        job: What to build, and what to compare it on.
         reference: Function of pixels to the logits of Keras.
-        values: Flags.
+        parent: The folder of that folder.
+        runs: Timed runs of one image.
     """
-    images, labels = test
+    form, source, recipe = job.form, job.source, job.recipe
     feed = serving.feeder(source.data, recipe.kind)
-    samples = recipe.samples if form.precisions[recipe.precision].calibrated else None
-    description = describe(source, recipe.kind, recipe.precision, samples)
-    output = staging.output_folder(values.run, values.output)
-    with staging.workspace(output / "report") as folder:
+    description = describe(
+        source,
+        recipe.kind,
+        recipe.precision,
+        recipe.samples if job.calibrated else None,
+    )
+    with staging.workspace(parent) as folder:
         path = form.build(source, recipe, description, folder)
         call = form.reload(path)[SIGNATURE]
         found = parity.compare(
             reference,
             lambda pixels: call(feed(pixels)),
-            images,
-            labels,
-            values.parity_images,
+            job.images,
+            job.labels,
+            job.parity_images,
         )
-        one = feed(images[:1])
-        cost = measure(form.reload, path, SIGNATURE, one, values.threads, values.runs)
+        one = feed(job.images[:1])
+        cost = measure(form.reload, path, SIGNATURE, one, job.threads, runs)
         return {
             "manifestation": source.name,
             "format": form.name,
@@ -115,7 +146,7 @@ def row_of(form, source, recipe, test, reference, values) -> dict:
             "images": found.images,
             "max_abs_delta_logits": float(f"{found.delta:.3g}"),
             "size_kb": round(staging.size_on_disk(path) / 1000, 1),
-            "macs": graph_cost.macs(source.net, images.shape[1:]),
+            "macs": graph_cost.macs(source.net, job.images.shape[1:]),
             "median_ms": round(1000 * cost.median, 3),
             "p5_ms": round(1000 * cost.low, 3),
             "p95_ms": round(1000 * cost.high, 3),
@@ -136,43 +167,41 @@ def remembered(function):
     return call
 
 
-def measured(values, progress=print) -> list[dict]:
-    """All rows, as the flags ask for them."""
-    wanted = [
-        (FORMATS[name], precision)
-        for name in values.formats
-        for precision in FORMATS[name].precisions
-        if precision in values.precisions
-    ]
-    for form, precision in wanted:
-        form.require_input(precision, values.input)
-    staging.require_writable(staging.output_folder(values.run, values.output))
-    trained = Source.read(values.run).projected(values.basis_size)
-    data = trained.load_data(values.data_dir)
-    test = first_test_images(data, values.accuracy_images)
-    samples = calibration.calibration_images(data, values.calibration_images)
-    rows = []
-    for scheme, steps in [(None, None), *_manifestations(values, trained.net)]:
+def measured(options, progress=print) -> list[dict]:
+    """All rows that the options ask for."""
+    staging.require_writable(options.folder)
+    trained = Source.read(options.run).projected(options.basis_size)
+    data = trained.load_data(options.data_dir)
+    test = first_test_images(data, options.accuracy_images)
+    samples = calibration_images(data, options.calibration_images)
+    folder, rows = options.folder / "report", []
+    for scheme, steps in [(None, None), *_manifestations(options, trained.net)]:
         source = trained.manifested(scheme, steps)
-        source = source.recalibrated(data, values.recalibrate)
+        source = source.recalibrated(data, options.recalibrate)
         folded = source.folded()
         reference = remembered(serving.keras_logits(source.net, source.data))
-        for form, precision in wanted:
-            made_from = folded if form.folds else source
-            recipe = Recipe(values.input, precision, samples)
-            row = row_of(form, made_from, recipe, test, reference, values)
+        for form, precision in options.artefacts:
+            job = Job(
+                form,
+                folded if form.folds else source,
+                Recipe(options.input, precision, samples),
+                *test,
+                options.parity_images,
+                options.threads,
+            )
+            row = row_of(job, reference, folder, options.runs)
             rows.append(row)
             progress(line(row))
     return rows
 
 
-def _manifestations(values, net):
+def _manifestations(options, net):
     """Those asked for, without the net's own, which comes first anyway."""
     if not net.blocks:
         return []
     steps = net.blocks[0].steps
     own = (net.blocks[0].scheme, steps)
-    wanted = values.manifestations
+    wanted = options.manifestations
     if wanted is None:
         wanted = [("euler", steps), ("midpoint", steps)]
     uniform = all(block.steps == steps for block in net.blocks)
@@ -226,17 +255,17 @@ def write(folder, rows) -> None:
             write_bytes(folder / name, content)
 
 
-def main(values) -> list[dict]:
+def main(options) -> list[dict]:
     """Measures, writes, and names the best choice within the budget."""
-    folder = staging.output_folder(values.run, values.output) / "report"
-    rows = measured(values)
+    folder = options.folder / "report"
+    rows = measured(options)
     write(folder, rows)
     print(f"{markdown(rows)}\nWrote {folder}: report.csv, report.md, pareto.png")
-    if values.budget_ms is not None or values.budget_kb is not None:
-        chosen = best(rows, values.budget_ms, values.budget_kb)
+    if options.budget_ms is not None or options.budget_kb is not None:
+        chosen = best(rows, options.budget_ms, options.budget_kb)
         print(f"Best within the budget: {line(chosen)}")
     return rows
 
 
 if __name__ == "__main__":
-    options.run(main, OPTIONS, failures=[BudgetError])
+    run(main, Options, failures=[parity.ParityError, MeasureError, BudgetError])

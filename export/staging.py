@@ -10,18 +10,6 @@ import tempfile
 from trainers.errors import OptionError
 
 
-def output_folder(run, output=None) -> pathlib.Path:
-    """The folder for the exports of a run.
-
-    Args:
-        run: The run directory.
-        output: Default: `exports/<name of the run>`.
-    """
-    if output:
-        return pathlib.Path(output)
-    return pathlib.Path("exports", pathlib.Path(run).resolve().name)
-
-
 def require_writable(folder: pathlib.Path) -> None:
     """Raises OptionError unless the folder, or what is there of its path, is writable.
 
