@@ -92,8 +92,12 @@ def variables(net: Net) -> dict:
     return {v.path.partition("/")[2]: v for v in net.variables}
 
 
-def load(directory) -> Checkpoint:
+def load(directory, verified=()) -> Checkpoint:
     """Reads a net back, bit for bit.
+
+    Args:
+        directory: Written by `save`.
+        verified: `VerifiedFile`s, which are not hashed again.
 
     Raises:
         CheckpointError: missing files, another format, an unknown class, weights whose
@@ -103,25 +107,27 @@ def load(directory) -> Checkpoint:
     while True:
         description = _description(directory / _DESCRIPTION)
         try:
-            return _load(directory, description)
+            return _load(directory, description, verified)
         except CheckpointError:
             # Replaced by a training while it was read: then there is a newer one.
             if _description(directory / _DESCRIPTION) == description:
                 raise
 
 
-def _load(directory, description) -> Checkpoint:
+def _load(directory, description, verified) -> Checkpoint:
     sha256 = description["sha256"]
-    weights = _weights(directory, sha256)
+    path = _weights(directory, sha256)
+    known = (file for file in verified if (file.path, file.sha256) == (path, sha256))
     try:
-        _check_size(description["config"], tensor_file.elements(weights, sha256))
+        weights = next(known, None) or tensor_file.VerifiedFile(path, sha256)
+        _check_size(description["config"], weights.elements())
         net = _NETS[description["class"]](
             **description["config"], dtype=description["policy"]
         )
         net.build(tuple(description["input_shape"]))
         targets = variables(net)
         expected = {name: (v.shape, v.dtype) for name, v in targets.items()}
-        for name, value in tensor_file.read(weights, sha256, expected).items():
+        for name, value in weights.read(expected).items():
             targets[name].assign(value)
     except tensor_file.TensorFileError as error:
         raise CheckpointError(str(error)) from error

@@ -5,6 +5,8 @@ that is read and checked before any number is.
 Reference: https://github.com/huggingface/safetensors, "Format".
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -46,51 +48,67 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read(path, sha256: str, expected: dict) -> dict[str, np.ndarray]:
-    """Reads arrays, after everything about them has been checked.
+@dataclasses.dataclass(frozen=True)
+class VerifiedFile:
+    """A file of arrays; its content is hashed once, when this is made.
 
-    Args:
+    Attributes:
         path: A regular file; links are refused.
         sha256: Of its content.
-        expected: (shape, dtype) by name, for exactly the arrays there have to be.
 
     Raises:
-        TensorFileError: the file is missing, no regular file or has another checksum,
-            or names, shapes or types differ.
+        TensorFileError: at construction, where the file is missing, no regular file or
+            has another checksum.
     """
-    check(path, sha256)
-    try:
-        with safe_open(path, framework="numpy") as file:
+
+    path: pathlib.Path
+    sha256: str
+
+    def __post_init__(self):
+        check(self.path, self.sha256)
+
+    def elements(self) -> int:
+        """Numbers that the file holds, from its header.
+
+        Raises:
+            TensorFileError: it is not readable.
+        """
+        with self._opened() as file:
+            # `file` is no dict.
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return sum(int(np.prod(shape, dtype=object)) for shape in shapes)
+
+    def read(self, expected: dict) -> dict[str, np.ndarray]:
+        """Reads the arrays, after everything about them has been checked.
+
+        Args:
+            expected: (shape, dtype) by name, for exactly the arrays there have to be.
+
+        Raises:
+            TensorFileError: it is not readable, or names, shapes or types differ.
+        """
+        with self._opened() as file:
             found = {}
-            for name in file.keys():  # noqa: SIM118, it is no dict
+            for name in file.keys():  # noqa: SIM118
                 part = file.get_slice(name)
                 found[name] = (tuple(part.get_shape()), _TYPES.get(part.get_dtype()))
-            _compare(path, found, expected)
+            _compare(self.path, found, expected)
             return {name: file.get_tensor(name) for name in found}
-    except SafetensorError as error:
-        raise TensorFileError(f"{path}: not readable: {error}") from error
 
-
-def elements(path, sha256: str) -> int:
-    """Numbers that a file holds, from its header.
-
-    Raises:
-        TensorFileError: see `read`.
-    """
-    check(path, sha256)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except SafetensorError as error:
-        raise TensorFileError(f"{path}: not readable: {error}") from error
-    return sum(int(np.prod(shape, dtype=object)) for shape in shapes)
+    @contextlib.contextmanager
+    def _opened(self):
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                yield file
+        except SafetensorError as error:
+            raise TensorFileError(f"{self.path}: not readable: {error}") from error
 
 
 def check(path, sha256: str):
     """Refuses what is no regular file with that checksum.
 
     Raises:
-        TensorFileError: see `read`.
+        TensorFileError: see `VerifiedFile`.
     """
     path = pathlib.Path(path)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnet_tf import tensor_file
-from cnet_tf.tensor_file import TensorFileError
+from cnet_tf.tensor_file import TensorFileError, VerifiedFile
 
 ARRAYS = {
     "block/kernel": np.random.default_rng(0).normal(size=(2, 3)).astype("float32"),
@@ -31,12 +31,13 @@ def path(tmp_path):
 def test_arrays_come_back_bit_for_bit(path):
     sha256 = tensor_file.write(path, ARRAYS)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    found = tensor_file.read(path, sha256, expected(ARRAYS))
+    file = VerifiedFile(path, sha256)
+    found = file.read(expected(ARRAYS))
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
         assert found[name].tobytes() == array.tobytes()
-    assert tensor_file.elements(path, sha256) == 6 + 1 + 4 + 6
+    assert file.elements() == 6 + 1 + 4 + 6
 
 
 def test_the_order_of_the_names_changes_nothing(path):
@@ -56,12 +57,12 @@ def test_the_order_of_the_names_changes_nothing(path):
     ],
 )
 def test_other_arrays_than_expected_are_refused(path, change, match):
-    sha256 = tensor_file.write(path, ARRAYS)
+    file = VerifiedFile(path, tensor_file.write(path, ARRAYS))
     with pytest.raises(TensorFileError, match=match):
-        tensor_file.read(path, sha256, {**expected(ARRAYS), **change})
+        file.read({**expected(ARRAYS), **change})
     fewer = {name: array for name, array in ARRAYS.items() if name != "special"}
     with pytest.raises(TensorFileError, match="special: expected no such array"):
-        tensor_file.read(path, sha256, expected(fewer))
+        file.read(expected(fewer))
 
 
 def header(text: bytes, data=b""):
@@ -91,10 +92,10 @@ LAPPED = {
 )
 def test_foreign_content_is_refused_even_with_its_own_checksum(path, content):
     path.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    for read in (tensor_file.elements, lambda *a: tensor_file.read(*a, {})):
+    file = VerifiedFile(path, hashlib.sha256(content).hexdigest())
+    for read in (file.elements, lambda: file.read({})):
         with pytest.raises(TensorFileError, match="not readable") as caught:
-            read(path, sha256)
+            read()
         assert "\n" not in str(caught.value)
 
 
@@ -103,9 +104,9 @@ def test_pipes_links_and_folders_are_refused(tmp_path, path):
     (tmp_path / "link").symlink_to(path)
     for name in ("link", ""):
         with pytest.raises(TensorFileError, match="expected a regular file"):
-            tensor_file.check(tmp_path / name, sha256)
+            VerifiedFile(tmp_path / name, sha256)
     with pytest.raises(TensorFileError, match="No such file"):
-        tensor_file.check(tmp_path / "none", sha256)
+        VerifiedFile(tmp_path / "none", sha256)
 
 
 def test_a_full_disk_is_an_error_of_the_system():
