@@ -1,6 +1,6 @@
-"""One export: build it, read it back, compare, and only then publish.
+"""One artefact: builds it, reads it back, compares it with Keras, describes it.
 
-Job -> Format.build -> Format.reload -> parity -> model card -> staging
+Job -> Format.build -> Format.reload -> measure -> parity -> model card
 """
 
 import pathlib
@@ -41,6 +41,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
     results, rows = [], []
     for signature, net in source.nets.items():
         call = calls[signature]
+        seconds = measure.latency(lambda call=call: call(one)).median
         result = parity.compare(
             serving.keras_logits(net, source.data),
             lambda pixels, call=call: call(feed(pixels)),
@@ -48,7 +49,6 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
             job.labels,
             job.parity_images,
         )
-        seconds = measure.latency(lambda call=call: call(one)).median
         results.append(result)
         rows.append(parity.row(manifestation_name(net), size, result, gate, seconds))
     print(parity.table(rows))
@@ -66,25 +66,3 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         model=recipe.model,
     )
     return path, card
-
-
-def to_file(job: Job, output: pathlib.Path) -> pathlib.Path:
-    """Writes <output>/<manifestation>[-<precision>].<form>, with its model card.
-
-    Args:
-        job: Of a format of one file.
-        output: Made if it is missing.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        OptionError: it cannot be written.
-        ParityError: what was written does not agree with Keras. Nothing is left.
-    """
-    target = output / f"{job.source.name}{job.suffix}"
-    with staging.workspace(output) as folder:
-        file, card = write(job, folder, target.name)
-        staging.publish_file(file, target, card)
-    print(f"Wrote {target}")
-    return target

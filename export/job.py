@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 
-from export import staging
 from export.calibration import calibration_images
 from export.formats.record import Format, Recipe
 from export.options import Export
@@ -40,18 +39,15 @@ class Job:
     def read(cls, options: Export, form: Format) -> "Job":
         """Reads the net of `--run`, changed as the options ask, and its data.
 
-        Writes nothing.
-
         Args:
             options: Of a script.
             form: Decides about folding where the options do not.
 
         Raises:
             OptionError: no run, a damaged checkpoint, a net without what was asked for,
-                other data than the run's, or an output folder that cannot be written.
+                or other data than the run's.
             DataError: the data cannot be read.
         """
-        staging.require_writable(options.folder)
         source = Source.read(options.run).projected(options.basis_size)
         source = source.manifested(
             options.scheme, options.steps, options.manifestations

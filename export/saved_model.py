@@ -64,8 +64,8 @@ def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the folder of the new version."""
     output, model = options.folder / "serving", options.model_name
     staging.refuse_version(output / model, options.version)
-    job = Job.read(options, FORMAT)
     with staging.workspace(output) as folder:
+        job = Job.read(options, FORMAT)
         path, card = gated_export.write(job, folder, model)
         with staging.writing():
             (path / "model_card.md").write_text(card, encoding="utf-8")

@@ -24,10 +24,10 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from export import gated_export, options
+from export import options
 from export.formats.tflite import FORMAT
-from export.job import Job
 from export.parity import ParityError
+from export.single_file import to_file
 from trainers.option_kinds import integer, one_of
 from trainers.option_table import option, run
 
@@ -56,7 +56,7 @@ class Options(options.Export):
 
 def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the path of the file."""
-    return gated_export.to_file(Job.read(options, FORMAT), options.folder)
+    return to_file(options, FORMAT)
 
 
 if __name__ == "__main__":

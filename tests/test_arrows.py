@@ -22,6 +22,7 @@ FLOWS = {
     ),
     "export": (
         ("export.saved_model", "export.tflite", "export.onnx_graph", "export.report"),
+        ("export.single_file", "export.survey", "export.report_files"),
         ("export.gated_export",),
         ("export.job",),
         ("export.options", "export.formats.table"),

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 from trained_run import parse
 
-from export import gated_export, report, tflite
+from export import report, single_file, survey, tflite
 from export.formats.table import FORMATS
-from export.job import Job
 from export.measure import Cost
 from trainers.errors import OptionError
 
@@ -28,8 +27,7 @@ def test_names_are_those_of_the_table():
 
 
 def test_a_new_format_is_exported_with_its_card(export_flags):
-    options = export_flags(tflite.Options)()
-    path = gated_export.to_file(Job.read(options, NEW), options.folder)
+    path = single_file.to_file(export_flags(tflite.Options)(), NEW)
     assert path.name == "rk4-1.brandnew"
     card = path.with_name(f"{path.name}.md").read_text()
     assert "A BrandNew (fictional) of a" in card
@@ -38,7 +36,7 @@ def test_a_new_format_is_exported_with_its_card(export_flags):
 
 def test_a_new_format_is_a_row_of_the_report(export_flags, monkeypatch):
     monkeypatch.setitem(FORMATS, NEW.name, NEW)
-    monkeypatch.setattr(report, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))
+    monkeypatch.setattr(survey, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))
     few = ("--accuracy_images=20", "--manifestations=rk4:1", "--precisions=float32")
     (row,) = report.main(export_flags(report.Options)(*few, f"--formats={NEW.name}"))
     assert (row["format"], row["precision"]) == ("brandnew", "float32")

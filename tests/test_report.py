@@ -8,7 +8,7 @@ import pytest
 from trained_run import copy_of_keras, parse, save_run
 
 from cnet_tf import checkpoint
-from export import graph_cost, onnx_graph, report, tflite
+from export import graph_cost, onnx_graph, report, survey, tflite
 from export.measure import Cost
 from export.pareto import BudgetError
 from export.source import Source
@@ -35,7 +35,7 @@ def timed(monkeypatch):
         median = next(costs) / 1000
         return Cost(median, 0.5 * median, 2 * median, 3_000_000)
 
-    monkeypatch.setattr(report, "measure", measure)
+    monkeypatch.setattr(survey, "measure", measure)
 
 
 def test_rows_are_what_the_scripts_export(
@@ -85,18 +85,18 @@ def test_a_budget_names_the_best_that_fits(flags_for, timed, capsys):
 
 def test_manifestations_by_default_and_without_the_nets_own(runs, flags_for, tmp_path):
     net = Source.read(runs["small"]).net
-    found = report._manifestations(flags_for(), net)
+    found = survey._manifestations(flags_for(), net)
     assert found == [("euler", 1), ("midpoint", 1)]
-    found = report._manifestations(flags_for("--manifestations=rk4:1,rk4:3"), net)
+    found = survey._manifestations(flags_for("--manifestations=rk4:1,rk4:3"), net)
     assert found == [("rk4", 3)]
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
     net = Source.read(run).net
-    assert report._manifestations(flags_for(), net) == []
+    assert survey._manifestations(flags_for(), net) == []
 
 
 def test_remembered_asks_once_for_equal_pixels():
     asked = []
-    call = report.remembered(lambda pixels: asked.append(1) or pixels.sum())
+    call = survey.remembered(lambda pixels: asked.append(1) or pixels.sum())
     a, b = np.arange(4, dtype=np.uint8), np.arange(1, 5, dtype=np.uint8)
     assert [call(a), call(b), call(a.copy()), call(a[:2])] == [6, 10, 6, 1]
     assert len(asked) == 3
