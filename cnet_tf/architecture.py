@@ -98,7 +98,7 @@ def check(config, depth=0):
         ValueError: see `rebuilt`.
     """
     if depth > _DEPTH:
-        raise ValueError(f"net: expected at most {_DEPTH} levels. Received more.")
+        raise ValueError(f"expected at most {_DEPTH} levels. Received more.")
     if isinstance(config, (list, tuple)):
         for value in config:
             check(value, depth + 1)
@@ -115,20 +115,33 @@ def check(config, depth=0):
 
 
 def _check_class(config):
-    name, module = str(config["class_name"]), config.get("module")
-    registered = str(config.get("registered_name"))
-    ours = str(module).partition(".")[0] == _OURS and registered.startswith(_OURS + ">")
-    operation = str(module).startswith("keras.src.ops.")
-    plain = module is None and name.startswith("__")
-    function = module == "builtins" and name == "function"
-    known = module in _MODULES or ours or operation or plain or function
+    name, module = config["class_name"], config.get("module")
+    registered = config.get("registered_name")
+    known = (
+        module in _MODULES
+        or str(module).startswith("keras.src.ops.")
+        or (module is None and str(name).startswith("__"))
+        or (_is_ours(module) and registered in keras.saving.get_custom_objects())
+    )
     if not known or name in _REFUSED:
-        found = f"{module}.{name}" if module else name
         raise ValueError(
-            "net: expected layers of Keras and of cnet_tf, none of which runs code of "
-            f"its own. Received {found!r}: write that part of the model as layers of "
-            "Keras."
+            "expected layers of Keras and cnet_tf, none of which holds code. Received "
+            f"{_label(config)}: write that part with layers of Keras, as a functional "
+            "or Sequential model."
         )
+
+
+def _is_ours(module) -> bool:
+    return str(module).partition(".")[0] == _OURS
+
+
+def _label(entry) -> str:
+    """`<class>`, with the name of the layer if it has one."""
+    config, kind = entry.get("config"), entry["class_name"]
+    if isinstance(config, str):  # A function, by its name.
+        return f"{kind} {config!r}"
+    name = config.get("name") if isinstance(config, dict) else None
+    return f"{kind} {name!r}" if isinstance(name, str) else str(kind)
 
 
 def _set_policy(config, dtype):

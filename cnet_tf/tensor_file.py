@@ -6,6 +6,7 @@ Reference: https://github.com/huggingface/safetensors, "Format".
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -48,44 +49,60 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read(path, expected: dict) -> dict[str, np.ndarray]:
-    """Reads arrays, after names, shapes and types have been checked.
+@dataclasses.dataclass(frozen=True)
+class VerifiedFile:
+    """A file of arrays; its content is hashed once, when this is made.
 
-    Args:
-        path: A file that was `check`ed.
-        expected: (shape, dtype) by name, for exactly the arrays there have to be.
-
-    Raises:
-        TensorFileError: it is not readable, or names, shapes or types differ.
-    """
-    expected = {
-        name: (tuple(shape), str(np.dtype(dtype)))
-        for name, (shape, dtype) in expected.items()
-    }
-    with _opened(path) as file:
-        found = _header(file)
-        _compare(path, found, expected, _shown)
-        return {name: file.get_tensor(name) for name in found}
-
-
-def check_shapes(path, expected: dict[str, tuple]):
-    """Refuses a file of other names or shapes, by its header.
+    Attributes:
+        path: A regular file; links are refused.
+        sha256: Of its content.
 
     Raises:
-        TensorFileError: see `read`.
+        TensorFileError: at construction, where the file is missing, no regular file or
+            has another checksum.
     """
-    with _opened(path) as file:
-        found = {name: shape for name, (shape, _) in _header(file).items()}
-    _compare(path, found, expected, str)
 
+    path: pathlib.Path
+    sha256: str
 
-@contextlib.contextmanager
-def _opened(path):
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except SafetensorError as error:
-        raise TensorFileError(f"{path}: not readable: {error}") from error
+    def __post_init__(self):
+        check(self.path, self.sha256)
+
+    def check_shapes(self, expected: dict[str, tuple]):
+        """Refuses other names or shapes than expected, by the header of the file.
+
+        Raises:
+            TensorFileError: see `read`.
+        """
+        with self._opened() as file:
+            found = {name: shape for name, (shape, _) in _header(file).items()}
+        _compare(self.path, found, expected, str)
+
+    def read(self, expected: dict) -> dict[str, np.ndarray]:
+        """Reads the arrays, after everything about them has been checked.
+
+        Args:
+            expected: (shape, dtype) by name, for exactly the arrays there have to be.
+
+        Raises:
+            TensorFileError: it is not readable, or names, shapes or types differ.
+        """
+        expected = {
+            name: (tuple(shape), str(np.dtype(dtype)))
+            for name, (shape, dtype) in expected.items()
+        }
+        with self._opened() as file:
+            found = _header(file)
+            _compare(self.path, found, expected, _shown)
+            return {name: file.get_tensor(name) for name in found}
+
+    @contextlib.contextmanager
+    def _opened(self):
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                yield file
+        except SafetensorError as error:
+            raise TensorFileError(f"{self.path}: not readable: {error}") from error
 
 
 def _header(file) -> dict:
@@ -100,12 +117,8 @@ def _header(file) -> dict:
 def check(path, sha256: str):
     """Refuses what is no regular file with that checksum.
 
-    Args:
-        path: A regular file; links are refused.
-        sha256: Of its content.
-
     Raises:
-        TensorFileError: it is missing, no regular file, or has another checksum.
+        TensorFileError: see `VerifiedFile`.
     """
     path = pathlib.Path(path)
     try:

@@ -11,7 +11,7 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
     """The most accurate row within a budget; of equals the quickest.
 
     Args:
-        rows: From `report.measured`.
+        rows: From `survey.measured`.
         milliseconds: Largest median latency, or None.
         kilobytes: Largest size, or None.
 

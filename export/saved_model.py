@@ -15,6 +15,7 @@ ever overwritten. The same export in a new process writes the same bytes. Exit c
 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -24,78 +25,52 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import flags
-
 from export import gated_export, options, staging, tf_serving
-from export.formats.record import Recipe
 from export.formats.saved_model import FORMAT
-from export.source import first_test_images
+from export.job import Job
+from export.parity import ParityError
+from trainers.option_kinds import integer, text
+from trainers.option_table import option, run
 
 # TF Serving reads versions as int64 and ignores folders with a larger number.
 LAST_VERSION = 2**63 - 1
 
 
-class Version(options.AtLeast):
-    """Parses a version that TF Serving can serve."""
-
-    def parse(self, argument):
-        value = super().parse(argument)
-        if value > LAST_VERSION:
-            raise ValueError(
-                f"expected at most {LAST_VERSION}. Received {argument!r}, which TF "
-                "Serving would never serve"
-            )
-        return value
+def _is_name(given) -> bool:
+    """Whether it is valid as a folder, in a URL and in models.config."""
+    plain = given.replace("_", "").replace("-", "").isalnum()
+    return given.isascii() and plain and not given.isdecimal()
 
 
-class ModelName(flags.ArgumentParser):
-    """Parses a name that is valid as a folder, in a URL and in models.config."""
+@dataclasses.dataclass(frozen=True)
+class Options(options.Export):
+    """The options of a SavedModel."""
 
-    def parse(self, argument):
-        plain = argument.replace("_", "").replace("-", "").isalnum()
-        if not (argument.isascii() and plain) or argument.isdecimal():
-            raise ValueError(
-                "expected letters, digits, _ and -, but no number. "
-                f"Received {argument!r}"
-            )
-        return argument
-
-
-OPTIONS = (
-    *options.SHARED,
-    options.MANIFESTATIONS,
-    ("model_name", ModelName(), "cnet", "Name of the model in TF Serving."),
-    (
-        "version",
-        Version(1),
+    manifestations: tuple = options.manifestations()
+    model_name: str = option(
+        "cnet",
+        text("letters, digits, _ and -, but no number", _is_name),
+        "Name of the model in TF Serving",
+    )
+    version: int | None = option(
         None,
-        "Version, 1 or more. Default: one above the latest.",
-    ),
-)
+        integer(1, LAST_VERSION),
+        "Version of the model in TF Serving",
+        "one above the latest",
+    )
 
 
-def main(values) -> pathlib.Path:
-    """Exports as the flags say. Returns the folder of the new version."""
-    output = staging.output_folder(values.run, values.output) / "serving"
-    model = values.model_name
-    staging.refuse_version(output / model, values.version)
-    source, data = gated_export.read(values, FORMAT)
-    test = first_test_images(data, values.accuracy_images)
+def main(options) -> pathlib.Path:
+    """Exports as the options say. Returns the folder of the new version."""
+    output, model = options.folder / "serving", options.model_name
+    staging.refuse_version(output / model, options.version)
     with staging.workspace(output) as folder:
-        path, card = gated_export.write(
-            FORMAT,
-            source,
-            Recipe(values.input, "float32", test[0], model),
-            test,
-            folder,
-            name=model,
-            license=values.license,
-            parity_images=values.parity_images,
-        )
+        job = Job.read(options, FORMAT)
+        path, card = gated_export.write(job, folder, model)
         with staging.writing():
             (path / "model_card.md").write_text(card, encoding="utf-8")
             configs = tf_serving.write_configs(folder, output, model)
-            version = staging.publish_version(path, output / model, values.version)
+            version = staging.publish_version(path, output / model, options.version)
             for config in configs:
                 os.replace(config, output / config.name)
     print(f"Wrote {version}\nServe it: {tf_serving.docker_command(output)}")
@@ -103,4 +78,4 @@ def main(values) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    options.run(main, OPTIONS)
+    run(main, Options, failures=[ParityError])

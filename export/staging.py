@@ -10,33 +10,6 @@ import tempfile
 from trainers.errors import OptionError
 
 
-def output_folder(run, output=None) -> pathlib.Path:
-    """The folder for the exports of a run.
-
-    Args:
-        run: The run directory.
-        output: Default: `exports/<name of the run>`.
-    """
-    if output:
-        return pathlib.Path(output)
-    return pathlib.Path("exports", pathlib.Path(run).resolve().name)
-
-
-def require_writable(folder: pathlib.Path) -> None:
-    """Raises OptionError unless the folder, or what is there of its path, is writable.
-
-    Found before the work, and nothing is made.
-    """
-    nearest = folder.absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OptionError(
-            f"--output: expected a folder that can be written. Received {str(folder)!r}"
-            f", where {str(nearest)!r} is not one: choose another."
-        )
-
-
 @contextlib.contextmanager
 def writing(*others):
     """Turns a failed write into a one-line error. Wrap nothing but the write.

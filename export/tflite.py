@@ -14,6 +14,7 @@ logits and within 0.02 points of accuracy; with fewer bits it may lose half a po
 Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -23,34 +24,40 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from export import gated_export, options
+from export import options
 from export.formats.tflite import FORMAT
+from export.parity import ParityError
+from export.single_file import to_file
+from trainers.option_kinds import integer, one_of
+from trainers.option_table import option, run
 
-OPTIONS = (
-    *options.SHARED,
-    options.MANIFESTATIONS,
-    (
-        "precision",
-        options.OneOf(FORMAT.precisions),
+
+@dataclasses.dataclass(frozen=True)
+class Options(options.Export):
+    """The options of a .tflite file."""
+
+    COMBINATIONS = (*options.Export.COMBINATIONS, options.takes_input(FORMAT))
+
+    manifestations: tuple = options.manifestations()
+    precision: str = option(
         "float32",
-        "One of float32; float16 (weights); dynamic (int8 weights); int8 (everything, "
-        "input and outputs too).",
-    ),
-    options.CALIBRATION,
-    (
-        "threads",
-        options.AtLeast(1),
+        one_of(FORMAT.precisions),
+        "Precision: float16 and dynamic (int8) are those of the weights; int8 is that "
+        "of everything, input and outputs too",
+    )
+    calibration_images: int = options.calibration_images()
+    threads: int = option(
         1,
-        "Threads of LiteRT in the comparison and its timing, 1 or more. The file does "
-        "not depend on it.",
-    ),
-)
+        integer(1),
+        "Threads of LiteRT in the comparison and its timing. The file does not depend "
+        "on it",
+    )
 
 
-def main(values) -> pathlib.Path:
-    """Exports as the flags say. Returns the path of the file."""
-    return gated_export.to_file(values, FORMAT)
+def main(options) -> pathlib.Path:
+    """Exports as the options say. Returns the path of the file."""
+    return to_file(options, FORMAT)
 
 
 if __name__ == "__main__":
-    options.run(main, OPTIONS)
+    run(main, Options, failures=[ParityError])

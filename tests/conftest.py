@@ -97,14 +97,14 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def export_flags(runs, digits_dir, tmp_path):
-    """Flags of a script for an export of the small run to an empty folder."""
+    """Options of a script for an export of the small run to an empty folder."""
     from trained_run import parse
 
-    def of(options):
+    def of(table):
         def build(*arguments):
             output = f"--output={tmp_path / 'out'}"
             shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}", output]
-            return parse([*shared, "--parity_images=20", *arguments], options)
+            return parse([*shared, "--parity_images=20", *arguments], table)
 
         return build
 

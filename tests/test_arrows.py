@@ -22,8 +22,10 @@ FLOWS = {
     ),
     "export": (
         ("export.saved_model", "export.tflite", "export.onnx_graph", "export.report"),
-        ("export.gated_export", "export.options"),
-        ("export.formats.table",),
+        ("export.single_file", "export.survey", "export.report_files"),
+        ("export.gated_export",),
+        ("export.job",),
+        ("export.options", "export.formats.table"),
         (
             "export.formats.saved_model",
             "export.formats.tflite",
@@ -32,8 +34,15 @@ FLOWS = {
         ("export.formats.record",),
     ),
 }
-# What exports use of trainers/: the data, and how a command runs. Not the loop.
-LENT = ("trainers.data", "trainers.errors", "trainers.flops")
+# What exports use of trainers/: the data, and how a command reads its options and
+# runs. Not the loop.
+LENT = (
+    "trainers.data",
+    "trainers.errors",
+    "trainers.flops",
+    "trainers.option_kinds",
+    "trainers.option_table",
+)
 # What has to import nothing of the project, as processes that are measured import it.
 ALONE = ("export.runtimes", "export.measure")
 

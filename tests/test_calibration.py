@@ -3,10 +3,8 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from trained_run import parse
 
-from export import calibration, options
+from export import calibration, tflite
 from trainers.errors import OptionError
 
 
@@ -38,5 +36,5 @@ def test_the_hash_tells_sets_apart():
 def test_a_set_that_is_too_small_is_refused():
     with pytest.raises(OptionError, match="at most 120, .*Received 121"):
         calibration.calibration_images(_sorted_by_class(120), 121)
-    with pytest.raises(flags.IllegalFlagValueError, match=">= 100. Received '99'"):
-        parse(["--calibration_images=99"], [options.CALIBRATION])
+    with pytest.raises(OptionError, match=">= 100. Received 99"):
+        tflite.Options(calibration_images=99)

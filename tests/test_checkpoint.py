@@ -1,7 +1,9 @@
 """A net on disk comes back bit for bit, or not at all."""
 
+import hashlib
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -75,6 +77,36 @@ def test_a_net_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeyp
     found = checkpoint.load(tmp_path).net
     for a, b in zip(found.get_weights(), new.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_weights_are_hashed_once(tmp_path, monkeypatch):
+    checkpoint.save(small(), tmp_path)
+    hashed, real = [], checkpoint.tensor_file.check
+    monkeypatch.setattr(
+        checkpoint.tensor_file,
+        "check",
+        lambda path, sha256: hashed.append(path) or real(path, sha256),
+    )
+    checkpoint.load(tmp_path)
+    assert hashed == list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("other", ["name", "content"])
+def test_only_the_verified_file_itself_is_not_hashed_again(tmp_path, other):
+    """Damage is found although another verified file is passed."""
+    checkpoint.save(small(), tmp_path / "net")
+    (weights,) = (tmp_path / "net").glob("*.safetensors")
+    sha256 = checkpoint.load(tmp_path / "net").sha256
+    if other == "name":
+        copy = shutil.copy(weights, tmp_path / weights.name)
+        verified = checkpoint.tensor_file.VerifiedFile(copy, sha256)
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    else:
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        verified = checkpoint.tensor_file.VerifiedFile(weights, found)
+    with pytest.raises(checkpoint.CheckpointError, match="checksum differs"):
+        checkpoint.load(tmp_path / "net", [verified])
 
 
 def test_metadata_are_optional(tmp_path):

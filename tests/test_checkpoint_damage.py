@@ -217,7 +217,7 @@ def test_only_layers_of_keras_and_of_this_package_are_made(saved, foreign):
         saved,
         lambda d: objects(d["architecture"], "ContinuousBlock")[0].update(foreign),
     )
-    refuses(saved, "expected layers of Keras and of cnet_tf.*" + foreign["class_name"])
+    refuses(saved, "expected layers of Keras and cnet_tf.*" + foreign["class_name"])
 
 
 def test_deep_nesting_is_refused(saved):

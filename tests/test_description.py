@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from trained_run import DIGITS, parse, save_run
 
-from export import gated_export
 from export.calibration import sha256
 from export.description import describe
 from export.formats.table import FORMATS
+from export.job import Job
 
 
 @pytest.fixture
 def source_of(digits_dir):
     def load(run, *arguments):
         values = parse([f"--run={run}", f"--data_dir={digits_dir}", *arguments])
-        return gated_export.read(values, FORMATS["tflite"])[0]
+        return Job.read(values, FORMATS["tflite"]).source
 
     return load
 

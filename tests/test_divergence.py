@@ -54,7 +54,7 @@ def saved(run, options):
     held = [net.variables for net in nets]
     for name in snapshots.names(run):
         net, optimizer, _ = snapshots.load(
-            run / "snapshots" / name,
+            snapshots.verify(run / "snapshots" / name),
             lambda net: make_optimizer(options, net.trainable_variables),
         )
         held += [net.variables, optimizer.variables]

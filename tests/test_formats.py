@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from trained_run import parse
 
-from export import gated_export, report, tflite
+from export import report, single_file, survey, tflite
 from export.formats.table import FORMATS
 from export.measure import Cost
 from trainers.errors import OptionError
@@ -27,7 +27,7 @@ def test_names_are_those_of_the_table():
 
 
 def test_a_new_format_is_exported_with_its_card(export_flags):
-    path = gated_export.to_file(export_flags(tflite.OPTIONS)(), NEW)
+    path = single_file.to_file(export_flags(tflite.Options)(), NEW)
     assert path.name == "rk4-1.brandnew"
     card = path.with_name(f"{path.name}.md").read_text()
     assert "A BrandNew (fictional) of a" in card
@@ -36,21 +36,18 @@ def test_a_new_format_is_exported_with_its_card(export_flags):
 
 def test_a_new_format_is_a_row_of_the_report(export_flags, monkeypatch):
     monkeypatch.setitem(FORMATS, NEW.name, NEW)
-    monkeypatch.setattr(report, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))
+    monkeypatch.setattr(survey, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))
     few = ("--accuracy_images=20", "--manifestations=rk4:1", "--precisions=float32")
-    values = export_flags(report.OPTIONS)(*few, "--formats=tflite")
-    values.formats = (NEW.name,)
-    (row,) = report.main(values)
+    (row,) = report.main(export_flags(report.Options)(*few, f"--formats={NEW.name}"))
     assert (row["format"], row["precision"]) == ("brandnew", "float32")
 
 
 def test_inputs_that_a_precision_does_not_take_are_refused(export_flags, tmp_path):
     """By the scripts and by the report, before any work."""
     message = "--input: expected normalized or uint8 with --precision=int8. Rec"
-    form = FORMATS["tflite"]
-    form.require_input("float32", "float")
+    assert FORMATS["tflite"].refusal("float32", "float") == ""
     with pytest.raises(OptionError, match=message):
-        form.require_input("int8", "float")
+        tflite.Options(precision="int8", input="float")
     with pytest.raises(OptionError, match=message):
-        report.main(parse(["--input=float", f"--run={tmp_path}"], report.OPTIONS))
+        parse(["--input=float", f"--run={tmp_path}"], report.Options)
     assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def test_a_thousand_real_images(cifar_run, cifar_dir, tmp_path, form, capsys):
                 "--parity_images=1000",
                 "--accuracy_images=1000",
             ],
-            script.OPTIONS,
+            script.Options,
         )
     )
     assert "| rk4-2 " in capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_a_trained_net_keeps_its_accuracy(
     arguments = [f"--run={digits_run}", f"--data_dir={digits_dir}"]
     arguments += [f"--output={tmp_path}"]
     arguments += [f"--precision={precision}"] if precision else []
-    assert script.main(parse(arguments, script.OPTIONS)).exists()
+    assert script.main(parse(arguments, script.Options)).exists()
 
 
 @pytest.mark.slow

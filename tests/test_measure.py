@@ -25,7 +25,7 @@ def artefacts(runs, digits_dir, tmp_path_factory):
         "--accuracy_images=8",
     ]
     return {
-        form: script.main(parse(arguments, script.OPTIONS))
+        form: script.main(parse(arguments, script.Options))
         for form, script in SCRIPTS.items()
     }
 

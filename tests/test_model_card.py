@@ -4,9 +4,10 @@ import re
 import pytest
 from trained_run import parse
 
-from export import gated_export, model_card
+from export import model_card
 from export.description import describe
 from export.formats.table import FORMATS
+from export.job import Job
 
 ROW = {
     "manifestation": "rk4-1",
@@ -20,7 +21,7 @@ ROW = {
 def source(runs, digits_dir):
     arguments = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
     values = parse([*arguments, "--manifestations=euler:2"])
-    return gated_export.read(values, FORMATS["tflite"])[0]
+    return Job.read(values, FORMATS["tflite"]).source
 
 
 def _card(source, form="tflite", run=None, **description):

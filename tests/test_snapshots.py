@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cnet_tf import continuous_net
+from cnet_tf import continuous_net, tensor_file
 from cnet_tf.surgery import blocks_of
 from trainers import snapshots
 from trainers.snapshots import Progress, SnapshotError
@@ -60,6 +60,20 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
     assert bits(found[1].variables) == bits(optimizer.variables)
     assert found[2] == progress
     assert found[1].iterations == 3
+
+
+def test_every_file_is_hashed_once_to_resume(tmp_path, monkeypatch):
+    save(tmp_path, 7)
+    hashed, real = [], tensor_file.check
+    monkeypatch.setattr(
+        tensor_file,
+        "check",
+        lambda path, sha256: hashed.append(path) or real(path, sha256),
+    )
+    snapshots.load(snapshots.newest(tmp_path), optimizer_of)
+    folder = tmp_path / "snapshots" / "000000007"
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    assert sorted(hashed) == sorted(files - {folder / "manifest.json"})
 
 
 def test_a_refined_net_comes_back(tmp_path):
@@ -137,7 +151,7 @@ def test_a_damaged_snapshot_is_passed_over_and_told_of(tmp_path, damage):
     assert found[2] == progress
     assert len(told) == 1 and "000000006" in told[0] and "\n" not in told[0]
     with pytest.raises(SnapshotError):
-        snapshots.load(tmp_path / "snapshots" / "000000006", optimizer_of)
+        snapshots.verify(tmp_path / "snapshots" / "000000006")
 
 
 @pytest.mark.parametrize("edited", ["unknown progress", "list", "other class", "path"])

@@ -9,9 +9,10 @@ from trained_run import DIGITS, SMALL, copy_of_keras, files, parse, pixels, save
 import cnet_tf
 from cnet_tf import checkpoint
 from cnet_tf.surgery import blocks_of
-from export import gated_export, saved_model, serving
+from export import saved_model, serving
 from export.folding import FoldedBlock
 from export.formats.table import FORMATS
+from export.job import Job
 from export.source import Source
 from trainers.data import load_as_trained
 from trainers.data.batches import train_batches
@@ -23,7 +24,7 @@ from trainers.errors import OptionError
 def load(runs, digits_dir, tmp_path):
     def build(*arguments, form="tflite"):
         shared = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
-        return gated_export.read(parse([*shared, *arguments]), FORMATS[form])[0]
+        return Job.read(parse([*shared, *arguments]), FORMATS[form]).source
 
     return build
 
@@ -123,7 +124,7 @@ def test_a_net_of_fixed_depth_has_no_basis(tmp_path, load):
 
 @pytest.fixture
 def flags_for(export_flags):
-    return export_flags(saved_model.OPTIONS)
+    return export_flags(saved_model.Options)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 import os
-import pathlib
 import threading
 
 import pytest
 import tensorflow as tf
-from trained_run import parse
 
 from export import staging
 from trainers.errors import OptionError
@@ -93,16 +91,6 @@ def test_an_error_of_the_work_is_no_full_disk(tmp_path, error):
             (folder / "half").touch()
             raise error
     assert os.listdir(tmp_path) == []
-
-
-def test_the_default_output_is_named_after_the_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "small-1").mkdir(parents=True)
-    (tmp_path / "runs" / "latest").symlink_to("small-1")
-    values = parse([])
-    found = staging.output_folder(values.run, values.output)
-    assert found == pathlib.Path("exports", "small-1")
-    assert staging.output_folder(values.run, "there") == pathlib.Path("there")
 
 
 def test_a_workspace_is_no_version(tmp_path):

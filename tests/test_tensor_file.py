@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnet_tf import tensor_file
-from cnet_tf.tensor_file import TensorFileError
+from cnet_tf.tensor_file import TensorFileError, VerifiedFile
 
 ARRAYS = {
     "block/kernel": np.random.default_rng(0).normal(size=(2, 3)).astype("float32"),
@@ -31,13 +31,13 @@ def path(tmp_path):
 def test_arrays_come_back_bit_for_bit(path):
     sha256 = tensor_file.write(path, ARRAYS)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    found = tensor_file.read(path, expected(ARRAYS))
+    file = VerifiedFile(path, sha256)
+    found = file.read(expected(ARRAYS))
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
         assert found[name].tobytes() == array.tobytes()
-    tensor_file.check(path, sha256)
-    tensor_file.check_shapes(path, {name: a.shape for name, a in ARRAYS.items()})
+    file.check_shapes({name: a.shape for name, a in ARRAYS.items()})
 
 
 def test_the_order_of_the_names_changes_nothing(path):
@@ -57,15 +57,14 @@ def test_the_order_of_the_names_changes_nothing(path):
     ],
 )
 def test_other_arrays_than_expected_are_refused(path, change, match):
-    tensor_file.write(path, ARRAYS)
+    file = VerifiedFile(path, tensor_file.write(path, ARRAYS))
     with pytest.raises(TensorFileError, match=match):
-        tensor_file.read(path, {**expected(ARRAYS), **change})
+        file.read({**expected(ARRAYS), **change})
     fewer = {name: array for name, array in ARRAYS.items() if name != "special"}
     with pytest.raises(TensorFileError, match="special: expected no such array"):
-        tensor_file.read(path, expected(fewer))
-    shapes = {name: a.shape for name, a in fewer.items()}
+        file.read(expected(fewer))
     with pytest.raises(TensorFileError, match="special: expected no such array"):
-        tensor_file.check_shapes(path, shapes)
+        file.check_shapes({name: a.shape for name, a in fewer.items()})
 
 
 def header(text: bytes, data=b""):
@@ -95,10 +94,10 @@ LAPPED = {
 )
 def test_foreign_content_is_refused_even_with_its_own_checksum(path, content):
     path.write_bytes(content)
-    tensor_file.check(path, hashlib.sha256(content).hexdigest())
-    for read in (tensor_file.check_shapes, tensor_file.read):
+    file = VerifiedFile(path, hashlib.sha256(content).hexdigest())
+    for read in (file.check_shapes, file.read):
         with pytest.raises(TensorFileError, match="not readable") as caught:
-            read(path, {})
+            read({})
         assert "\n" not in str(caught.value)
 
 
@@ -107,9 +106,9 @@ def test_pipes_links_and_folders_are_refused(tmp_path, path):
     (tmp_path / "link").symlink_to(path)
     for name in ("link", ""):
         with pytest.raises(TensorFileError, match="expected a regular file"):
-            tensor_file.check(tmp_path / name, sha256)
+            VerifiedFile(tmp_path / name, sha256)
     with pytest.raises(TensorFileError, match="No such file"):
-        tensor_file.check(tmp_path / "none", sha256)
+        VerifiedFile(tmp_path / "none", sha256)
 
 
 def test_a_full_disk_is_an_error_of_the_system():

@@ -8,7 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from absl import flags
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from trained_run import (
@@ -21,11 +20,12 @@ from trained_run import (
 
 import export
 from export import runtimes, serving, tflite, tflite_file
+from trainers.errors import OptionError
 
 
 @pytest.fixture
 def flags_for(export_flags):
-    return export_flags(tflite.OPTIONS)
+    return export_flags(tflite.Options)
 
 
 def test_holds_one_signature_of_built_in_operations(flags_for):
@@ -96,7 +96,7 @@ _EXPORT = """
 import sys, trained_run
 from export import tflite
 tflite.FORMAT = trained_run.ungated(tflite.FORMAT)
-tflite.main(trained_run.parse(sys.argv[1:], tflite.OPTIONS))
+tflite.main(trained_run.parse(sys.argv[1:], tflite.Options))
 """
 
 
@@ -157,30 +157,30 @@ def test_threads_reach_the_comparison_and_the_clock(flags_for, monkeypatch):
     spies = dataclasses.replace(form, reload=reload)
     monkeypatch.setattr(tflite, "FORMAT", spies)
     tflite.main(flags_for("--threads=2", "--accuracy_images=20"))
-    # What was compared, in the batches of the comparison, was timed too.
-    assert counts == [2] and calls == [1, 7, 12, 1, 1, 3] + 55 * [1]
+    # What was timed was compared too, in the batches of the comparison.
+    assert counts == [2] and calls == 55 * [1] + [1, 7, 12, 1, 1, 3]
 
 
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ("--threads=0", "expected an integer >= 1. Received '0'"),
+        ("--threads=0", "expected an integer >= 1. Received 0"),
         ("--steps=two", "expected an integer >= 1. Received 'two'"),
-        ("--steps=-1", "expected an integer >= 1. Received '-1'"),
-        ("--parity_images=0", "expected an integer >= 1. Received '0'"),
+        ("--steps=-1", "expected an integer >= 1. Received -1"),
+        ("--parity_images=0", "expected an integer >= 1. Received 0"),
         ("--precision=int4", "expected one of float32, .*Received 'int4'"),
-        ("--calibration_images=50", "expected an integer >= 100. Received '50'"),
-        ("--manifestations=rk4", "expected scheme:steps, like rk4:2. Received 'rk4'"),
-        ("--manifestations=rk4:0", "expected an integer >= 1. Received '0'"),
-        ("--manifestations=rk5:1", "expected one of euler, .*Received 'rk5'"),
-        ("--manifestations=rk4:1,rk4:1", "each value once"),
-        ("--basis_size=0", "expected an integer >= 1. Received '0'"),
+        ("--calibration_images=50", "expected an integer >= 100. Received 50"),
+        ("--manifestations=rk4", "expected scheme:steps, like rk4:2 .*Received 'rk4'"),
+        ("--manifestations=rk4:0", "integer >= 1.*Received 'rk4:0'"),
+        ("--manifestations=rk5:1", "one of euler, .*Received 'rk5:1'"),
+        ("--manifestations=rk4:1,rk4:1", "each once. Received 'rk4:1,rk4:1'"),
+        ("--basis_size=0", "expected an integer >= 1. Received 0"),
         ("--scheme=rk5", "expected one of euler, .*Received 'rk5'"),
         ("--input=float16", "expected one of normalized, .*Received 'float16'"),
     ],
 )
 def test_bad_flags_are_refused(flags_for, argument, message):
-    with pytest.raises(flags.IllegalFlagValueError, match=message):
+    with pytest.raises(OptionError, match=message):
         flags_for(argument)
 
 
@@ -194,6 +194,6 @@ def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     )
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert lines[-1].startswith("error: --scheme=rk5: expected one of euler")
+    assert lines[-1].startswith("error: --scheme: expected one of euler")
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []

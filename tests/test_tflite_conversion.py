@@ -17,7 +17,7 @@ from trainers.errors import OptionError
 
 @pytest.fixture
 def flags_for(export_flags):
-    return export_flags(tflite.OPTIONS)
+    return export_flags(tflite.Options)
 
 
 def _logits(path):
@@ -49,7 +49,7 @@ def by_precision(runs, digits_dir, tmp_path_factory):
         patch.setattr(tflite, "FORMAT", ungated(tflite.FORMAT))
         return {
             name: tflite.main(
-                parse([*arguments, f"--precision={name}"], tflite.OPTIONS)
+                parse([*arguments, f"--precision={name}"], tflite.Options)
             )
             for name in tflite.FORMAT.precisions
         }

@@ -9,7 +9,8 @@ from absl import flags
 
 import cnet_tf
 from cnet_tf import checkpoint
-from export import options, parity, saved_model
+from export import parity, saved_model
+from trainers import option_table
 
 DIGITS = {
     "name": "digits",
@@ -55,12 +56,12 @@ def save_run(
     return pathlib.Path(folder)
 
 
-def parse(arguments, known=saved_model.OPTIONS) -> flags.FlagValues:
-    """Parsed flags, apart from the process's own."""
+def parse(arguments, table=saved_model.Options) -> option_table.OptionTable:
+    """The options that flags give, apart from the process's own."""
     values = flags.FlagValues()
-    options.define(values, known)
+    option_table.define_flags(table, values)
     values(["test", *arguments])
-    return values
+    return option_table.from_flags(table, values)
 
 
 def export_version(run, data_dir, output, *more) -> pathlib.Path:

@@ -118,8 +118,8 @@ def _roll_back(training, event):
     if len(diverged) <= options.rollbacks:
         run = training.run
         with writing(options.runs_dir):
-            folder = run and snapshots.go_back(run, progress.updates)
-        found = training.restore(folder)
+            snapshot = run and snapshots.go_back(run, progress.updates)
+        found = training.restore(snapshot)
     if not found:
         raise Diverged(
             f"--learning_rate: training diverged at {where}, with the rate {rate:.3g} "

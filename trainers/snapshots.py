@@ -57,6 +57,19 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A snapshot whose files were found to be whole.
+
+    Attributes:
+        folder: Where it is.
+        files: By their path in it.
+    """
+
+    folder: pathlib.Path
+    files: dict[str, tensor_file.VerifiedFile]
+
+
 class SnapshotError(checkpoint.CheckpointError):
     """A snapshot is damaged. The message is one line."""
 
@@ -116,19 +129,17 @@ def names(run) -> list[str]:
     )
 
 
-def newest(run, tell=print) -> pathlib.Path | None:
+def newest(run, tell=print) -> Snapshot | None:
     """Finds the newest whole snapshot, or None; reports damaged ones."""
     for name in reversed(names(run)):
-        folder = pathlib.Path(run, _FOLDER, name)
         try:
-            _verify(folder)
-            return folder
+            return verify(pathlib.Path(run, _FOLDER, name))
         except SnapshotError as error:
             tell(f"Passing over a damaged snapshot: {error}")
     return None
 
 
-def go_back(run, updates: int) -> pathlib.Path | None:
+def go_back(run, updates: int) -> Snapshot | None:
     """The newest whole snapshot of fewer updates, or None; later ones are removed.
 
     So are those of interruptions: none of them stands for what comes next.
@@ -139,28 +150,26 @@ def go_back(run, updates: int) -> pathlib.Path | None:
     return newest(run)
 
 
-def load(folder, make_optimizer):
-    """Reads a snapshot.
+def load(snapshot: Snapshot, make_optimizer):
+    """Reads a snapshot, without hashing its files again.
 
     Args:
-        folder: From `newest`.
+        snapshot: From `newest` or `verify`.
         make_optimizer: Function of a net to its built optimizer.
 
     Returns:
         (net, optimizer, progress).
 
     Raises:
-        SnapshotError: it is damaged or not one of ours.
+        SnapshotError: it is not one of ours.
     """
-    folder = pathlib.Path(folder)
+    folder, files = snapshot.folder, snapshot.files
     try:
-        _verify(folder)
         progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
-        net = checkpoint.load(folder / "net").net
+        net = checkpoint.load(folder / "net", files.values()).net
         optimizer = make_optimizer(net)
-        arrays = tensor_file.read(
-            folder / _OPTIMIZER,
-            {k: (v.shape, v.dtype) for k, v in _arrays(optimizer).items()},
+        arrays = files[_OPTIMIZER].read(
+            {k: (v.shape, v.dtype) for k, v in _arrays(optimizer).items()}
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
@@ -169,12 +178,13 @@ def load(folder, make_optimizer):
     return net, optimizer, progress
 
 
-def _verify(folder) -> dict:
-    """The manifest, after every file was found to be what it says.
+def verify(folder) -> Snapshot:
+    """Compares every file of a snapshot with its manifest.
 
     Raises:
-        SnapshotError: one of them is not, or is a link, missing or too many.
+        SnapshotError: one of them differs, or is a link, missing or too many.
     """
+    folder = pathlib.Path(folder)
     try:
         if folder.is_symlink():
             raise ValueError("expected a folder. Received a link.")
@@ -186,11 +196,13 @@ def _verify(folder) -> dict:
         }
         if found != {_MANIFEST, *checksums}:
             raise ValueError(f"expected the files {sorted(checksums)}.")
-        for name, sha256 in checksums.items():
-            tensor_file.check(folder / name, sha256)
+        files = {
+            name: tensor_file.VerifiedFile(folder / name, sha256)
+            for name, sha256 in checksums.items()
+        }
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(folder, error) from error
-    return checksums
+    return Snapshot(folder, files)
 
 
 def _damaged(folder, error):

@@ -79,17 +79,19 @@ class Training:
         """Replaces net and optimizer."""
         self.state, self.programs = state, None
 
-    def restore(self, folder) -> bool:
+    def restore(self, snapshot) -> bool:
         """Restores the chief's snapshot, if there is one.
 
         Args:
-            folder: The chief's snapshot or None; ignored on other workers.
+            snapshot: The chief's, or None; None on other workers.
         """
-        with shared_folder(self.strategy, folder) as found:
-            if found is None:
+        with shared_folder(self.strategy, snapshot and snapshot.folder) as folder:
+            if folder is None:
                 return False
             net, optimizer, self.progress = snapshots.load(
-                found, lambda net: make_optimizer(self.options, net.trainable_variables)
+                # A copy that another worker was sent has not been hashed yet.
+                snapshot or snapshots.verify(folder),
+                lambda net: make_optimizer(self.options, net.trainable_variables),
             )
         self.replace(State(net, optimizer))
         return True

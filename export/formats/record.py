@@ -9,7 +9,6 @@ import numpy as np
 from export.parity import Gate
 from export.serving import INPUTS
 from export.source import Source
-from trainers.errors import OptionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +72,16 @@ class Format:
     image_dtype: Callable[[pathlib.Path, str], str]
     usage: dict[str, str]
 
-    def require_input(self, precision: str, kind: str) -> None:
-        """Raises OptionError unless a precision takes that kind of input."""
+    def refusal(self, precision: str, kind: str) -> str:
+        """Why a precision does not take that kind of input; empty if it does."""
         inputs = self.precisions[precision].inputs
-        if kind not in inputs:
-            raise OptionError(
-                f"--input: expected {' or '.join(inputs)} with --precision={precision}."
-                f" Received {kind!r}, which {self.title} in {precision} does not take:"
-                " choose another."
-            )
+        if kind in inputs:
+            return ""
+        return (
+            f"expected {' or '.join(inputs)} with --precision={precision}. "
+            f"Received {kind!r}, which {self.title} in {precision} does not take: "
+            "choose another."
+        )
 
 
 def declared_dtype(path, kind: str) -> str:

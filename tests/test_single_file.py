@@ -15,7 +15,7 @@ from trained_run import (
     ungated,
 )
 
-from export import gated_export, onnx_graph, parity, serving, tflite
+from export import onnx_graph, parity, serving, single_file, tflite
 from trainers.errors import OptionError
 
 MODULES = {"tflite": tflite, "onnx": onnx_graph}
@@ -28,7 +28,7 @@ def module(request):
 
 @pytest.fixture
 def flags_for(export_flags, module):
-    return export_flags(module.OPTIONS)
+    return export_flags(module.Options)
 
 
 @pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
@@ -74,19 +74,19 @@ def before(module, tmp_path):
 
 def test_a_failed_gate_keeps_the_file_of_before(broken, before, flags_for):
     with pytest.raises(parity.ParityError):
-        gated_export.to_file(flags_for(), broken)
+        single_file.to_file(flags_for(), broken)
     assert before.read_bytes() == b"old"
     assert os.listdir(before.parent) == [before.name]
 
 
 def test_a_failed_gate_leaves_no_folder(broken, flags_for, tmp_path):
     with pytest.raises(parity.ParityError):
-        gated_export.to_file(flags_for(f"--output={tmp_path / 'new' / 'er'}"), broken)
+        single_file.to_file(flags_for(f"--output={tmp_path / 'new' / 'er'}"), broken)
     assert os.listdir(tmp_path) == []
 
 
 def test_the_file_of_before_is_replaced(no_gate, before, flags_for):
-    path = gated_export.to_file(flags_for(), no_gate)
+    path = single_file.to_file(flags_for(), no_gate)
     assert path == before and len(before.read_bytes()) > 3
     assert sorted(os.listdir(before.parent)) == [before.name, f"{before.name}.md"]
 
@@ -95,5 +95,5 @@ def test_a_folder_in_the_way_is_refused(no_gate, before, flags_for):
     before.unlink()
     before.mkdir()
     with pytest.raises(OptionError, match=f"--output: .*{before.name}"):
-        gated_export.to_file(flags_for(), no_gate)
+        single_file.to_file(flags_for(), no_gate)
     assert os.listdir(before.parent) == [before.name]

@@ -1,0 +1,84 @@
+"""One export to make, read from its options once; nothing after it knows options.
+
+options -> Source -> data -> Job
+"""
+
+import dataclasses
+
+import numpy as np
+
+from export.calibration import calibration_images
+from export.formats.record import Format, Recipe
+from export.options import Export
+from export.source import Source, first_test_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to build and what to compare it on.
+
+    Attributes:
+        form, source, recipe: What to build.
+        images, labels: uint8 (B, H, W, C) and int64 (B,): the test images on which the
+            export is compared with Keras.
+        parity_images: See `parity.compare`.
+        threads: Of the runtime, or None for its own choice.
+        license: Of the weights.
+    """
+
+    form: Format
+    source: Source
+    recipe: Recipe
+    images: np.ndarray
+    labels: np.ndarray
+    parity_images: int
+    threads: int | None = None
+    license: str = "unspecified"
+
+    @classmethod
+    def read(cls, options: Export, form: Format) -> "Job":
+        """Reads the net of `--run`, changed as the options ask, and its data.
+
+        Args:
+            options: Of a script.
+            form: Decides about folding where the options do not.
+
+        Raises:
+            OptionError: no run, a damaged checkpoint, a net without what was asked for,
+                or other data than the run's.
+            DataError: the data cannot be read.
+        """
+        source = Source.read(options.run).projected(options.basis_size)
+        source = source.manifested(
+            options.scheme, options.steps, options.manifestations
+        )
+        data = source.load_data(options.data_dir)
+        source = source.recalibrated(data, options.recalibrate)
+        alone = not options.manifestations
+        if form.folds and alone if options.fold is None else options.fold:
+            source = source.folded()
+        images, labels = first_test_images(data, options.accuracy_images)
+        samples = images
+        if form.precisions[options.precision].calibrated:
+            samples = calibration_images(data, options.calibration_images)
+        return cls(
+            form,
+            source,
+            Recipe(options.input, options.precision, samples, options.model_name),
+            images,
+            labels,
+            options.parity_images,
+            options.threads,
+            options.license,
+        )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the artefact learns integer ranges from `recipe.samples`."""
+        return self.form.precisions[self.recipe.precision].calibrated
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a file ends with: `[-<precision>].<form>`."""
+        precision = self.recipe.precision
+        return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
