@@ -1,4 +1,4 @@
-"""The model card in Markdown: what an artefact is, its origin and its gate.
+"""Writes the model card in Markdown: what an artefact is, its origin and its gate.
 
 After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
@@ -27,13 +27,13 @@ def card(
     license: str,
     model: str = "cnet",
 ) -> str:
-    """The text of a model card; the same for the same export.
+    """Writes a model card; equal exports have equal cards.
 
     Args:
-        file: How the artefact is called where it is used.
+        file: Name of the artefact where it is used.
         title, usage: Of its `Format`.
         description: From `describe`.
-        rows: From `parity.accept`.
+        rows: From `parity.row`, one a manifestation.
         run: The run directory; its recipe and results are quoted.
         dtype: NumPy's name of the type of `image`.
         license: Of the weights.

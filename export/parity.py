@@ -1,4 +1,4 @@
-"""Comparison of an export with the Keras net it was made from.
+"""Compares an export with the Keras net it was made from.
 
     delta = max |logits of the export - logits of Keras|
 
@@ -71,7 +71,7 @@ class Parity:
 
 
 def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
-    """Batches of these sizes in turn; the last size repeats."""
+    """Splits images into batches of these sizes in turn; the last size repeats."""
     start = 0
     while start < len(images):
         size, *rest = sizes
@@ -81,7 +81,7 @@ def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
 
 
 def edge_batches(shape) -> dict[str, np.ndarray]:
-    """Inputs on the border of the range, by name; uint8 pixels (B, *shape)."""
+    """Makes inputs at the ends of the range, by name; uint8 pixels (B, *shape)."""
     black = np.zeros(shape, np.uint8)
     white = np.full(shape, 255, np.uint8)
     noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), shape)
@@ -147,7 +147,7 @@ def compare(
 
 
 def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dict:
-    """The facts of one export as cells of a table, by heading."""
+    """Formats the facts of one export as cells of a table, by heading."""
     exact = math.isfinite(gate.delta)
     return {
         "manifestation": name,
@@ -162,7 +162,7 @@ def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dic
 
 
 def table(rows: Iterable[dict[str, str]]) -> str:
-    """A Markdown table; the headings are the keys of the first row."""
+    """Formats a Markdown table; the keys of the first row are its headings."""
     rows = list(rows)
     lines = [list(rows[0]), *([cells[key] for key in rows[0]] for cells in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
