@@ -12,7 +12,7 @@ SMALLEST = 100
 
 
 def calibration_images(data: ImageData, count: int) -> np.ndarray:
-    """Training images spread over the whole split, which may be sorted by class.
+    """Picks training images from the whole split, which may be sorted by class.
 
     Args:
         data: The data of the run.

@@ -27,7 +27,7 @@ def describe(
         "architecture": source.net.name,
         "parameters": source.net.count_params(),
         "weights_sha256": source.sha256,
-        "run": source.run.resolve().name,
+        "run": source.path.resolve().name,
         "changes": list(source.changes),
         "folded": source.graphs is not source.nets,
         "precision": precision,

@@ -98,6 +98,7 @@ class FoldedChain(_Folded):
 
     def __init__(self, model: keras.Sequential):
         super().__init__(model.name)
+        self.compute_output_shape = model.compute_output_shape
         self._run = self._chain(model, surface)
 
     def call(self, x, training=None, mask=None):
@@ -127,6 +128,9 @@ class FoldedBlock(_Folded):
             [self._chain(block.rate, at(step, c), factor) for c in tableau.c]
             for step in range(block.steps)
         ]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def call(self, x, training=None, mask=None):
         for stages in self._evaluations:

@@ -17,7 +17,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
     Args:
         job: What to build, and what to compare it on.
         folder: A `workspace`.
-        name: How the artefact is called where it is used.
+        name: Name of the artefact where it is used.
 
     Returns:
         The path of the artefact, in `folder`, and its model card.
@@ -60,7 +60,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         form.usage,
         description,
         rows,
-        source.run,
+        source.path,
         dtype=form.image_dtype(path, recipe.kind),
         license=job.license,
         model=recipe.model,

@@ -11,7 +11,7 @@ _FREE = {"Const", "Placeholder", "Identity", "NoOp"}
 
 
 def node_count(net, image_shape) -> int:
-    """Operations of the frozen graph that depend on the images.
+    """Counts the operations of the frozen graph that depend on the images.
 
     Operations on constants alone are not counted: runtimes compute them once.
 
@@ -23,7 +23,7 @@ def node_count(net, image_shape) -> int:
 
 
 def operations(net, image_shape) -> list[str]:
-    """The types of the operations that `node_count` counts."""
+    """Lists the types of the operations that `node_count` counts."""
     varying, found = set(), []
     for node in frozen_graph(net, image_shape, batch=None).get_operations():
         fed = node.type == "Placeholder" or any(
@@ -37,7 +37,7 @@ def operations(net, image_shape) -> list[str]:
 
 
 def macs(net, image_shape) -> int:
-    """Multiply-accumulates of one image in convolutions and matrix products.
+    """Counts multiply-accumulates of one image in convolutions and matrix products.
 
     Args:
         net, image_shape: See `node_count`.

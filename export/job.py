@@ -7,10 +7,12 @@ import dataclasses
 
 import numpy as np
 
+from export import origin
 from export.calibration import calibration_images
 from export.formats.record import Format, Recipe
 from export.options import Export
 from export.source import Source, first_test_images
+from trainers.errors import OptionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Job:
     Attributes:
         form, source, recipe: What to build.
         images, labels: uint8 (B, H, W, C) and int64 (B,): the test images on which the
-            export is compared with Keras.
+            export is compared with Keras. Labels are None of images that have none.
         parity_images: See `parity.compare`.
         threads: Of the runtime, or None for its own choice.
         license: Of the weights.
@@ -30,14 +32,14 @@ class Job:
     source: Source
     recipe: Recipe
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     parity_images: int
     threads: int | None = None
     license: str = "unspecified"
 
     @classmethod
     def read(cls, options: Export, form: Format) -> "Job":
-        """Reads the net of `--run`, changed as the options ask, and its data.
+        """Reads the net of `--run` or `--model`, changed as asked, and its data.
 
         Args:
             options: Of a script.
@@ -48,7 +50,7 @@ class Job:
                 or other data than the run's.
             DataError: the data cannot be read.
         """
-        source = Source.read(options.run).projected(options.basis_size)
+        source = origin.read(options).projected(options.basis_size)
         source = source.manifested(
             options.scheme, options.steps, options.manifestations
         )
@@ -60,6 +62,12 @@ class Job:
         images, labels = first_test_images(data, options.accuracy_images)
         samples = images
         if form.precisions[options.precision].calibrated:
+            if source.generated:
+                raise OptionError(
+                    "--precision: expected one that learns nothing from training "
+                    f"images with --model. Received {options.precision!r}: export a "
+                    "run of trainers/train.py, which knows its images."
+                )
             samples = calibration_images(data, options.calibration_images)
         return cls(
             form,

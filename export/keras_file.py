@@ -46,6 +46,15 @@ def _check_model(model) -> None:
             _shown(shapes),
             "call the model on a keras.Input without a batch size",
         )
+    last = model.outputs[0]._keras_history.operation
+    functions = getattr(last, "activation", None), type(last)
+    if keras.activations.softmax in functions or keras.layers.Softmax in functions:
+        raise _refused(
+            "a model of logits",
+            f"{model.name!r}, whose last layer {last.name!r} takes a softmax",
+            "give it `activation = keras.activations.linear` and save it again; "
+            "exports return probabilities beside the logits",
+        )
     outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
     if len(outputs) != 1 or any(
         len(shape) != 2 or shape[1] is None for shape in outputs.values()

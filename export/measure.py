@@ -1,4 +1,4 @@
-"""Latency of a call, and latency and peak memory of an artefact in its own process.
+"""Measures the latency of a call, and an artefact in a process of its own.
 
     python export/measure.py <module>:<reader> <path> <signature> <image.npy> <threads>
         <runs> <json>
@@ -108,7 +108,7 @@ def measure(
 
 
 def peak_memory() -> int:
-    """Bytes of this process at its largest."""
+    """Reads the peak memory of this process, in bytes."""
     try:
         # `getrusage` starts with the size of the process that forked this one.
         with open("/proc/self/status") as file:

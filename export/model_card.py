@@ -1,4 +1,4 @@
-"""The model card in Markdown: what an artefact is, its origin and its gate.
+"""Writes the model card in Markdown: what an artefact is, its origin and its gate.
 
 After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
@@ -7,9 +7,14 @@ import json
 import pathlib
 import string
 
+from export.generated_images import GENERATED
 from export.parity import table
 from export.runtimes import SIGNATURE
 
+_NOT_MEASURED = (
+    "No accuracy was measured: a .keras file does not say what it was trained on, so "
+    "the export was compared with Keras on generated images."
+)
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
 # Cells that differ each time the same net is exported.
 _MEASURED = ("latency, 1 image (ms)",)
@@ -27,13 +32,13 @@ def card(
     license: str,
     model: str = "cnet",
 ) -> str:
-    """The text of a model card; the same for the same export.
+    """Writes a model card; equal exports have equal cards.
 
     Args:
-        file: How the artefact is called where it is used.
+        file: Name of the artefact where it is used.
         title, usage: Of its `Format`.
         description: From `describe`.
-        rows: From `parity.accept`.
+        rows: From `parity.row`, one a manifestation.
         run: The run directory; its recipe and results are quoted.
         dtype: NumPy's name of the type of `image`.
         license: Of the weights.
@@ -50,14 +55,15 @@ def card(
     }
     parts = [
         f"# {file}",
-        f"A {title} of a {description['architecture']} trained on "
-        f"`{description['data']}`, exported by cnet_tf and compared with Keras.",
+        f"A {title} of a {description['architecture']} {_trained(description)}, "
+        "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
         _io(description, dtype),
         "## Manifestations",
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
         table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
+        *([_NOT_MEASURED] if description["data"] == GENERATED else []),
         "## Net",
         _net(description),
         "## Training",
@@ -69,10 +75,21 @@ def card(
             for language, text in usage.items()
         ),
         "## Licence",
-        f"Weights: {license}. cnet_tf: Apache-2.0. Data set `{description['data']}`: "
-        "the terms of its provider.",
+        f"Weights: {license}. cnet_tf: Apache-2.0.{_data_terms(description)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _trained(description) -> str:
+    if description["data"] == GENERATED:
+        return f"from the file `{description['run']}`"
+    return f"trained on `{description['data']}`"
+
+
+def _data_terms(description) -> str:
+    if description["data"] == GENERATED:
+        return ""
+    return f" Data set `{description['data']}`: the terms of its provider."
 
 
 def _io(description, dtype) -> str:
@@ -96,9 +113,9 @@ def _manifestations(signatures: dict) -> str:
     return table(
         {
             "signature": name,
-            "scheme": found["scheme"],
+            "scheme": _words(found["scheme"]),
             "steps N": _numbers(found["steps"]),
-            "basis": found["basis"],
+            "basis": _words(found["basis"]),
             "nodes K": _numbers(found["basis_size"]),
         }
         for name, found in signatures.items()
@@ -109,7 +126,7 @@ def _net(description) -> str:
     lines = [
         f"- Parameters, statistics included: {description['parameters']:,}",
         f"- Trained weights, sha256: `{description['weights_sha256']}`",
-        f"- Run: `{description['run']}`",
+        f"- From: `{description['run']}`",
         f"- Precision: {description['precision']}",
         "- Batch norms, step and horizon: "
         + ("folded into the kernels" if description["folded"] else "as in Keras"),
@@ -148,6 +165,11 @@ def _json(path) -> dict:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _words(found) -> str:
+    """One word, or one a block."""
+    return found if isinstance(found, str) else ", ".join(found)
 
 
 def _numbers(values) -> str:

@@ -1,4 +1,4 @@
-"""Finishes an ONNX graph after its conversion, and reads what a file says."""
+"""Finishes an ONNX graph after its conversion; reads its metadata and nodes."""
 
 import json
 
@@ -6,7 +6,7 @@ import onnx
 
 
 def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with nodes ordered and named by its structure alone.
+    """Orders and names the nodes of a model by its structure alone.
 
     TensorFlow numbers nodes throughout a process and ONNX Runtime sorts them
     differently each time; without this, the same net would give other bytes.
@@ -38,7 +38,7 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _from_the_outputs(graph) -> list:
-    """The nodes that the outputs depend on, each after those it depends on."""
+    """The nodes that the outputs depend on, in topological order."""
     makers = {name: node for node in graph.node for name in node.output}
     done, seen = [], set()
     stack = [(output.name, False) for output in reversed(graph.output)]
@@ -57,11 +57,11 @@ def _from_the_outputs(graph) -> list:
 
 
 def read_metadata(path) -> dict:
-    """The description that `build` put into a file."""
+    """Reads the description that `build` put into a file."""
     model = onnx.load(str(path), load_external_data=False)
     return {entry.key: json.loads(entry.value) for entry in model.metadata_props}
 
 
 def nodes(path) -> list[str]:
-    """The types of the nodes of a file, in order."""
+    """Lists the types of the nodes of a file, in order."""
     return [node.op_type for node in onnx.load(str(path)).graph.node]

@@ -33,17 +33,17 @@ class _Samples(CalibrationDataReader):
 
 
 def quantize(model: onnx.ModelProto, inputs: list, folder) -> onnx.ModelProto:
-    """The model with int8 weights per channel and uint8 activations, as QDQ pairs.
+    """Quantises weights to int8 per channel, activations to uint8, as QDQ pairs.
 
     Args:
         model: float32; its inputs and outputs keep their types.
-        inputs: What `image` takes, one image each; ranges are their extremes.
+        inputs: What `image` takes, one image each; their extremes set the ranges.
         folder: For intermediate files.
     """
-    # It logs its own defaults on the root logger.
+    # ONNX Runtime logs its own defaults on the root logger.
     logging.getLogger().setLevel(logging.ERROR)
     paths = [str(pathlib.Path(folder, f"{i}.onnx")) for i in range(2)]
-    # Intermediate files too: it writes all along.
+    # ONNX Runtime writes intermediate files all along.
     with staging.writing():
         onnx.save(model, paths[0])
         quantize_static(

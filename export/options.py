@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST
+from export.origin import Origin
 from export.serving import INPUTS
 from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
@@ -24,13 +25,13 @@ MANIFESTATIONS = list_of(
 
 @dataclasses.dataclass(frozen=True)
 class Common(OptionTable):
-    """What every script of export/ asks for: a run, its data, where results go."""
+    """What every script of export/ asks for: data, images, where results go.
 
-    run: str = option(
-        "runs/latest", text(), "Folder of a run of trainers/train.py, to export"
-    )
+    Subclasses have a `source`, the path of what they read.
+    """
+
     output: str | None = option(
-        None, text(), "Folder for the exports of the run", "exports/<name of the run>"
+        None, text(), "Folder for the exports", "exports/<name of the run or the file>"
     )
     input: str = option(
         "normalized",
@@ -71,17 +72,17 @@ class Common(OptionTable):
 
     @property
     def folder(self) -> pathlib.Path:
-        """The folder for the exports of the run."""
+        """The folder for the exports."""
         if self.output:
             return pathlib.Path(self.output)
-        return pathlib.Path("exports", pathlib.Path(self.run).resolve().name)
+        return pathlib.Path("exports", self.source.resolve().name)
 
 
 _SHARED = "expected one manifestation. Received --manifestations too, "
 
 
 @dataclasses.dataclass(frozen=True)
-class Export(Common):
+class Export(Common, Origin):
     """The options of one artefact.
 
     Attributes:
@@ -90,6 +91,15 @@ class Export(Common):
     """
 
     COMBINATIONS = (
+        *Origin.COMBINATIONS,
+        (
+            "recalibrate",
+            lambda options: options.recalibrate and options.model,
+            lambda options: (
+                "expected 0 with --model, of whose training images nothing is known. "
+                f"Received {options.recalibrate}: leave one of the two out."
+            ),
+        ),
         (
             "fold",
             lambda options: options.fold and options.manifestations,

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from export.keras_file import read_model
+from export.source import Source
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, number, text
 from trainers.option_table import OptionTable, option
@@ -120,3 +122,28 @@ def per_channel(options: Origin, name: str, channels: int) -> list[float]:
             f"Received {len(values)}."
         )
     return list(values) * (channels // len(values))
+
+
+def read(options: Origin) -> Source:
+    """The net of `--run` or `--model`.
+
+    Raises:
+        OptionError: see `Source.read` and `read_model`; a model of other inputs than
+            images, or of other labels, mean or std.
+    """
+    if not options.model:
+        return Source.read(options.source)
+    model = read_model(options.model)
+    if len(model.input_shape) != 4:
+        raise OptionError(
+            "--model: expected a model of images (batch, height, width, channels). "
+            f"Received one of inputs {model.input_shape}: export it with Keras' own "
+            "`model.export`."
+        )
+    *_, channels = model.input_shape
+    return Source.of_file(
+        options.model,
+        model,
+        class_names(options, model.output_shape[-1]),
+        *(per_channel(options, name, channels) for name in ("mean", "std")),
+    )

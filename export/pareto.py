@@ -1,4 +1,4 @@
-"""Picks the artefacts worth having: none is both quicker and as accurate."""
+"""Picks the Pareto front of artefacts: no quicker one is as accurate."""
 
 import io
 
@@ -8,7 +8,7 @@ class BudgetError(ValueError):
 
 
 def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
-    """The most accurate row within a budget; of equals the quickest.
+    """Finds the most accurate row within a budget; of equals the quickest.
 
     Args:
         rows: From `survey.measured`.
@@ -36,7 +36,7 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
 
 
 def front(rows: list[dict]) -> list[dict]:
-    """The rows that no quicker one equals in accuracy, by latency."""
+    """Finds the rows that no quicker one equals in accuracy, by latency."""
     kept = []
     by_speed = sorted(
         rows, key=lambda row: (row["median_ms"], -row["accuracy_percent"])
@@ -48,7 +48,7 @@ def front(rows: list[dict]) -> list[dict]:
 
 
 def picture(rows: list[dict]) -> bytes:
-    """A PNG: accuracy over latency, the front as a line."""
+    """Draws accuracy over latency as a PNG, with the front as a line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

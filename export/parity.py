@@ -1,4 +1,4 @@
-"""Comparison of an export with the Keras net it was made from.
+"""Compares an export with the Keras net it was made from.
 
     delta = max |logits of the export - logits of Keras|
 
@@ -53,7 +53,9 @@ class Parity:
     Attributes:
         delta: max |delta logits|; infinite where either is not finite.
         worst: The batch with that difference.
-        images: Real images behind the accuracies.
+        images: Images behind the accuracies.
+        labelled: Whether they have labels. Without any, that of Keras is taken for
+            right, so that the export's accuracy is how often both agree.
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
             the export's from its own labels.
     """
@@ -63,6 +65,7 @@ class Parity:
     images: int
     reference_accuracy: float
     candidate_accuracy: float
+    labelled: bool = True
 
     @property
     def gained(self) -> float:
@@ -71,7 +74,7 @@ class Parity:
 
 
 def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
-    """Batches of these sizes in turn; the last size repeats."""
+    """Splits images into batches of these sizes in turn; the last size repeats."""
     start = 0
     while start < len(images):
         size, *rest = sizes
@@ -81,7 +84,7 @@ def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
 
 
 def edge_batches(shape) -> dict[str, np.ndarray]:
-    """Inputs on the border of the range, by name; uint8 pixels (B, *shape)."""
+    """Makes inputs at the ends of the range, by name; uint8 pixels (B, *shape)."""
     black = np.zeros(shape, np.uint8)
     white = np.full(shape, 255, np.uint8)
     noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), shape)
@@ -113,7 +116,7 @@ def compare(
     reference: Callable,
     candidate: Callable,
     images: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     parity_images: int | None = None,
 ) -> Parity:
     """Compares two functions of uint8 pixels.
@@ -122,7 +125,7 @@ def compare(
         reference: Function to logits.
         candidate: Function to a dict with logits and label.
         images: uint8 (B, H, W, C), B at least 1.
-        labels: (B,).
+        labels: (B,), or None where nobody knows them.
         parity_images: Compare logits on that many images, rounded up to whole batches,
             and accuracy on all. Default: all.
 
@@ -136,33 +139,39 @@ def compare(
         if parity_images is None or seen < parity_images:
             name = f"images {seen}..{seen + len(batch) - 1}"
             deltas[name] = max_delta(expected, received["logits"])
-        truth = labels[seen : seen + len(batch)]
         votes = expected.argmax(-1), np.asarray(received["label"])
+        truth = votes[0] if labels is None else labels[seen : seen + len(batch)]
         right += [np.sum(vote == truth) for vote in votes]
         seen += len(batch)
     for name, batch in edge_batches(images.shape[1:]).items():
         deltas[name] = max_delta(reference(batch), candidate(batch)["logits"])
     worst = max(deltas, key=deltas.get)
-    return Parity(deltas[worst], worst, seen, *(right / seen).tolist())
+    accuracies = (right / seen).tolist()
+    return Parity(deltas[worst], worst, seen, *accuracies, labels is not None)
 
 
 def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dict:
-    """The facts of one export as cells of a table, by heading."""
+    """Formats the facts of one export as cells of a table, by heading."""
     exact = math.isfinite(gate.delta)
+    scores = {
+        "accuracy, Keras": f"{parity.reference_accuracy:.4f}",
+        "accuracy, export": f"{parity.candidate_accuracy:.4f}",
+    }
+    if not parity.labelled:
+        scores = {"same label as Keras": f"{parity.candidate_accuracy:.4f}"}
     return {
         "manifestation": name,
         "size (kB)": f"{size / 1000:,.1f}",
         "max abs delta logits": f"{parity.delta:.1e}",
         "gate": f"{gate.delta:.0e}" if exact else f"-{gate.drop} points",
         "images": f"{parity.images:,}",
-        "accuracy, Keras": f"{parity.reference_accuracy:.4f}",
-        "accuracy, export": f"{parity.candidate_accuracy:.4f}",
+        **scores,
         "latency, 1 image (ms)": f"{1000 * latency:.3f}",
     }
 
 
 def table(rows: Iterable[dict[str, str]]) -> str:
-    """A Markdown table; the headings are the keys of the first row."""
+    """Formats a Markdown table; the keys of the first row are its headings."""
     rows = list(rows)
     lines = [list(rows[0]), *([cells[key] for key in rows[0]] for cells in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -25,10 +25,11 @@ if not __package__:
 from export import options, staging, survey
 from export.formats.table import FORMATS
 from export.measure import MeasureError
+from export.origin import LATEST
 from export.pareto import BudgetError, best
 from export.parity import ParityError
 from export.report_files import line, markdown, write
-from trainers.option_kinds import integer, list_of, number, one_of
+from trainers.option_kinds import integer, list_of, number, one_of, text
 from trainers.option_table import option, run
 
 PRECISIONS = tuple(
@@ -46,7 +47,7 @@ def _refusal(options) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Common):
-    """The options of a report."""
+    """The options of a report, which needs a run: accuracies are of its images."""
 
     COMBINATIONS = (
         (
@@ -60,6 +61,7 @@ class Options(options.Common):
         ("input", _refusal, _refusal),
     )
 
+    run: str = option(LATEST, text(), "Folder of a run of trainers/train.py")
     manifestations: tuple | None = option(
         None,
         options.MANIFESTATIONS,
@@ -89,6 +91,11 @@ class Options(options.Common):
         "Name the most accurate artefact of at most this size",
         "no limit",
     )
+
+    @property
+    def source(self) -> pathlib.Path:
+        """The run."""
+        return pathlib.Path(self.run)
 
     @property
     def artefacts(self) -> list[tuple]:

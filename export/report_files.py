@@ -10,7 +10,7 @@ from export.pareto import picture
 
 
 def line(row) -> str:
-    """A row as a line of progress."""
+    """Formats a row as a line of progress."""
     return (
         f"{row['manifestation']} {row['format']} {row['precision']}: "
         f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.2f} ms, "
@@ -19,7 +19,7 @@ def line(row) -> str:
 
 
 def markdown(rows) -> str:
-    """The report as a Markdown table."""
+    """Formats the report as a Markdown table."""
     return parity.table(
         {
             "manifestation": row["manifestation"],

@@ -1,10 +1,10 @@
 """What an export starts from: a trained net and the data it was trained on."""
 
 import dataclasses
+import hashlib
 import pathlib
 
 import keras
-import numpy as np
 
 import cnet_tf
 from cnet_tf import checkpoint
@@ -12,6 +12,7 @@ from cnet_tf.architecture import copied
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
+from export.generated_images import GENERATED, generated
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
 from trainers.data.batches import recalibration_batches
@@ -33,7 +34,7 @@ class Source:
         metadata: What the trainer saved with the net, `data` included.
         changes: How the net differs from the trained one, in words.
         sha256: Of the trained weights.
-        run: The run directory.
+        path: The run directory, or the file that was read.
     """
 
     nets: dict[str, keras.Model]
@@ -41,7 +42,7 @@ class Source:
     metadata: dict
     changes: tuple[str, ...]
     sha256: str
-    run: pathlib.Path
+    path: pathlib.Path
 
     @classmethod
     def read(cls, run) -> "Source":
@@ -56,12 +57,40 @@ class Source:
             _check_data(found, run)
         except (checkpoint.CheckpointError, OSError) as error:
             raise OptionError(f"--run: {error}") from error
-        net = found.net
+        return cls._of(found.net, found.metadata, found.sha256, run)
+
+    @classmethod
+    def of_file(cls, path, model, class_names, mean, std) -> "Source":
+        """A classifier of images from a `.keras` file, in float32.
+
+        Args:
+            path: The file.
+            model: What it holds.
+            class_names, mean, std: What a run would say of its data.
+        """
+        path = pathlib.Path(path)
+        data = {
+            "name": GENERATED,
+            "image_shape": list(model.input_shape[1:]),
+            "class_names": list(class_names),
+            "mean": list(mean),
+            "std": list(std),
+        }
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return cls._of(model, {"data": data}, sha256, path)
+
+    @classmethod
+    def _of(cls, net, metadata, sha256, path):
         # LiteRT knows neither bfloat16 nor convolutions in float64.
         if any(layer.dtype_policy.name != "float32" for layer in layers_of(net)):
             net = copied(net, "float32")
         nets = {SIGNATURE: net}
-        return cls(nets, nets, found.metadata, (), found.sha256, run)
+        return cls(nets, nets, metadata, (), sha256, path)
+
+    @property
+    def generated(self) -> bool:
+        """Whether there are no data, so that images are made up."""
+        return self.data["name"] == GENERATED
 
     @property
     def data(self) -> dict:
@@ -152,6 +181,8 @@ class Source:
             OptionError: their classes are not those of the run.
             DataError: they cannot be read.
         """
+        if self.generated:
+            return generated(self.data)
         found = load_as_trained(self.data, data_dir)
         expected = self.data["class_names"]
         if list(found.class_names) != list(expected):
@@ -173,10 +204,13 @@ def manifestation_name(net: keras.Model) -> str:
     return "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
 
 
-def first_test_images(data: ImageData, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first test images and labels, uint8 (B, H, W, C) and int64 (B,)."""
+def first_test_images(data: ImageData, count: int) -> tuple:
+    """The first test images and labels, uint8 (B, H, W, C) and int64 (B,).
+
+    Generated images have no labels: None.
+    """
     batch = next(data.test.take(count).batch(count).as_numpy_iterator())
-    return batch["image"], batch["label"]
+    return batch["image"], batch.get("label")
 
 
 def _check_data(found: checkpoint.Checkpoint, run) -> None:

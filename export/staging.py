@@ -1,4 +1,4 @@
-"""Where exports go, and how: they appear complete or not at all."""
+"""Publishes exports: they appear complete or not at all."""
 
 import contextlib
 import errno
@@ -31,9 +31,10 @@ def writing(*others):
 
 @contextlib.contextmanager
 def workspace(parent):
-    """A temporary folder in `parent`, for a rename to move the result out of.
+    """Makes a temporary folder in `parent`, out of which a rename moves the result.
 
-    At the end it is removed, together with those folders made for it that are empty.
+    On exit it is removed, and so are those of its parents that it made and that are
+    empty.
 
     Raises:
         OptionError: the folder cannot be made.
@@ -120,7 +121,7 @@ def _next_version(parent) -> int:
 
 
 def size_on_disk(path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """Counts the bytes of a file, or of all files below a folder."""
     path = pathlib.Path(path)
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

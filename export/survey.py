@@ -53,7 +53,7 @@ def measured(options, parent, progress: Callable = lambda row: None) -> list[dic
 
 
 def _manifestations(options, net):
-    """Those asked for, without the net's own, which comes first anyway."""
+    """Lists those asked for, without the net's own, which comes first anyway."""
     own = [(block.scheme, block.steps) for block in blocks_of(net)]
     if not own:
         return []
@@ -64,7 +64,7 @@ def _manifestations(options, net):
 
 
 def row_of(job: Job, reference, parent, runs: int) -> dict:
-    """The facts of one artefact, built in a folder that is gone afterwards.
+    """Measures one artefact, built in a folder that is removed afterwards.
 
     Args:
         job: What to build, and what to compare it on.
@@ -110,7 +110,7 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
 
 
 def remembered(function):
-    """The function, called once for equal pixels."""
+    """Caches a function of pixels: it is called once for equal ones."""
     known = {}
 
     def call(pixels):

@@ -51,7 +51,7 @@ def _add_metadata(model, text) -> None:
 
 
 def read_metadata(path) -> dict:
-    """The description in a file of `finish`.
+    """Reads the description in a file of `finish`.
 
     Raises:
         KeyError: there is none.
@@ -76,7 +76,7 @@ def require_pixels(path) -> None:
 
 
 def operators(path, signature: str = "serving_default") -> list[str]:
-    """The built-in operators that a signature runs, in order, by name."""
+    """Lists the built-in operators that a signature runs, in order, by name."""
     model = flatbuffer_utils.read_model(str(path))
     (graph,) = (
         model.subgraphs[found.subgraphIndex]

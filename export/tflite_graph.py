@@ -14,7 +14,7 @@ _INTEGER_ARG_MAX = 2
 
 
 def builtin(code) -> int:
-    """The number of an operator code; two fields hold it, for old readers."""
+    """Reads the number of an operator code, which two fields hold for old readers."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
@@ -45,7 +45,7 @@ def strip(model) -> None:
 
 
 def _kept(items, used):
-    """The items of these numbers, and their new numbers by the old ones."""
+    """Keeps the items of these numbers; gives their new numbers by the old ones."""
     number = {old: new for new, old in enumerate(sorted(used))}
     return [items[old] for old in number], number
 
@@ -122,7 +122,7 @@ class _Builder(flatbuffers.Builder):
 
 
 def pack(model) -> bytes:
-    """The flatbuffer of a model."""
+    """Packs a model into a flatbuffer."""
     builder = _Builder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

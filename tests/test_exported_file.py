@@ -192,6 +192,12 @@ def _two_outputs():
         (_two_inputs, r"one input. Received 'a' of shape (None, 4), 'b' of shape"),
         (lambda: classifier(shape=(None, None, 1)), "(None, None, None, 1): fix it"),
         (lambda: classifier(batch_size=2), "a free batch. Received"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((4,)), layers.Dense(3, "softmax", name="last")]
+            ),
+            "a model of logits. Received 'sequential",
+        ),
         (_two_outputs, "expected one output of shape (batch, classes). Received"),
         (
             lambda: keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(3, 1)]),

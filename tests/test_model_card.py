@@ -31,7 +31,7 @@ def _card(source, form="tflite", run=None, **description):
         FORMATS[form].usage,
         {**describe(source, "uint8"), **description},
         [ROW],
-        run or source.run,
+        run or source.path,
         dtype="uint8",
         license="CC0",
     )

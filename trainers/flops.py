@@ -1,4 +1,4 @@
-"""Floating-point operations of a net, counted in its own graph."""
+"""Counts the floating-point operations of a net in its own graph."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 
 def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
-    """The inference graph of a net, its variables turned into constants.
+    """Traces the inference graph of a net and turns its variables into constants.
 
     Args:
         net: Called with training=False.
@@ -26,7 +26,7 @@ def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
 
 
 def forward_flops(net, image_shape) -> int:
-    """Operations of one forward pass of one image; a multiply-add counts as two.
+    """Counts operations of a forward pass of one image; a multiply-add is two.
 
     Graphs here are unrolled, so TensorFlow's count per operation is exact.
     """

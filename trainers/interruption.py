@@ -1,4 +1,4 @@
-"""When to stop early: a signal to terminate, or the end of the minutes."""
+"""Stops a training early: on a signal, or when its time is up."""
 
 import signal
 import time
@@ -9,10 +9,12 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """Says when to save and stop; a context in which SIGTERM and Ctrl-C only ask.
+    """Tells when to save and stop.
+
+    As a context it turns SIGTERM and Ctrl-C into requests; a second one stops at once.
 
     Args:
-        minutes: After which to stop, or None.
+        minutes: Minutes until the stop, or None for no limit.
     """
 
     def __init__(self, minutes=None):
@@ -31,7 +33,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def _ask(self, number, _):
-        if self._asked:  # Again: at once.
+        if self._asked:
             raise KeyboardInterrupt
         self._asked = signal.Signals(number).name
 

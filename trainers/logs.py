@@ -1,4 +1,4 @@
-"""The logs of a run as CSV files, written whole from its history after every epoch."""
+"""Writes the logs of a run as CSV files, whole, after every epoch."""
 
 import csv
 import io
@@ -11,10 +11,10 @@ TIMES = ("seconds", "images_per_second")
 
 
 def write(run, history: list[dict]) -> None:
-    """Writes log.csv, the same for the same run, and timing.csv, which is not.
+    """Writes log.csv, equal for equal runs, and timing.csv, which differs.
 
-    Not by a callback that appends: after a restart the history is that of the snapshot,
-    and a line that was written later would be there twice.
+    Rewrites both rather than appending: a resumed run starts from a snapshot, and rows
+    logged after that snapshot would appear twice.
 
     Args:
         run: The run directory.

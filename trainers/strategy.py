@@ -14,7 +14,7 @@ class WorkerLost(RuntimeError):
 
 
 def _devices():
-    """The kind of device to use, and their names."""
+    """Returns the kind of device to train on, GPU or CPU, and the names of all here."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return kind, [device.name for device in tf.config.list_logical_devices(kind)]
 
@@ -75,7 +75,7 @@ STRATEGIES = {
 
 
 def make_strategy(options) -> tf.distribute.Strategy:
-    """The strategy of `options.strategy`, before anything else of TensorFlow runs.
+    """Makes the strategy; call it before anything else of TensorFlow runs.
 
     Args:
         options: With `strategy`, a key of `STRATEGIES`, `replicas` and `tpu`.
@@ -87,7 +87,7 @@ def make_strategy(options) -> tf.distribute.Strategy:
 
 
 def _check_cluster(text):
-    """Refuses a TF_CONFIG that does not say which of which workers this one is."""
+    """Refuses a TF_CONFIG without the workers, or without the number of this one."""
     expected = (
         'TF_CONFIG: --strategy=multi_worker expected {"cluster": {"worker": '
         '["host:port", ..]}, "task": {"type": "worker", "index": 0}}, the same cluster '
@@ -107,7 +107,7 @@ def _check_cluster(text):
 
 
 def workers(strategy) -> int:
-    """Processes that train together."""
+    """Counts the processes that train together."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 1
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
@@ -115,7 +115,7 @@ def workers(strategy) -> int:
 
 
 def is_chief(strategy) -> bool:
-    """Whether this process writes to the disk: one of every cluster does."""
+    """Whether this process writes to the disk; one process of a cluster does."""
     if workers(strategy) == 1:
         return True
     resolver = strategy.cluster_resolver
@@ -127,7 +127,7 @@ def is_chief(strategy) -> bool:
 
 @contextlib.contextmanager
 def together(strategy):
-    """The scope of a strategy, which ends in one line where a worker is lost.
+    """Enters the scope of a strategy; turns a lost worker into a one-line error.
 
     Raises:
         WorkerLost: an exchange with the other workers failed.
@@ -140,13 +140,13 @@ def together(strategy):
             raise
         raise WorkerLost(
             "a worker of the cluster is gone. Give the same command again on every "
-            "worker: training goes on from the last snapshot. TensorFlow says: "
+            "worker: training resumes from the last snapshot. TensorFlow says: "
             + str(error).strip().partition("\n")[0]
         ) from error
 
 
 def shared_batches(strategy, batch_size: int, make) -> tf.data.Dataset:
-    """Batches over all replicas, of which every process prepares its own part only.
+    """Distributes batches over all replicas; a process prepares only its own part.
 
     Args:
         strategy: Where they go.

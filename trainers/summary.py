@@ -11,7 +11,15 @@ from trainers.strategy import workers
 
 
 def finish(training, began) -> dict:
-    """Saves the last net and the summary, which marks the run as finished."""
+    """Saves the last net and the summary, which marks the run as finished.
+
+    Args:
+        training: A `Training` with no epoch left.
+        began: `time.perf_counter()` when `fit` began.
+
+    Returns:
+        The summary: test scores, sizes, speeds.
+    """
     options, progress, net = training.options, training.progress, training.state.net
     if options.ema:
         training.average()
@@ -42,7 +50,7 @@ def finish(training, began) -> dict:
 
 
 def report(summary: dict) -> str:
-    """The summary of `fit` as a few lines of text."""
+    """Formats the summary of `fit` as a few lines of text."""
     rows = [
         ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
         ("test loss", f"{summary['test_loss']:.4f}"),

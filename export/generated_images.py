@@ -1,0 +1,38 @@
+"""Images made up, to compare an export with Keras where there is no data set."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.data import ImageData
+
+GENERATED = "generated images"
+_COUNT = 1000
+
+
+def generated(description: dict) -> ImageData:
+    """Images without labels, always the same: patches of all scales, one seed.
+
+    Args:
+        description: `image_shape`, `class_names`, `mean` and `std`.
+    """
+    height, width, channels = description["image_shape"]
+    rng = np.random.default_rng(0)
+    images = np.empty((_COUNT, height, width, channels), np.uint8)
+    for i, image in enumerate(images):
+        # Grids of 1, 2, 4, .. patches a side, enlarged: from plain colours to noise.
+        side = min(2 ** (i % 8), height, width)
+        patches = rng.integers(0, 256, (side, side, channels), np.uint8)
+        rows, columns = (np.arange(n) * side // n for n in (height, width))
+        image[:] = patches[rows][:, columns]
+    data = tf.data.Dataset.from_tensor_slices({"image": images})
+    return ImageData(
+        name=description["name"],
+        train=data,
+        validation=None,
+        test=data,
+        sizes={"train": _COUNT, "validation": 0, "test": _COUNT},
+        image_shape=(height, width, channels),
+        class_names=tuple(description["class_names"]),
+        mean=tuple(description["mean"]),
+        std=tuple(description["std"]),
+    )
