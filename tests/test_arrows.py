@@ -19,6 +19,8 @@ FLOWS = {
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),
         ("trainers.training",),
+        ("trainers.recorder",),
+        ("trainers.plan",),
     ),
     "export": (
         ("export.saved_model", "export.tflite", "export.onnx_graph", "export.report"),

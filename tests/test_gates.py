@@ -11,8 +11,9 @@ from trained_run import parse, save_run
 from export import onnx_graph, saved_model, tflite
 from trainers import fit
 from trainers.data import load
-from trainers.fit import data_metadata
 from trainers.options import Options
+from trainers.place import Place
+from trainers.plan import Plan
 
 SCRIPTS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx_graph}
 FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
@@ -21,7 +22,9 @@ FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
 @pytest.fixture(scope="module")
 def cifar_run(cifar_dir, tmp_path_factory):
     """A net of the CIFAR shape with norms far from neutral, untrained."""
-    data = data_metadata(load("cifar10", cifar_dir), Options())
+    options = Options()
+    plan = Plan(options, Place.of(options), load("cifar10", cifar_dir))
+    data = plan.metadata["data"]
     folder = tmp_path_factory.mktemp("runs") / "cifar"
     # With its own horizon, 2, random norms give logits of 245, where the numbers of
     # float32 are wider apart than the gate; with 1 they are those of a trained net.

@@ -1,13 +1,11 @@
 """Run directories: new ones only, the newest found by name, bad paths refused."""
 
-import json
 import os
 
 import pytest
 
-from trainers import onednn, run_directory
+from trainers import run_directory
 from trainers.errors import OptionError
-from trainers.options import Options
 from trainers.summary import report
 
 
@@ -26,26 +24,6 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(OptionError, match="--runs_dir: .*file/runs': Not a directory"):
         with run_directory.writing(runs):
             run_directory.create(runs, "net")
-
-
-def test_environment_names_versions_and_revision():
-    found = run_directory.environment()
-    assert all(found["packages"].values()) and len(found["packages"]) == 4
-    assert found["python"] and found["cores"] >= 1
-
-
-def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch):
-    for value in ("0", "1", None):
-        if value is None:
-            monkeypatch.delenv(onednn.VARIABLE)
-        else:
-            monkeypatch.setenv(onednn.VARIABLE, value)
-        run_directory.describe(tmp_path, Options())
-    found = json.loads((tmp_path / "environment.json").read_text())
-    assert found["onednn"] is None
-    earlier = found["earlier_starts"]
-    assert [start["onednn"] for start in earlier] == ["0", "1"]
-    assert all(start["started"] and start["processor"] for start in earlier)
 
 
 def test_the_report_shows_the_figures():

@@ -11,7 +11,6 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 from cnet_tf import checkpoint
 from cnet_tf.kernels import normalize_batch
@@ -162,29 +161,3 @@ def test_one_worker_of_a_cluster_is_the_chief(monkeypatch, jobs, task, chief):
     )
     assert strategy.workers(fake) == 2
     assert strategy.is_chief(fake) is chief
-
-
-def test_every_process_prepares_its_own_part_of_every_batch():
-    """Two shards of two replicas each, as a cluster would ask for them."""
-    whole = tf.data.Dataset.range(16)
-
-    def make(shards, shard):
-        return whole.batch(8 // shards).shard(shards, shard)
-
-    class Cluster:
-        num_replicas_in_sync = 4
-
-        def distribute_datasets_from_function(self, local):
-            return [
-                [batch.tolist() for batch in local(context).as_numpy_iterator()]
-                for context in (
-                    tf.distribute.InputContext(2, 0, 4),
-                    tf.distribute.InputContext(2, 1, 4),
-                )
-            ]
-
-    assert strategy.shared_batches(Cluster(), 8, make) == [
-        [[0, 1], [2, 3], [8, 9], [10, 11]],
-        [[4, 5], [6, 7], [12, 13], [14, 15]],
-    ]
-    assert ops.size(next(iter(make(1, 0)))) == 8

@@ -9,26 +9,26 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from trainers.strategy import is_chief, workers
+from trainers.place import Place
 
 
 @contextlib.contextmanager
-def shared_folder(strategy, folder):
+def shared_folder(place: Place, folder):
     """Gives every worker the chief's folder; all workers must call it.
 
     Args:
-        strategy: The strategy that trains.
+        place: Where the run trains.
         folder: The chief's folder or None; ignored on other workers.
 
     Yields:
         A folder with the same files: the chief's own, a temporary one elsewhere; None
         where the chief has none.
     """
-    if workers(strategy) == 1:
+    if place.workers == 1:
         yield folder
         return
-    content = _broadcast(strategy, _pack(folder) if folder else b"")
-    if is_chief(strategy) or not content:
+    content = _broadcast(place, _pack(folder) if folder else b"")
+    if place.chief or not content:
         yield folder if content else None
         return
     with tempfile.TemporaryDirectory() as copy:
@@ -44,16 +44,16 @@ def _pack(folder) -> bytes:
     return buffer.getvalue()
 
 
-def _broadcast(strategy, content: bytes) -> bytes:
+def _broadcast(place, content: bytes) -> bytes:
     """Sends the chief's content, as a sum to which the others add zeros."""
-    chief = is_chief(strategy)
+    strategy, chief = place.strategy, place.chief
 
     def total(array):
         def of_replica(context):
             first = chief and context.replica_id_in_sync_group % here == 0
             return tf.constant(array if first else np.zeros_like(array))
 
-        here = strategy.num_replicas_in_sync // workers(strategy)
+        here = place.replicas // place.workers
         values = strategy.experimental_distribute_values_from_function(of_replica)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
 

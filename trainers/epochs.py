@@ -7,12 +7,10 @@ import keras
 import numpy as np
 
 from cnet_tf.surgery import blocks_of
-from trainers import snapshots
 from trainers.growth import factor_before, grow
 from trainers.interruption import Interrupted
-from trainers.run_directory import writing
+from trainers.recorder import NotFinite
 from trainers.schedule import learning_rate
-from trainers.training import NotFinite
 
 
 class Diverged(RuntimeError):
@@ -23,7 +21,7 @@ def train(training, interruption):
     """Trains the remaining epochs."""
     callbacks = _callbacks(training)
     callbacks.on_train_begin()
-    while training.progress.epoch < training.options.epochs:
+    while training.progress.epoch < training.plan.options.epochs:
         try:
             _train_epoch(training, callbacks, interruption)
         except NotFinite as event:
@@ -38,8 +36,8 @@ def _train_epoch(training, callbacks, interruption):
         NotFinite: nothing was saved.
         Interrupted: after a snapshot.
     """
-    options, progress = training.options, training.progress
-    epoch = progress.epoch
+    plan, progress, recorder = training.plan, training.progress, training.recorder
+    options, epoch = plan.options, progress.epoch
     if factor := factor_before(options, epoch, progress.refined, progress.history):
         training.replace(grow(training.state, factor, options.refine_momentum))
         progress.refined.append(epoch)
@@ -47,40 +45,40 @@ def _train_epoch(training, callbacks, interruption):
     before, first = progress.seconds, progress.batch
     _train_batches(training, callbacks, interruption)
     seconds = progress.seconds - before
-    examples = (training.per_epoch - first) * options.batch_size
+    examples = (plan.per_epoch - first) * plan.place.batch_size
     # The rate of the first batch, even where this process began in the middle.
     at_start = dataclasses.replace(progress, updates=progress.updates - progress.batch)
     logs = {
         **_means(progress.totals),
-        "learning_rate": learning_rate(options, training.per_epoch, at_start),
+        "learning_rate": learning_rate(options, plan.per_epoch, at_start),
         "steps": _depth(training.state.net),
         "seconds": seconds,
         "images_per_second": examples / max(seconds, 1e-9),
     }
-    if training.data.validation is not None:
+    if plan.data.validation is not None:
         scores = training.score("validation")
         logs |= {f"val_{key}": value for key, value in scores.items()}
     progress.history.append(logs)
     progress.epoch, progress.batch = epoch + 1, 0
     progress.totals = [0.0, 0.0, 0.0]
-    training.save_net()
+    recorder.save_net(training.state)
     if _is_best(progress.history):
-        training.save_net("best")
-    training.snapshot()
-    training.log()
+        recorder.save_net(training.state, "best")
+    recorder.save(training.state, progress)
+    recorder.log(progress.history)
     callbacks.on_epoch_end(epoch, logs)
 
 
 def _train_batches(training, callbacks, interruption):
     """Trains the remaining batches of the current epoch; see `_train_epoch`."""
-    options, progress = training.options, training.progress
+    plan, progress, recorder = training.plan, training.progress, training.recorder
     update, _ = training.make_programs()
     batches = iter(training.rest_of_epoch())
-    rate = None
+    rate, every = None, plan.options.save_batches
     start = time.perf_counter()
-    for i in range(progress.batch, training.per_epoch):
+    for i in range(progress.batch, plan.per_epoch):
         callbacks.on_train_batch_begin(i)
-        if rate != (rate := learning_rate(options, training.per_epoch, progress)):
+        if rate != (rate := learning_rate(plan.options, plan.per_epoch, progress)):
             training.state.optimizer.learning_rate = rate
         reason = interruption.reason
         *sums, stop = update(*next(batches), reason is not None).tolist()
@@ -91,14 +89,14 @@ def _train_batches(training, callbacks, interruption):
         now = time.perf_counter()
         progress.seconds, start = progress.seconds + now - start, now
         callbacks.on_train_batch_end(i, _means(progress.totals))
-        if progress.batch == training.per_epoch:
+        if progress.batch == plan.per_epoch:
             break  # The end of the epoch has a snapshot of its own.
-        if options.save_batches and progress.batch % options.save_batches == 0:
-            training.snapshot()
+        if every and progress.batch % every == 0:
+            recorder.save(training.state, progress)
         if stop:
-            training.snapshot(interrupted=True)
+            recorder.save(training.state, progress, interrupted=True)
             raise Interrupted(
-                f"{reason or 'another worker'}: {training.run or 'the run'} is saved "
+                f"{reason or 'another worker'}: {recorder.run or 'the run'} is saved "
                 f"at epoch {progress.epoch}, batch {progress.batch}. Give the same "
                 "command again to go on."
             )
@@ -110,16 +108,13 @@ def _roll_back(training, event):
     Raises:
         Diverged: no rollback is left, or there is no such snapshot.
     """
-    options, progress = training.options, training.progress
-    rate = learning_rate(options, training.per_epoch, progress)
+    options, progress = training.plan.options, training.progress
+    rate = float(training.state.optimizer.learning_rate)
     diverged = [*progress.diverged, progress.updates]
     where = f"epoch {progress.epoch}, batch {progress.batch}: {event}"
     found = False
     if len(diverged) <= options.rollbacks:
-        run = training.run
-        with writing(options.runs_dir):
-            snapshot = run and snapshots.go_back(run, progress.updates)
-        found = training.restore(snapshot)
+        found = training.restore(training.recorder.go_back(progress.updates))
     if not found:
         raise Diverged(
             f"--learning_rate: training diverged at {where}, with the rate {rate:.3g} "
@@ -129,7 +124,7 @@ def _roll_back(training, event):
     # Keep rejected updates (they lower the rate) and the time spent.
     training.progress.diverged = diverged
     training.progress.seconds = progress.seconds
-    rate = learning_rate(options, training.per_epoch, training.progress)
+    rate = learning_rate(options, training.plan.per_epoch, training.progress)
     print(
         f"\nDiverged at {where}. Back to epoch {training.progress.epoch}, batch "
         f"{training.progress.batch}, with the rate {rate:.3g} (rollback "
@@ -149,7 +144,7 @@ def _means(totals):
 
 
 def _callbacks(training):
-    options, run = training.options, training.run
+    options, run = training.plan.options, training.recorder.run
     callbacks = []
     if options.tensorboard and run:
         callbacks.append(
@@ -163,7 +158,7 @@ def _callbacks(training):
         model=training.state.net,
         verbose=options.verbose,
         epochs=options.epochs,
-        steps=training.per_epoch,
+        steps=training.plan.per_epoch,
     )
 
 

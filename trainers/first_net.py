@@ -1,8 +1,5 @@
 """The net that a run starts from: a preset with the options' overrides, or a file."""
 
-import hashlib
-import pathlib
-
 from cnet_tf import keras_file
 from cnet_tf.architecture import copied
 from cnet_tf.manifestation import manifest
@@ -22,30 +19,17 @@ OVERRIDES = (
 )
 
 
-def first_net(options, data):
+def first_net(plan):
     """Builds or reads the net.
 
     Args:
-        options: The run's `Options`.
-        data: The `ImageData` whose images and classes it has to fit.
+        plan: The run's `Plan`, with whose images and classes it has to fit.
 
     Raises:
         OptionError: it cannot be built, or fits other images or classes.
     """
+    options, data = plan.options, plan.data
     return _of_file(options, data) if options.model else _of_preset(options, data)
-
-
-def digest(options) -> str | None:
-    """The sha256 of the file that a run starts from: another file is another run."""
-    if not options.model:
-        return None
-    try:
-        return hashlib.sha256(pathlib.Path(options.model).read_bytes()).hexdigest()
-    except OSError as error:
-        raise OptionError(
-            f"--model: expected a .keras file. Received {options.model}: "
-            f"{error.strerror}."
-        ) from error
 
 
 def _of_preset(options, data):

@@ -17,27 +17,18 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
-import importlib
+import hashlib
 import json
 import os
 import pathlib
-import platform
-import subprocess
-import sys
 
-from cnet_tf.atomic_file import write_bytes, write_json
-from trainers import onednn
+from cnet_tf.atomic_file import write_json
 from trainers.errors import OptionError
-from trainers.first_net import digest
-from trainers.option_table import flagfile
 
 LATEST = "latest"
 _OPTIONS = "options.json"
 # Options that do not change what a run computes.
 _INCIDENTAL = ("resume", "max_minutes", "verbose", "data_dir", "runs_dir")
-# By module: TensorFlow is distributed under several names.
-_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def start(options) -> tuple[pathlib.Path, object]:
@@ -49,14 +40,14 @@ def start(options) -> tuple[pathlib.Path, object]:
     Returns:
         (run, lock): hold on to the lock while training.
     """
-    runs_dir = pathlib.Path(options.runs_dir)
+    runs_dir, identity = pathlib.Path(options.runs_dir), _identity(options)
     if options.resume and runs_dir.is_dir():
         # By name: the times in them sort.
         for run in sorted(runs_dir.iterdir(), reverse=True):
-            if _is_unfinished(run, options) and (lock := _lock(run)):
+            if _is_unfinished(run, identity) and (lock := _lock(run)):
                 return run, lock
     run = create(runs_dir, name_of(options))
-    write_json(run / _OPTIONS, _identity(options))
+    write_json(run / _OPTIONS, identity)
     return run, _lock(run)
 
 
@@ -72,15 +63,27 @@ def _identity(options) -> dict:
     found = dataclasses.asdict(options)
     for name in _INCIDENTAL:
         del found[name]
-    found["model"] = digest(options)
+    found["model"] = _digest(options.model)
     return json.loads(json.dumps(found))
 
 
-def _is_unfinished(run, options) -> bool:
+def _digest(model) -> str | None:
+    """The sha256 of the file that a run starts from: another file is another run."""
+    if not model:
+        return None
+    try:
+        return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()
+    except OSError as error:
+        raise OptionError(
+            f"--model: expected a .keras file. Received {model}: {error.strerror}."
+        ) from error
+
+
+def _is_unfinished(run, identity) -> bool:
     if run.is_symlink() or not run.is_dir() or (run / "summary.json").exists():
         return False
     try:
-        return json.loads((run / _OPTIONS).read_text()) == _identity(options)
+        return json.loads((run / _OPTIONS).read_text()) == identity
     except (OSError, ValueError):
         return False
 
@@ -135,56 +138,3 @@ def writing(runs_dir):
             f"{str(runs_dir)!r}: {error.strerror}. Make room or choose another; what "
             "was saved is whole, and the same command goes on from there."
         ) from error
-
-
-def describe(run: pathlib.Path, options):
-    """Writes flags.txt and environment.json, which keeps what it knew of before."""
-    write_bytes(run / "flags.txt", flagfile(options).encode())
-    path = run / "environment.json"
-    write_json(path, {**environment(), "earlier_starts": _starts(path)})
-
-
-def _starts(path) -> list[dict]:
-    """When and on what a run was started so far: other kernels give other bits."""
-    try:
-        last = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return []
-    shown = {key: last.get(key) for key in ("started", "processor", "onednn")}
-    return [*last.get("earlier_starts", []), shown]
-
-
-def environment() -> dict:
-    """Versions, machine, git revision and command of this process."""
-    return {
-        "command": " ".join(sys.argv),
-        "git": _git("rev-parse", "HEAD"),
-        "git_changes": _git("status", "--porcelain"),
-        "python": platform.python_version(),
-        "packages": {
-            name: importlib.import_module(name).__version__ for name in _PACKAGES
-        },
-        "machine": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "onednn": onednn.setting(),
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def _processor():
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line for line in file if line.startswith("model name")]
-        return names[0].split(":")[1].strip()
-    except (OSError, IndexError):
-        return platform.processor()
-
-
-def _git(*arguments):
-    try:
-        return subprocess.run(
-            ["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

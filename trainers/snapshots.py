@@ -12,6 +12,7 @@ An interruption's snapshot is called <updates>-interrupted and lasts until the n
 Rollback ignores these, so results do not depend on when a run stopped.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -164,15 +165,13 @@ def load(snapshot: Snapshot, make_optimizer):
         SnapshotError: it is not one of ours.
     """
     folder, files = snapshot.folder, snapshot.files
-    try:
+    with _undamaged(folder):
         progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
         net = checkpoint.load(folder / "net", files.values()).net
         optimizer = make_optimizer(net)
         arrays = files[_OPTIMIZER].read(
             {k: (v.shape, v.dtype) for k, v in _arrays(optimizer).items()}
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, error) from error
     for variable, name in zip(optimizer.variables, arrays, strict=True):
         variable.assign(arrays[name])
     return net, optimizer, progress
@@ -185,7 +184,7 @@ def verify(folder) -> Snapshot:
         SnapshotError: one of them differs, or is a link, missing or too many.
     """
     folder = pathlib.Path(folder)
-    try:
+    with _undamaged(folder):
         if folder.is_symlink():
             raise ValueError("expected a folder. Received a link.")
         checksums = json.loads((folder / _MANIFEST).read_text())
@@ -200,15 +199,17 @@ def verify(folder) -> Snapshot:
             name: tensor_file.VerifiedFile(folder / name, sha256)
             for name, sha256 in checksums.items()
         }
-    except (OSError, ValueError, TypeError) as error:
-        raise _damaged(folder, error) from error
     return Snapshot(folder, files)
 
 
-def _damaged(folder, error):
-    return SnapshotError(
-        f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}"
-    )
+@contextlib.contextmanager
+def _undamaged(folder):
+    """Turns what a damaged file may raise into a one-line error."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise SnapshotError(f"{folder}: {type(error).__name__}: {reason}") from error
 
 
 def _checksums(folder) -> dict:

@@ -1,16 +1,11 @@
 """Where training runs: one `tf.distribute` strategy per process."""
 
-import contextlib
 import json
 import os
 
 import tensorflow as tf
 
 from trainers.errors import OptionError
-
-
-class WorkerLost(RuntimeError):
-    """Another process of the cluster has ended; the message is one line."""
 
 
 def _devices():
@@ -123,41 +118,3 @@ def is_chief(strategy) -> bool:
     return resolver.task_type == "chief" or (
         first and "chief" not in resolver.cluster_spec().jobs
     )
-
-
-@contextlib.contextmanager
-def together(strategy):
-    """Enters the scope of a strategy; turns a lost worker into a one-line error.
-
-    Raises:
-        WorkerLost: an exchange with the other workers failed.
-    """
-    try:
-        with strategy.scope():
-            yield
-    except tf.errors.OpError as error:
-        if workers(strategy) == 1:
-            raise
-        raise WorkerLost(
-            "a worker of the cluster is gone. Give the same command again on every "
-            "worker: training resumes from the last snapshot. TensorFlow says: "
-            + str(error).strip().partition("\n")[0]
-        ) from error
-
-
-def shared_batches(strategy, batch_size: int, make) -> tf.data.Dataset:
-    """Distributes batches over all replicas; a process prepares only its own part.
-
-    Args:
-        strategy: Where they go.
-        batch_size: Examples over all replicas, divisible by their number.
-        make: Function (shards, shard) to batches of batch_size / shards examples, those
-            of one shard of every batch.
-    """
-    replica_batch = batch_size // strategy.num_replicas_in_sync
-
-    def local(context):
-        shards, shard = context.num_input_pipelines, context.input_pipeline_id
-        return make(shards, shard).rebatch(replica_batch, drop_remainder=True)
-
-    return strategy.distribute_datasets_from_function(local)

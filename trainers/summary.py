@@ -4,10 +4,7 @@ import time
 
 import numpy as np
 
-from cnet_tf.atomic_file import write_json
 from trainers.flops import forward_flops
-from trainers.run_directory import writing
-from trainers.strategy import workers
 
 
 def finish(training, began) -> dict:
@@ -20,32 +17,31 @@ def finish(training, began) -> dict:
     Returns:
         The summary: test scores, sizes, speeds.
     """
-    options, progress, net = training.options, training.progress, training.state.net
-    if options.ema:
+    plan, recorder = training.plan, training.recorder
+    progress, net = training.progress, training.state.net
+    if plan.options.ema:
         training.average()
-    training.save_net()
-    training.log()
+    recorder.save_net(training.state)
+    recorder.log(progress.history)
     test = training.score("test")
     summary = {
-        "run": str(training.run) if training.run else None,
+        "run": str(recorder.run) if recorder.run else None,
         **{f"test_{key}": value for key, value in test.items()},
-        "batch_size": options.batch_size,
-        "replicas": training.strategy.num_replicas_in_sync,
-        "workers": workers(training.strategy),
+        "batch_size": plan.place.batch_size,
+        "replicas": plan.place.replicas,
+        "workers": plan.place.workers,
         "parameters": sum(int(np.prod(v.shape)) for v in net.trainable_variables),
-        "forward_flops_per_image": forward_flops(net, training.data.image_shape),
-        "images_per_second": progress.updates * options.batch_size / progress.seconds,
+        "forward_flops_per_image": forward_flops(net, plan.data.image_shape),
+        "images_per_second": progress.updates
+        * plan.place.batch_size
+        / progress.seconds,
         "train_seconds": progress.seconds,
         "wall_seconds": time.perf_counter() - began,
-        "epochs": options.epochs,
+        "epochs": plan.options.epochs,
         "refined": progress.refined,
         "diverged": progress.diverged,
     }
-    if training.run:
-        with writing(options.runs_dir):
-            write_json(
-                training.run / "summary.json", {**summary, "history": progress.history}
-            )
+    recorder.end({**summary, "history": progress.history})
     return summary
 
 

@@ -26,7 +26,7 @@ from trainers.fit import fit
 from trainers.interruption import Interrupted
 from trainers.option_table import run
 from trainers.options import Options
-from trainers.strategy import WorkerLost
+from trainers.place import WorkerLost
 from trainers.summary import report
 
 

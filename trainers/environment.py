@@ -1,0 +1,73 @@
+"""What a run was started with and on: flags.txt and environment.json."""
+
+import datetime
+import importlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+from cnet_tf.atomic_file import write_bytes, write_json
+from trainers import onednn
+from trainers.option_table import flagfile
+
+# By module: TensorFlow is distributed under several names.
+_PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def describe(run: pathlib.Path, options):
+    """Writes flags.txt and environment.json, which keeps what it knew of before."""
+    path = run / "environment.json"
+    found = {**environment(), "earlier_starts": _starts(path)}
+    flags = flagfile(options).encode()
+    write_bytes(run / "flags.txt", flags)
+    write_json(path, found)
+
+
+def _starts(path) -> list[dict]:
+    """When and on what a run was started so far: other kernels give other bits."""
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    shown = {key: last.get(key) for key in ("started", "processor", "onednn")}
+    return [*last.get("earlier_starts", []), shown]
+
+
+def environment() -> dict:
+    """Versions, machine, git revision and command of this process."""
+    return {
+        "command": " ".join(sys.argv),
+        "git": _git("rev-parse", "HEAD"),
+        "git_changes": _git("status", "--porcelain"),
+        "python": platform.python_version(),
+        "packages": {
+            name: importlib.import_module(name).__version__ for name in _PACKAGES
+        },
+        "machine": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "onednn": onednn.setting(),
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line for line in file if line.startswith("model name")]
+        return names[0].split(":")[1].strip()
+    except (OSError, IndexError):
+        return platform.processor()
+
+
+def _git(*arguments):
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

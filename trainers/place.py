@@ -1,0 +1,102 @@
+"""Where a run trains: its strategy, its part in a cluster, its batch."""
+
+import contextlib
+import dataclasses
+
+import tensorflow as tf
+
+from trainers.errors import OptionError
+from trainers.strategy import is_chief, make_strategy, workers
+
+
+class WorkerLost(RuntimeError):
+    """Another process of the cluster has ended; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a run trains; decided once, before anything is built.
+
+    Attributes:
+        strategy: What replicates the steps.
+        batch_size: Examples of an update over all replicas of all workers.
+        jit: Whether XLA compiles the steps.
+        workers: Processes that train together.
+        chief: Whether this process writes to the disk; one process of a cluster does.
+    """
+
+    strategy: tf.distribute.Strategy
+    batch_size: int
+    jit: bool = False
+    workers: int = 1
+    chief: bool = True
+
+    @classmethod
+    def of(cls, options) -> "Place":
+        """Makes the strategy; call it before anything else of TensorFlow runs.
+
+        Args:
+            options: The run's `Options`.
+
+        Raises:
+            OptionError: see `make_strategy`; a batch that cannot be shared out; steps
+                that XLA cannot compile.
+        """
+        strategy = make_strategy(options)
+        replicas = strategy.num_replicas_in_sync
+        size = options.batch_size
+        if options.replica_batch_size:
+            size = options.replica_batch_size * replicas
+        if size % replicas:
+            raise OptionError(
+                f"--batch_size: expected a multiple of the {replicas} replicas. "
+                f"Received {size}."
+            )
+        if options.jit_compile == "on" and replicas > 1:
+            raise OptionError(
+                f"--jit_compile: expected 'off' or 'auto' with {replicas} replicas, "
+                "which XLA cannot compile as one step. Received 'on'."
+            )
+        jit = options.jit_compile == "on"
+        if options.jit_compile == "auto":
+            jit = bool(tf.config.list_physical_devices("GPU")) and replicas == 1
+        return cls(strategy, size, jit, workers(strategy), is_chief(strategy))
+
+    @property
+    def replicas(self) -> int:
+        """Counts the replicas of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    @contextlib.contextmanager
+    def together(self):
+        """Enters the scope of the strategy; a lost worker becomes a one-line error.
+
+        Raises:
+            WorkerLost: an exchange with the other workers failed.
+        """
+        try:
+            with self.strategy.scope():
+                yield
+        except tf.errors.OpError as error:
+            if self.workers == 1:
+                raise
+            raise WorkerLost(
+                "a worker of the cluster is gone. Give the same command again on every "
+                "worker: training resumes from the last snapshot. TensorFlow says: "
+                + str(error).strip().partition("\n")[0]
+            ) from error
+
+    def batches(self, make) -> tf.data.Dataset:
+        """Distributes batches over all replicas; a process prepares only its own part.
+
+        Args:
+            make: Function (shards, shard) to batches of batch_size / shards examples,
+                those of one shard of every batch.
+        """
+        replica_batch = self.batch_size // self.replicas
+
+        def local(context):
+            shards, shard = context.num_input_pipelines, context.input_pipeline_id
+            return make(shards, shard).rebatch(replica_batch, drop_remainder=True)
+
+        return self.strategy.distribute_datasets_from_function(local)

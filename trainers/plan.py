@@ -1,0 +1,55 @@
+"""What a run does, decided before anything is built; nothing after it changes it."""
+
+import dataclasses
+
+from trainers.data import ImageData
+from trainers.errors import OptionError
+from trainers.options import Options
+from trainers.place import Place
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run does: its options, where it trains, and on what.
+
+    Attributes:
+        options: As given. The batch of an update is `place.batch_size`.
+        place: Where it trains.
+        data: What it trains on.
+
+    Raises:
+        OptionError: at construction, if the examples do not fill a batch.
+    """
+
+    options: Options
+    place: Place
+    data: ImageData
+
+    def __post_init__(self):
+        if self.place.batch_size > self.data.sizes["train"]:
+            raise OptionError(
+                f"--batch_size: expected at most {self.data.sizes['train']}, the "
+                f"examples to train on. Received {self.place.batch_size}."
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Counts the updates of an epoch."""
+        whole = self.data.sizes["train"] // self.place.batch_size
+        return min(whole, self.options.batches_per_epoch or whole)
+
+    @property
+    def metadata(self) -> dict:
+        """Describes the data to a deployed net: names and normalisation."""
+        data = self.data
+        return {
+            "data": {
+                "name": data.name,
+                "image_size": self.options.image_size,
+                "augment": self.options.augment,
+                "image_shape": list(data.image_shape),
+                "class_names": list(data.class_names),
+                "mean": [float(v) for v in data.mean],
+                "std": [float(v) for v in data.std],
+            }
+        }

@@ -1,0 +1,112 @@
+"""Writes what a run leaves on disk; no other file of the loop does."""
+
+import contextlib
+import dataclasses
+import pathlib
+
+import numpy as np
+from keras import ops
+
+from cnet_tf import checkpoint
+from cnet_tf.atomic_file import write_json
+from trainers import logs, run_directory, snapshots
+from trainers.environment import describe
+from trainers.growth import State
+from trainers.plan import Plan
+from trainers.run_directory import writing
+from trainers.snapshots import Progress, Snapshot
+
+
+class NotFinite(Exception):
+    """The loss, its gradient or a weight is no longer finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder:
+    """Writes to a run directory, each file whole or not at all.
+
+    A failed write is an OptionError of one line, see `writing`.
+
+    Attributes:
+        plan: What the run does.
+        run: Its directory; None on workers that write nothing.
+    """
+
+    plan: Plan
+    run: pathlib.Path | None
+
+    def newest(self) -> Snapshot | None:
+        """Finds the newest whole snapshot."""
+        return self.run and snapshots.newest(self.run)
+
+    def go_back(self, updates: int) -> Snapshot | None:
+        """Finds the newest whole snapshot of fewer updates; removes later ones."""
+        with self._writing():
+            return self.run and snapshots.go_back(self.run, updates)
+
+    def save(self, state: State, progress: Progress, interrupted=False) -> None:
+        """Saves all that is needed to resume from here.
+
+        Raises:
+            NotFinite: a weight, a statistic or a slot is not; nothing is saved.
+        """
+        _check(state)
+        if self.run:
+            net, optimizer, keep = state.net, state.optimizer, self.plan.options.keep
+            metadata = self.plan.metadata
+            with self._writing():
+                snapshots.save(
+                    self.run, net, optimizer, progress, metadata, keep, interrupted
+                )
+
+    def save_net(self, state: State, name="net") -> None:
+        """Saves the net alone, for evaluation and export.
+
+        Raises:
+            NotFinite: as for `save`.
+        """
+        _check(state)
+        if self.run:
+            with self._writing():
+                checkpoint.save(state.net, self.run / name, self.plan.metadata)
+
+    def log(self, history: list[dict]) -> None:
+        """Writes the logs of the epochs so far."""
+        if self.run:
+            with self._writing():
+                logs.write(self.run, history)
+
+    def end(self, summary: dict) -> None:
+        """Writes the summary, which marks the run as finished."""
+        if self.run:
+            with self._writing():
+                write_json(self.run / "summary.json", summary)
+
+    def _writing(self):
+        return writing(self.plan.options.runs_dir)
+
+
+@contextlib.contextmanager
+def opened(plan: Plan):
+    """Finds or makes the chief's run directory, and locks it.
+
+    Yields:
+        A `Recorder`.
+    """
+    if not plan.place.chief:
+        yield Recorder(plan, None)
+        return
+    # More replicas may make a larger batch of the same options: that is another run.
+    options = dataclasses.replace(plan.options, batch_size=plan.place.batch_size)
+    with writing(options.runs_dir):
+        run, lock = run_directory.start(options)
+        describe(run, plan.options)
+    with lock:
+        yield Recorder(plan, run)
+
+
+def _check(state):
+    """Refuses numbers that are not finite, also on workers that write nothing."""
+    for variable in state.net.variables + state.optimizer.variables:
+        if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
+            raise NotFinite(f"{variable.path} is not finite")
