@@ -9,6 +9,7 @@ import copy
 
 import keras
 
+from cnet_tf.lifted_layer import layers_of
 from cnet_tf.paths import named_layers, named_variables
 
 # Where Keras keeps what a model may consist of.
@@ -89,6 +90,13 @@ def copied(model, dtype: str | None = None) -> keras.Model:
     for new, old in zip(twin.variables, model.variables, strict=True):
         new.assign(keras.ops.cast(old, new.dtype))
     return twin
+
+
+def in_float32(model) -> keras.Model:
+    """The model itself if all of its layers compute in float32, else such a copy."""
+    if all(layer.dtype_policy.name == "float32" for layer in layers_of(model)):
+        return model
+    return copied(model, "float32")
 
 
 def check(config, depth=0):

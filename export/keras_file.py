@@ -3,6 +3,7 @@
 import keras
 
 from cnet_tf import keras_file
+from cnet_tf.architecture import in_float32
 from trainers.errors import OptionError
 
 
@@ -13,15 +14,15 @@ def read_model(path) -> keras.Model:
         path: A .keras file.
 
     Returns:
-        The built, uncompiled model: (batch, ..) to one output (batch, classes), every
-        dimension but the batch fixed.
+        The built, uncompiled model in float32: (batch, ..) to one output (batch,
+        classes), every dimension but the batch fixed.
 
     Raises:
         OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, a free
             dimension, a fixed batch, or an output of another rank.
     """
     try:
-        model = keras_file.read(path)
+        model = in_float32(keras_file.read(path))
     except keras_file.KerasFileError as error:
         raise OptionError(f"--model: {error}") from error
     _check_model(model)

@@ -8,8 +8,7 @@ import keras
 
 import cnet_tf
 from cnet_tf import checkpoint
-from cnet_tf.architecture import copied
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.architecture import copied, in_float32
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.generated_images import GENERATED, generated
@@ -35,6 +34,9 @@ class Source:
         changes: How the net differs from the trained one, in words.
         sha256: Of the trained weights.
         path: The run directory, or the file that was read.
+
+    Raises:
+        OptionError: at construction, if the metadata do not say what it was trained on.
     """
 
     nets: dict[str, keras.Model]
@@ -43,6 +45,20 @@ class Source:
     changes: tuple[str, ...]
     sha256: str
     path: pathlib.Path
+
+    def __post_init__(self):
+        data = self.metadata.get("data", {})
+        missing = [key for key in _DATA_KEYS if key not in data]
+        shape = self.net.input_shape[1:]
+        if missing or tuple(data["image_shape"]) != shape:
+            received = (
+                f"none of {', '.join(missing)}" if missing else data["image_shape"]
+            )
+            raise OptionError(
+                f"--run: {self.path}: expected a net that says what images of shape "
+                f"{shape} it was trained on. Received {received}: train it with "
+                "trainers/train.py."
+            )
 
     @classmethod
     def read(cls, run) -> "Source":
@@ -54,18 +70,19 @@ class Source:
         run = pathlib.Path(run)
         try:
             found = checkpoint.load(run / "net")
-            _check_data(found, run)
         except (checkpoint.CheckpointError, OSError) as error:
             raise OptionError(f"--run: {error}") from error
-        return cls._of(found.net, found.metadata, found.sha256, run)
+        # LiteRT knows neither bfloat16 nor convolutions in float64.
+        nets = {SIGNATURE: in_float32(found.net)}
+        return cls(nets, nets, found.metadata, (), found.sha256, run)
 
     @classmethod
     def of_file(cls, path, model, class_names, mean, std) -> "Source":
-        """A classifier of images from a `.keras` file, in float32.
+        """A classifier of images from a `.keras` file.
 
         Args:
             path: The file.
-            model: What it holds.
+            model: What it holds, in float32.
             class_names, mean, std: What a run would say of its data.
         """
         path = pathlib.Path(path)
@@ -77,15 +94,8 @@ class Source:
             "std": list(std),
         }
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        return cls._of(model, {"data": data}, sha256, path)
-
-    @classmethod
-    def _of(cls, net, metadata, sha256, path):
-        # LiteRT knows neither bfloat16 nor convolutions in float64.
-        if any(layer.dtype_policy.name != "float32" for layer in layers_of(net)):
-            net = copied(net, "float32")
-        nets = {SIGNATURE: net}
-        return cls(nets, nets, metadata, (), sha256, path)
+        nets = {SIGNATURE: model}
+        return cls(nets, nets, {"data": data}, (), sha256, path)
 
     @property
     def generated(self) -> bool:
@@ -211,19 +221,6 @@ def first_test_images(data: ImageData, count: int) -> tuple:
     """
     batch = next(data.test.take(count).batch(count).as_numpy_iterator())
     return batch["image"], batch.get("label")
-
-
-def _check_data(found: checkpoint.Checkpoint, run) -> None:
-    """Refuses a net whose metadata do not say what it was trained on."""
-    data = found.metadata.get("data", {})
-    missing = [key for key in _DATA_KEYS if key not in data]
-    shape = found.net.input_shape[1:]
-    if missing or tuple(data["image_shape"]) != shape:
-        received = f"none of {', '.join(missing)}" if missing else data["image_shape"]
-        raise checkpoint.CheckpointError(
-            f"{run}: expected a net that says what images of shape {shape} "
-            f"it was trained on. Received {received}: train it with trainers/train.py."
-        )
 
 
 def _brief(names) -> str:
