@@ -7,7 +7,8 @@ The order of initialisation, and why:
    runtime. What cannot be shared out among the replicas is refused before data is read.
 3. Data is loaded and its size is checked, so that bad input leaves no directory.
    Options, place and data are the plan (plan.py), which is all that the rest reads.
-4. The net and its optimizer are built from the seed, in the scope of the strategy.
+4. The net and its optimizer are built from the seed, in the scope of the strategy; a
+   net that cannot be built leaves no directory.
 5. The chief finds its run directory (run_directory.py) and locks it: the newest one
    whose options.json is equal, which has no summary.json and which no living process
    has locked; a new one otherwise, or with --noresume. From here on one object writes

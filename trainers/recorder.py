@@ -1,4 +1,7 @@
-"""Writes what a run leaves on disk; no other file of the loop does."""
+"""Writes what a run leaves on disk.
+
+No other file of the loop does, but for the curves, which a callback of Keras writes.
+"""
 
 import contextlib
 import dataclasses
