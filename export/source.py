@@ -133,7 +133,9 @@ class Source:
             return self
         augment = self.data.get("augment", "none")
         (net,) = map(_copied, self.nets.values())
-        images = recalibration_batches(data, augment, batches)
+        images = recalibration_batches(
+            data, augment, batches, self.data.get("cutout", 0)
+        )
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"
         return self._with({SIGNATURE: net}, change)

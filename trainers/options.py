@@ -10,7 +10,7 @@ from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.growth import MOMENTA, POLICIES
-from trainers.option_kinds import integer, list_of, number, one_of, switch, text
+from trainers.option_kinds import integer, list_of, number, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
@@ -50,6 +50,18 @@ def _increasing(name):
     )
 
 
+def value_at(pairs, epoch: int):
+    """The value of the last (epoch, value) that is not later; None before the first."""
+    return next((value for start, value in reversed(pairs) if start <= epoch), None)
+
+
+def _bad_start(pairs, epochs):
+    """Whether epochs do not start at 0, do not increase or never come."""
+    starts = [start for start, *_ in pairs]
+    ordered = starts == sorted(set(starts))
+    return bool(starts) and not (ordered and starts[0] == 0 and starts[-1] < epochs)
+
+
 def _grows(options):
     return options.refine_epochs or options.refine == "on_plateau"
 
@@ -73,6 +85,30 @@ _COMBINATIONS = (
         lambda options: options.refine_epochs and options.refine == "on_plateau",
         lambda options: (
             "expected none with --refine=on_plateau. Received both: leave one out."
+        ),
+    ),
+    (
+        "image_sizes",
+        lambda options: _bad_start(options.image_sizes, options.epochs),
+        lambda options: (
+            f"expected increasing epochs from 0, below --epochs={options.epochs}. "
+            f"Received {[start for start, _ in options.image_sizes]}."
+        ),
+    ),
+    (
+        "warmup_epochs",
+        lambda options: options.warmup_epochs >= options.epochs,
+        lambda options: (
+            f"expected less than --epochs={options.epochs}. Received "
+            f"{options.warmup_epochs}."
+        ),
+    ),
+    (
+        "warmup_epochs",
+        lambda options: options.schedule == "one_cycle" and not options.warmup_epochs,
+        lambda options: (
+            "expected at least 1 with --schedule=one_cycle, which rises first. "
+            "Received 0."
         ),
     ),
     (
@@ -133,7 +169,21 @@ class Options(OptionTable):
     augment: str = option(
         "none",
         one_of(AUGMENTATIONS),
-        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too",
+        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too "
+        "(a translation by -4 .. 4 pixels each way)",
+    )
+    cutout: int = option(
+        0,
+        integer(0),
+        "Side in pixels of a square that is cut out of each image of the training, "
+        "after --augment; 0 turns it off",
+    )
+    image_sizes: tuple[tuple[int, int], ...] = option(
+        (),
+        list_of(pair(integer(0), integer(1), "epoch:height, like 8:24")),
+        "Heights that images of the training are resized to from an epoch on; "
+        "evaluation is at full size",
+        "full size",
     )
 
     # Net.
@@ -207,7 +257,13 @@ class Options(OptionTable):
     momentum: float = option(0.9, number("in [0, 1)"), "Momentum of sgd")
     nesterov: bool = option(False, switch(), "Use Nesterov momentum")
     schedule: str = option(
-        "step", one_of(SCHEDULES), "Learning rate over time; cosine falls to 0"
+        "step",
+        one_of(SCHEDULES),
+        "Learning rate over time; cosine and linear fall to 0, one_cycle rises from "
+        "1/25 of the rate and falls to 0",
+    )
+    warmup_epochs: int = option(
+        0, integer(0), "Epochs over which the rate rises to --learning_rate at first"
     )
     decay_epochs: tuple[int, ...] = option(
         (),

@@ -15,7 +15,7 @@ from trainers.data import ImageData
 from trainers.data.batches import eval_batches, train_batches
 from trainers.growth import State
 from trainers.logs import write as write_logs
-from trainers.options import Options
+from trainers.options import Options, value_at
 from trainers.run_directory import writing
 from trainers.schedule import make_optimizer
 from trainers.snapshots import Progress
@@ -155,6 +155,8 @@ class Training:
                 skip_batches=progress.batch,
                 shards=shards,
                 shard=index,
+                cutout=options.cutout,
+                side=value_at(options.image_sizes, progress.epoch),
             ).take(self.per_epoch - progress.batch)
 
         return shared_batches(self.strategy, options.batch_size, shard)
@@ -169,5 +171,6 @@ class Training:
             options.seed,
             options.epochs,
             options.augment,
+            cutout=options.cutout,
         )
         recalibrate(net, batches.take(_RECALIBRATION_BATCHES))
