@@ -131,14 +131,22 @@ def _start(options, data) -> State:
         numbers = getattr(options, name)
         if numbers:
             overrides[name] = numbers[0] if len(numbers) == 1 else numbers
+    stages = [
+        {"scheme": scheme, "steps": steps, "nodes": nodes}
+        for _, scheme, steps, nodes in options.grow
+    ] or [{}]
     try:
-        net = continuous_net(
-            options.preset,
-            classes=len(data.class_names),
-            dtype=options.precision,
-            synchronized=options.sync_batch_norm,
-            **overrides,
-        )
+        # All of them, as a stage that cannot be should not end a run in the middle.
+        net, *_ = [
+            continuous_net(
+                options.preset,
+                classes=len(data.class_names),
+                dtype=options.precision,
+                synchronized=options.sync_batch_norm,
+                **overrides | stage,
+            )
+            for stage in stages
+        ]
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
     net.build((None, *data.image_shape))

@@ -1,6 +1,7 @@
 """What a training run is told."""
 
 import dataclasses
+import itertools
 
 from cnet_tf.basis import BASES
 from cnet_tf.continuous_net import UNITS
@@ -10,7 +11,16 @@ from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.growth import MOMENTA, POLICIES
-from trainers.option_kinds import integer, list_of, number, one_of, pair, switch, text
+from trainers.option_kinds import (
+    integer,
+    list_of,
+    number,
+    one_of,
+    pair,
+    record,
+    switch,
+    text,
+)
 from trainers.option_table import OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
@@ -62,6 +72,22 @@ def _bad_start(pairs, epochs):
     return bool(starts) and not (ordered and starts[0] == 0 and starts[-1] < epochs)
 
 
+def _no_multiples(options):
+    nodes = [stage[-1] for stage in options.grow]
+    return [(a, b) for a, b in itertools.pairwise(nodes) if b % a]
+
+
+def _basis(options):
+    return options.basis or PRESETS[options.preset].get("basis", "constant")
+
+
+def _grow_excludes(options):
+    """Options that --grow stands for or excludes, as they are given."""
+    names = ("refine_epochs", "scheme", "nodes", "steps")
+    given = [f"--{name}" for name in names if getattr(options, name)]
+    return given + ["--refine=on_plateau"] * (options.refine == "on_plateau")
+
+
 def _grows(options):
     return options.refine_epochs or options.refine == "on_plateau"
 
@@ -85,6 +111,46 @@ _COMBINATIONS = (
         lambda options: options.refine_epochs and options.refine == "on_plateau",
         lambda options: (
             "expected none with --refine=on_plateau. Received both: leave one out."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: _bad_start(options.grow, options.epochs),
+        lambda options: (
+            f"expected increasing epochs from 0, below --epochs={options.epochs}. "
+            f"Received {[start for start, *_ in options.grow]}."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: _no_multiples(options),
+        lambda options: (
+            "expected each K a multiple of the one before. Received "
+            f"{[stage[-1] for stage in options.grow]}."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and _grow_excludes(options),
+        lambda options: (
+            f"expected none of {', '.join(_grow_excludes(options))} with it. Received "
+            "both: leave one out."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and PRESETS[options.preset]["class"] == "ResNet",
+        lambda options: (
+            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
+            "ContinuousNet or do not grow."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and _basis(options) == "hat",
+        lambda options: (
+            "expected another basis than 'hat', whose K - 1 cells do not grow by "
+            "factors of K. Choose --basis or --refine_epochs."
         ),
     ),
     (
@@ -325,6 +391,18 @@ class Options(OptionTable):
         one_of(MOMENTA),
         "The optimizer's slots at a refinement: refined like their weights (carry) or "
         "set to zero (reset)",
+    )
+    grow: tuple[tuple[int, str, int, int], ...] = option(
+        (),
+        list_of(
+            record(
+                (integer(0), one_of(SCHEMES), integer(1), integer(1)),
+                "epoch:scheme:N:K, like 8:midpoint:2:2",
+            )
+        ),
+        "Manifestations by epoch, the first at 0 in place of --scheme, --steps and "
+        "--nodes: from each epoch on K is refined, then scheme and N are set; horizon "
+        "and stitch stay those of the start",
     )
     rewarm_epochs: int = option(
         0,
