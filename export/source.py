@@ -57,7 +57,10 @@ class Source:
             _check_data(found, run)
         except (checkpoint.CheckpointError, OSError) as error:
             raise OptionError(f"--run: {error}") from error
-        return cls._of(found.net, found.metadata, found.sha256, run)
+        net = found.net
+        if None in net.input_shape[1:]:  # Trained on images of several sizes.
+            net = copied(net, input_shape=found.metadata["data"]["image_shape"])
+        return cls._of(net, found.metadata, found.sha256, run)
 
     @classmethod
     def of_file(cls, path, model, class_names, mean, std) -> "Source":
@@ -164,7 +167,9 @@ class Source:
             return self
         augment = self.data.get("augment", "none")
         (net,) = map(copied, self.nets.values())
-        images = recalibration_batches(data, augment, batches)
+        images = recalibration_batches(
+            data, augment, batches, self.data.get("cutout", 0)
+        )
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"
         return self._with({SIGNATURE: net}, change)
@@ -218,12 +223,19 @@ def _check_data(found: checkpoint.Checkpoint, run) -> None:
     data = found.metadata.get("data", {})
     missing = [key for key in _DATA_KEYS if key not in data]
     shape = found.net.input_shape[1:]
-    if missing or tuple(data["image_shape"]) != shape:
+    if missing or not _fits(shape, data["image_shape"]):
         received = f"none of {', '.join(missing)}" if missing else data["image_shape"]
         raise checkpoint.CheckpointError(
             f"{run}: expected a net that says what images of shape {shape} "
             f"it was trained on. Received {received}: train it with trainers/train.py."
         )
+
+
+def _fits(shape, image_shape) -> bool:
+    """Whether a net of these sizes, some of them free, takes such images."""
+    return len(shape) == len(image_shape) and all(
+        size in (None, n) for size, n in zip(shape, image_shape, strict=True)
+    )
 
 
 def _brief(names) -> str:

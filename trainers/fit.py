@@ -102,6 +102,7 @@ def data_metadata(data, options) -> dict:
         "name": data.name,
         "image_size": options.image_size,
         "augment": options.augment,
+        "cutout": options.cutout,
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
         "mean": [float(v) for v in data.mean],

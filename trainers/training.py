@@ -17,7 +17,7 @@ from trainers.growth import State
 from trainers.logs import write as write_logs
 from trainers.options import Options
 from trainers.run_directory import writing
-from trainers.schedule import make_optimizer
+from trainers.schedule import make_optimizer, value_at
 from trainers.snapshots import Progress
 from trainers.strategy import shared_batches
 
@@ -157,6 +157,8 @@ class Training:
                 skip_batches=progress.batch,
                 shards=shards,
                 shard=index,
+                cutout=options.cutout,
+                side=value_at(options.image_sizes, progress.epoch),
             ).take(self.per_epoch - progress.batch)
 
         return shared_batches(self.strategy, options.batch_size, shard)
@@ -171,5 +173,6 @@ class Training:
             options.seed,
             options.epochs,
             options.augment,
+            cutout=options.cutout,
         )
         recalibrate(net, batches.take(_RECALIBRATION_BATCHES))
