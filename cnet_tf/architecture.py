@@ -84,9 +84,23 @@ def shapes(description: dict) -> dict[str, tuple]:
         return thread.submit(without_values).result()
 
 
-def copied(model, dtype: str | None = None) -> keras.Model:
-    """The model with variables of its own, in another precision if asked for."""
-    twin = rebuilt(described(model), dtype)
+def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
+    """The model with variables of its own.
+
+    Args:
+        model: A functional or Sequential model of one input.
+        dtype: Policy of all layers instead of their own.
+        input_shape: Without the batch, instead of one with free sizes.
+    """
+    description = described(model)
+    if input_shape is not None:
+        (layer,) = (
+            layer
+            for layer in description["config"]["config"]["layers"]
+            if layer["class_name"] == "InputLayer"
+        )
+        layer["config"]["batch_shape"] = [None, *input_shape]
+    twin = rebuilt(description, dtype)
     for new, old in zip(twin.variables, model.variables, strict=True):
         new.assign(keras.ops.cast(old, new.dtype))
     return twin

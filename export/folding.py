@@ -23,10 +23,10 @@ from export.layer_arithmetic import operations
 
 
 def fold(model) -> keras.Model:
-    """The model with everything folded that can be: the same outputs, fewer operations.
+    """Returns a model of the same outputs with fewer operations.
 
-    Blocks and Sequential models within it are folded. Their weights are copied as they
-    are now; layers that are not known, and those that stand alone, are shared.
+    Folds blocks and the Sequential models within the model, and copies their weights as
+    they are now. Unknown layers, and layers that stand alone, are shared as they are.
 
     Args:
         model: A functional or Sequential model in float32.
@@ -38,7 +38,8 @@ def fold(model) -> keras.Model:
 
 
 def _folded_part(layer):
-    if isinstance(layer, ContinuousBlock):
+    # Not a subclass, whose arithmetic may be another.
+    if type(layer) is ContinuousBlock:
         return FoldedBlock(layer)
     if isinstance(layer, keras.Sequential):
         return FoldedChain(layer)
@@ -55,7 +56,7 @@ class _Folded(keras.layers.Layer):
         self.built = True
 
     def _chain(self, layer, depth, factor=1.0):
-        """A function that applies `factor` times the layer at that depth."""
+        """Returns a function: `factor` times the layer at that depth."""
         functions = [
             _MAKERS[type(operation)](operation, self._weight)
             for operation in folded(self._operations(layer, depth), factor)
@@ -72,8 +73,8 @@ class _Folded(keras.layers.Layer):
         if isinstance(layer, keras.Sequential):
             parts = (self._operations(part, depth) for part in layer.layers)
             return [operation for part in parts for operation in part]
-        # A functional model at a depth of its own is left as it is.
-        if isinstance(layer, ContinuousBlock) or (is_graph(layer) and depth is surface):
+        # Within a block, a functional model reads its series at the depth it is at.
+        if depth is surface:
             layer = _folded_part(layer)
         found = operations(layer, depth)
         # Keras shall know whose weights are used as they are.
@@ -81,7 +82,7 @@ class _Folded(keras.layers.Layer):
         return found
 
     def _weight(self, value):
-        """A frozen weight; equal values share one."""
+        """Stores a value as a frozen weight; equal values share one."""
         value = np.asarray(value, "float32")
         # A string, as Keras tracks this dict.
         key = f"{value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
@@ -106,13 +107,13 @@ class FoldedChain(_Folded):
 
 
 class FoldedBlock(_Folded):
-    """A block, each evaluation of its rate folded with the factor of its slope."""
+    """A block; every evaluation of its rate is folded with the factor of its slope."""
 
     def __init__(self, block: ContinuousBlock):
         super().__init__(block.name)
         tableau = get_scheme(block.scheme)
-        # One factor for all stages, though a factor each would leave fewer products:
-        # kernels of a cell would then be stored once for every factor.
+        # One factor for all stages. A factor each would leave fewer products, but store
+        # the kernels of a cell once for every factor.
         unit = _most_common(tableau)
         factor = float(unit * Fraction(block.horizon) / block.steps)
         self._a, self._b = (
@@ -142,7 +143,7 @@ class FoldedBlock(_Folded):
 
 
 def _most_common(tableau) -> Fraction:
-    """The coefficient that a slope meets most often; the last one among equals."""
+    """Finds the coefficient that slopes meet most often; the last among equals."""
     uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
     return max(reversed(uses), key=uses.count)
 
@@ -155,8 +156,8 @@ def _linear_function(operation, weight):
         shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
     if operation.strides is None:
         return lambda x: shift(ops.matmul(x, kernel))
-    # TensorFlow's own operation takes the zeros on every side as an attribute, as ONNX
-    # does; `ops.conv` needs a pad in front, and TFLite gets one from its converter.
+    # TensorFlow's own operation takes zeros on every side as an attribute, and so does
+    # ONNX. `ops.conv` needs a pad in front; TFLite gets one from its converter.
     padding, m = "SAME", operation.padding
     if m != "same":
         padding = [[0, 0], [m, m], [m, m], [0, 0]] if m else "VALID"

@@ -12,10 +12,10 @@ from export.affine import Affine, Function, Linear, Padding
 
 
 def operations(layer, depth) -> list:
-    """The operations of one layer.
+    """Lists the operations of one layer at inference.
 
     Args:
-        layer: Any layer; of one that is not known it is a `Function` that calls it.
+        layer: Any layer. An unknown one becomes a `Function` that calls it.
         depth: Function that makes the `Depth` at which its series are read.
     """
     pattern = layer.template if isinstance(layer, LiftedLayer) else layer

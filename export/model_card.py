@@ -98,7 +98,8 @@ def _io(description, dtype) -> str:
     normalization = description["normalization"]
     return "\n".join(
         [
-            f"- `image`: {dtype} (batch, {shape}); {description['input_text']}, with "
+            f"- `image`: {dtype} (batch, {shape}), which is NHWC, channels last; "
+            f"{description['input_text']}, with "
             f"mean {_numbers(normalization['mean'])} and std "
             f"{_numbers(normalization['std'])} per channel",
             f"- `logits`, `probabilities`: (batch, {classes})",

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import onnx
 
 
@@ -34,6 +35,20 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(nodes)
     graph.initializer.extend(weights)
     graph.name, graph.doc_string, model.doc_string = "cnet_tf", "", ""
+    return model
+
+
+def without_erfc(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Writes erfc(x), which Keras' exact gelu has and ONNX has not, as 1 - erf(x)."""
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type == "Erfc"]:
+        inner = f"{node.output[0]}/erf"
+        one = onnx.numpy_helper.from_array(np.ones((), "float32"), f"{inner}/one")
+        graph.initializer.append(one)
+        graph.node.append(
+            onnx.helper.make_node("Sub", [one.name, inner], [node.output[0]])
+        )
+        node.op_type, node.domain, node.output[0] = "Erf", "", inner
     return model
 
 

@@ -70,10 +70,14 @@ class Source:
         run = pathlib.Path(run)
         try:
             found = checkpoint.load(run / "net")
-        except (checkpoint.CheckpointError, OSError) as error:
+            net = found.net
+            if None in net.input_shape[1:]:  # Trained on images of several sizes.
+                shape = found.metadata.get("data", {}).get("image_shape")
+                net = copied(net, input_shape=shape)
+        except (ValueError, OSError) as error:  # A CheckpointError is a ValueError.
             raise OptionError(f"--run: {error}") from error
         # LiteRT knows neither bfloat16 nor convolutions in float64.
-        nets = {SIGNATURE: in_float32(found.net)}
+        nets = {SIGNATURE: in_float32(net)}
         return cls(nets, nets, found.metadata, (), found.sha256, run)
 
     @classmethod
@@ -174,7 +178,9 @@ class Source:
             return self
         augment = self.data.get("augment", "none")
         (net,) = map(copied, self.nets.values())
-        images = recalibration_batches(data, augment, batches)
+        images = recalibration_batches(
+            data, augment, batches, self.data.get("cutout", 0)
+        )
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"
         return self._with({SIGNATURE: net}, change)

@@ -1,11 +1,14 @@
 """From a SavedModel to a flatbuffer for LiteRT, in one of four precisions."""
 
 import dataclasses
+import re
 import warnings
 
 import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
 
 from export import parity
+from trainers.errors import OptionError
 
 _SMALLER = (tf.lite.Optimize.DEFAULT,)
 # Built-ins only: TensorFlow ops would need a 100 MB runtime.
@@ -71,6 +74,9 @@ def convert(
         precision: A key of `PRECISIONS`.
         inputs: For int8, what `image` takes in the SavedModel: arrays of one image.
         input_type: For int8, of `image` in the result.
+
+    Raises:
+        OptionError: the graph has operations that LiteRT lacks.
     """
     chosen = PRECISIONS[precision]
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -90,4 +96,17 @@ def convert(
     with warnings.catch_warnings():
         # TensorFlow calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
-        return converter.convert()
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise _unknown_layers(error) from error
+
+
+def _unknown_layers(error) -> OptionError:
+    """The operations that LiteRT lacks stand in a line of a long message."""
+    lines = re.findall("(?:Custom|Select TF|Flex) ops: .*", str(error))
+    reason = "; ".join(dict.fromkeys(lines)) or str(error).strip().splitlines()[-1]
+    return OptionError(
+        "--run, --model: expected layers that LiteRT has built in. Received "
+        f"{reason.strip()}: use other layers, or another format."
+    )

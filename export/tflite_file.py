@@ -17,6 +17,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from export import tflite_graph
 from export.parity import ParityError
+from export.runtimes import SIGNATURE
 
 _ENTRY = "cnet_tf"
 _LABELS = "labels.txt"
@@ -34,6 +35,7 @@ def finish(content: bytes, description: dict) -> bytes:
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     tflite_graph.read_labels_from_integers(model)
     tflite_graph.strip(model)
+    tflite_graph.put_first(model, SIGNATURE)
     _add_metadata(model, json.dumps(description, sort_keys=True))
     file = io.BytesIO(tflite_graph.pack(model))
     with zipfile.ZipFile(file, "a") as archive:

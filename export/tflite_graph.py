@@ -3,12 +3,15 @@
 Models here are `ModelT` objects, unpacked flatbuffers.
 """
 
+import types
+
 import flatbuffers
 import numpy as np
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
 # `Buffer.data` in the schema: force_align 16, for vector units and flash memory.
 _ALIGNMENT = 16
+_NONE = types.SimpleNamespace()
 # The first version of ARG_MAX that takes int8.
 _INTEGER_ARG_MAX = 2
 
@@ -21,15 +24,16 @@ def builtin(code) -> int:
 def strip(model) -> None:
     """Removes what intermediate tensors hold for the converter alone.
 
-    These are a name each, longer than the rest of the tensor; an empty buffer each,
-    though the schema has buffer 0 for all of them; and an empty quantisation in float
-    graphs. Signatures find their tensors by number.
+    These are an empty buffer each, though the schema has buffer 0 for all of them, and
+    an empty quantisation in float graphs. A name each is longer than the rest of the
+    tensor and becomes a number: signatures find their tensors by number, but OpenVINO
+    and OpenCV read no file whose tensors have no names, or equal ones.
     """
     for graph in model.subgraphs:
         ends = {*graph.inputs, *graph.outputs}
         for i, tensor in enumerate(graph.tensors):
             if i not in ends:
-                tensor.name = None
+                tensor.name = f"t{i}"
             data = model.buffers[tensor.buffer].data
             if data is None or not len(data):
                 tensor.buffer = 0
@@ -42,6 +46,33 @@ def strip(model) -> None:
     model.buffers, number = _kept(model.buffers, used)
     for holder in holders:
         holder.buffer = number[holder.buffer]
+
+
+def put_first(model, signature: str) -> None:
+    """Makes the graph of a signature number 0, and its signature the first.
+
+    Readers that ignore signatures run graph 0; the converter sorts by name.
+    """
+    first = next(
+        found.subgraphIndex
+        for found in model.signatureDefs
+        if _text(found.signatureKey) == signature
+    )
+    order = [first, *(i for i in range(len(model.subgraphs)) if i != first)]
+    number = {old: new for new, old in enumerate(order)}
+    model.subgraphs = [model.subgraphs[i] for i in order]
+    for found in model.signatureDefs:
+        found.subgraphIndex = number[found.subgraphIndex]
+    model.signatureDefs.sort(key=lambda found: found.subgraphIndex)
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            for name, value in list(vars(operator.builtinOptions or _NONE).items()):
+                if name.endswith("ubgraphIndex"):  # Of loops and conditions.
+                    setattr(operator.builtinOptions, name, number[value])
+
+
+def _text(name) -> str:
+    return name if isinstance(name, str) else name.decode()
 
 
 def _kept(items, used):

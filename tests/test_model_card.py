@@ -43,7 +43,7 @@ def _python(text):
 
 def test_card_tells_data_manifestations_and_agreement(source):
     text = _card(source)
-    assert "uint8 (batch, 8, 8, 1); uint8 pixels, 0..255, with mean 0.3" in text
+    assert "uint8 (batch, 8, 8, 1), which is NHWC, channels last; uint8 pixels" in text
     assert re.search(r"\| euler_2 +\| +euler \| +2 \| constant \| +1 \|", text)
     assert re.search(r"\| rk4-1 +\| +1.0 \| +1.0e-06 \|", text)
     assert source.sha256 in text
@@ -94,3 +94,4 @@ def test_snippets_are_complete_and_python_parses(source, form):
     compile(_python(text), form, "exec")
     for language in ("python", "shell", "cpp"):
         assert f"```{language}\n" in text
+    assert "NHWC" in text

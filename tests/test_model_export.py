@@ -42,7 +42,7 @@ def attention():
     """A functional unit with attention over the rows of an image."""
     x = keras.Input((10, 27))
     a = L.MultiHeadAttention(3, 9)(L.LayerNormalization()(x), x)
-    unit = keras.Model(x, L.Dense(27)(a))
+    unit = keras.Model(x, L.Dense(27)(L.Dense(9, "gelu")(a)))
     rows = [L.Reshape((10, 27)), ContinuousBlock(unit, nodes=2, scheme="heun2")]
     return keras.Sequential(
         [keras.Input(SHAPE), *rows, L.GlobalAveragePooling1D(), L.Dense(4)]
@@ -110,6 +110,19 @@ def test_a_saved_model_holds_manifestations_of_it(tmp_path):
     )
     names = (version / "assets.extra" / "class_names.txt").read_text()
     assert names == "a\nb\nc\nd\n"
+
+
+@pytest.mark.parametrize("module", [tflite, onnx_graph], ids=["tflite", "onnx"])
+def test_layers_that_a_format_does_not_know_end_in_a_line(module, tmp_path):
+    inputs = keras.Input(SHAPE)
+
+    x = keras.ops.erfinv(inputs)
+    model = keras.Model(inputs, L.Dense(4)(L.GlobalMaxPooling2D()(x)))
+    model.save(tmp_path / "my.keras")
+    paths = [f"--model={tmp_path / 'my.keras'}", f"--output={tmp_path / 'out'}"]
+    with pytest.raises(OptionError, match="expected layers that") as error:
+        single_file.to_file(parse(paths, module.Options), module.FORMAT)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

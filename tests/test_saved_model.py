@@ -165,6 +165,14 @@ def test_model_card_beside_the_model(several):
     assert re.search(r"\| midpoint_4 +\| +midpoint \| +4 \|", text)
 
 
+def test_the_python_of_the_card_runs_in_its_folder(several, monkeypatch, capsys):
+    text = (several / "model_card.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(several)
+    exec(compile(code, "card", "exec"), {})  # noqa: S102
+    assert "tf.Tensor" in capsys.readouterr().out
+
+
 def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
     first = saved_model.main(flags_for("--version=7"))
     assert first.name == "7"

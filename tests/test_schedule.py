@@ -92,3 +92,16 @@ def test_decoupled_decay_is_the_optimizers_and_l2_is_not(name):
     decoupled = dataclasses.replace(options, weight_decay_mode="decoupled")
     assert make_optimizer(decoupled, variables).weight_decay == 0.01
     assert not make_optimizer(options, variables).weight_decay
+
+
+def test_linear_warms_up_then_falls_to_zero():
+    rates = _rates(schedule="linear", warmup_epochs=2)
+    up, down = 0.5 * np.arange(1, 21) / 20, 0.5 * (1 - np.arange(60) / 60)
+    np.testing.assert_allclose(rates, np.concatenate([up, down]), rtol=1e-12)
+
+
+def test_one_cycle_rises_from_a_25th_and_falls_to_zero():
+    rates = _rates(schedule="one_cycle", warmup_epochs=2)
+    rise = 0.02 + 0.48 * (1 - np.cos(np.pi * np.arange(1, 21) / 20)) / 2
+    fall = 0.25 * (1 + np.cos(np.pi * np.arange(60) / 60))
+    np.testing.assert_allclose(rates, np.concatenate([rise, fall]), rtol=1e-12)

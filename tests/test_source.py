@@ -215,3 +215,11 @@ def test_other_data_than_the_runs_are_refused(tmp_path, flags_for):
 def test_what_cannot_be_shared_is_refused(flags_for, arguments, message):
     with pytest.raises(OptionError, match=message):
         saved_model.main(flags_for("--manifestations=euler:2", *arguments))
+
+
+def test_a_net_of_any_size_is_exported_for_the_images_of_its_run(tmp_path):
+    run = save_run(tmp_path / "free", shape=(None, None, 1))
+    source = Source.read(run)
+    assert source.net.input_shape == (None, 8, 8, 1)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
+    np.testing.assert_array_equal(source.net(x), checkpoint.load(run / "net").net(x))

@@ -107,3 +107,13 @@ def test_evaluation_counts_the_uneven_last_batch_and_changes_nothing(net, batch)
     assert scores["accuracy"] == np.mean(np.argmax(logits, axis=-1) == labels)
     for old, new in zip(before, net.variables, strict=True):
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
+
+
+def test_label_smoothing_is_the_formula():
+    """(1 - s) CE(label) + s mean_c CE(c)."""
+    logits = np.random.default_rng(0).normal(size=(5, 4))
+    labels = np.array([0, 3, 1, 1, 2])
+    logs = -logits + np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    expected = 0.9 * logs[np.arange(5), labels] + 0.1 * np.mean(logs, axis=1)
+    found = steps.loss_per_example(labels, keras.ops.convert_to_tensor(logits), 0.1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

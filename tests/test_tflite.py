@@ -197,3 +197,27 @@ def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     assert lines[-1].startswith("error: --scheme: expected one of euler")
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_what_ignores_signatures_runs_the_first_and_every_tensor_has_a_name(flags_for):
+    """Readers of graph 0 and readers that find tensors by name: OpenVINO, OpenCV."""
+    path = tflite.main(flags_for("--manifestations=euler:1,midpoint:2"))
+    model = flatbuffer_utils.read_model(str(path))
+    keys = [signature.signatureKey.decode() for signature in model.signatureDefs]
+    assert keys[0] == "serving_default" and len(keys) == 3
+    assert [s.subgraphIndex for s in model.signatureDefs] == [0, 1, 2]
+    for graph in model.subgraphs:
+        names = [tensor.name for tensor in graph.tensors]
+        assert all(names) and len(set(names)) == len(names)
+    interpreter = Interpreter(model_path=str(path))
+    image = serving.feeder(DIGITS)(pixels(1))
+    (entry,) = interpreter.get_input_details()
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(entry["index"], image)
+    interpreter.invoke()
+    details = interpreter.get_output_details()
+    found = [interpreter.get_tensor(detail["index"]) for detail in details]
+    expected = interpreter.get_signature_runner("serving_default")(image=image)[
+        "logits"
+    ]
+    assert any(np.array_equal(value, expected) for value in found)

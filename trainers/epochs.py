@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from cnet_tf.surgery import blocks_of
-from trainers.growth import factor_before, grow
+from trainers.growth import advance, factor_before, grow, stage_before
 from trainers.interruption import Interrupted
 from trainers.recorder import NotFinite
 from trainers.schedule import learning_rate
@@ -40,6 +40,9 @@ def _train_epoch(training, callbacks, interruption):
     options, epoch = plan.options, progress.epoch
     if factor := factor_before(options, epoch, progress.refined, progress.history):
         training.replace(grow(training.state, factor, options.refine_momentum))
+        progress.refined.append(epoch)
+    if stage := stage_before(options, epoch, progress.refined):
+        training.replace(advance(training.state, stage, options.refine_momentum))
         progress.refined.append(epoch)
     callbacks.on_epoch_begin(epoch)
     before, first = progress.seconds, progress.batch

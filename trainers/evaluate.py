@@ -81,6 +81,7 @@ def main(options):
         examples=options.examples,
         recalibration_batches=options.recalibration_batches,
         augment=options.augment or trained.metadata["data"].get("augment", "none"),
+        cutout=0 if options.augment else trained.metadata["data"].get("cutout", 0),
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
     directory = run / "evaluation"

@@ -43,14 +43,26 @@ def _of_preset(options, data):
             overrides[name] = _numbers(getattr(options, name))
     if options.sync_batch_norm:  # Not every net has batch norms.
         overrides["synchronized"] = True
+    stages = [
+        {"scheme": scheme, "steps": steps, "nodes": nodes}
+        for _, scheme, steps, nodes in options.grow
+    ] or [{}]
+    shape = data.image_shape
+    if options.image_sizes:
+        shape = (None, None, shape[-1])
     try:
-        return continuous_net(
-            options.preset,
-            classes=len(data.class_names),
-            dtype=options.precision,
-            input_shape=data.image_shape,
-            **overrides,
-        )
+        # All of them, as a stage that cannot be should not end a run in the middle.
+        net, *_ = [
+            continuous_net(
+                options.preset,
+                classes=len(data.class_names),
+                dtype=options.precision,
+                input_shape=shape,
+                **overrides | stage,
+            )
+            for stage in stages
+        ]
+        return net
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
 
@@ -73,6 +85,11 @@ def _of_file(options, data):
             f"--model: expected a model from images {expected[0][0]} to logits "
             f"{expected[1][0]} for {data.name!r}. Received one from {found[0]} to "
             f"{found[1]}: give it that input and output, or choose another --dataset."
+        )
+    if options.image_sizes and net.input_shape[1:3] != (None, None):
+        raise OptionError(
+            "--image_sizes: expected a --model of images of any size. Received one of "
+            f"{found[0]}: begin it with keras.Input((None, None, channels))."
         )
     return net
 

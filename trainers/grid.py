@@ -29,6 +29,7 @@ def accuracy_grid(
     examples=None,
     recalibration_batches=20,
     augment="none",
+    cutout=0,
     progress=lambda row: None,
 ):
     """Scores every manifestation (scheme, N); a net without blocks has just one.
@@ -43,6 +44,7 @@ def accuracy_grid(
         recalibration_batches: Training batches to recalibrate on; 0 for none.
         augment: Augmentation of these batches: as in training, for statistics of
             images without zero borders cost CIFAR-10 nets some 2.5 points.
+        cutout: Side of the squares cut out of these images: as in training.
         progress: Called with every row.
 
     Returns:
@@ -59,7 +61,7 @@ def accuracy_grid(
     cells = [(s, n) for s in schemes for n in steps] if found else [("fixed", None)]
     if own and own not in cells:
         cells.append(own)
-    images = batches.recalibration_batches(data, augment, recalibration_batches)
+    images = batches.recalibration_batches(data, augment, recalibration_batches, cutout)
     rows = []
     for scheme, n in cells:
         twin = manifest(net, scheme, n) if found else net

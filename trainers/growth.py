@@ -1,9 +1,11 @@
 """Growth of depth in the middle of a training: when, and of what."""
 
 import dataclasses
+import itertools
 
 import keras
 
+from cnet_tf.manifestation import manifest
 from cnet_tf.optimizer_slots import slots
 from cnet_tf.refinement import refine
 
@@ -73,3 +75,35 @@ def factor_before(options, epoch: int, refined: list, history: list) -> int | No
         return None
     factors = options.refine_factor
     return factors[min(len(refined), len(factors) - 1)]
+
+
+def stage_before(options, epoch: int, refined: list) -> tuple | None:
+    """What --grow asks for before an epoch: (factor, scheme, N), or None.
+
+    Args:
+        options: The run's `Options`.
+        epoch: Its number.
+        refined: Epochs before which the net was changed.
+    """
+    if epoch in refined:
+        return None
+    for (*_, before), (start, scheme, steps, nodes) in itertools.pairwise(options.grow):
+        if start == epoch:
+            return nodes // before, scheme, steps
+    return None
+
+
+def advance(state: State, stage: tuple, momentum: str = "carry") -> State:
+    """Refines by the factor of a stage, then manifests with its scheme and steps.
+
+    A manifestation shares its variables, so the optimizer stays as it is.
+
+    Args:
+        state: Before.
+        stage: (factor, scheme, N), see `stage_before`.
+        momentum: See `grow`.
+    """
+    factor, scheme, steps = stage
+    if factor > 1:
+        state = grow(state, factor, momentum)
+    return State(manifest(state.net, scheme, steps), state.optimizer)

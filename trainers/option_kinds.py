@@ -99,26 +99,38 @@ def one_of(choices: Collection) -> Kind:
 
 
 def pair(first: Kind, second: Kind, like: str) -> Kind:
-    """Two values around a colon.
+    """Two values around a colon; see `record`."""
+    return record((first, second), like)
+
+
+def record(kinds: tuple[Kind, ...], like: str) -> Kind:
+    """A tuple of values with colons between.
 
     Args:
-        first, second: Their kinds.
-        like: Names of both and an example, such as "scheme:steps, like rk4:2".
+        kinds: Their kinds.
+        like: Their names and an example, such as "scheme:steps, like rk4:2".
     """
 
     def read(given):
-        left, colon, right = given.partition(":")
-        if not colon:
-            raise ValueError("no colon")
-        return first.read(left), second.read(right)
+        parts = given.split(":", len(kinds) - 1)
+        if len(parts) != len(kinds):
+            raise ValueError("too few colons")
+        return tuple(kind.read(p) for kind, p in zip(kinds, parts, strict=True))
 
-    detail = f"{like} ({first.expected}; {second.expected})"
+    def holds(values):
+        return len(values) == len(kinds) and all(
+            kind.holds(value) for kind, value in zip(kinds, values, strict=True)
+        )
+
+    detail = f"{like} ({'; '.join(kind.expected for kind in kinds)})"
     return Kind(
         detail,
         detail,
         read,
-        lambda value: first.holds(value[0]) and second.holds(value[1]),
-        lambda value: f"{first.show(value[0])}:{second.show(value[1])}",
+        holds,
+        lambda values: ":".join(
+            kind.show(value) for kind, value in zip(kinds, values, strict=True)
+        ),
     )
 
 

@@ -8,134 +8,33 @@ from cnet_tf.presets import PRESETS
 from cnet_tf.residual_unit import UNITS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
+from trainers.combinations import COMBINATIONS
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.growth import MOMENTA, POLICIES
-from trainers.option_kinds import integer, list_of, number, one_of, switch, text
+from trainers.option_kinds import (
+    integer,
+    list_of,
+    number,
+    one_of,
+    pair,
+    record,
+    switch,
+    text,
+)
 from trainers.option_table import OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.strategy import STRATEGIES
 
-# Options that say how to build a net.
-OF_PRESETS = (
-    "basis",
-    "nodes",
-    "unit",
-    "horizon",
-    "stitch",
-    "padding",
-    "restriction",
-    "sync_batch_norm",
-)
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 JIT = ("auto", "on", "off")
 _PRESETS = "the preset's"
-
-
-def _increasing(name):
-    """The combinations that a list of epochs allows."""
-
-    def disordered(options):
-        epochs = getattr(options, name)
-        return list(epochs) != sorted(set(epochs))
-
-    def beyond(options):
-        epochs = getattr(options, name)
-        return epochs and epochs[-1] >= options.epochs
-
-    return (
-        (
-            name,
-            disordered,
-            lambda options: (
-                f"expected increasing epochs. Received {list(getattr(options, name))}."
-            ),
-        ),
-        (
-            name,
-            beyond,
-            lambda options: (
-                f"expected epochs below --epochs={options.epochs}. Received "
-                f"{getattr(options, name)[-1]}, which would never come."
-            ),
-        ),
-    )
-
-
-def _of_presets_alone(name):
-    """An option that a model from a file has no use for."""
-    return (
-        name,
-        lambda options: options.model and getattr(options, name),
-        lambda options: (
-            "expected none with --model, whose layers are what they are. Received "
-            f"{getattr(options, name)!r}: leave one of the two out."
-        ),
-    )
-
-
-def _grows(options):
-    return options.refine_epochs or options.refine == "on_plateau"
-
-
-# (option, wrong, why) of options that exclude one another; see `OptionTable`.
-_COMBINATIONS = (
-    *map(_of_presets_alone, OF_PRESETS),
-    *_increasing("refine_epochs"),
-    *_increasing("decay_epochs"),
-    (
-        "refine_epochs",
-        lambda options: (
-            _grows(options)
-            and not options.model
-            and "nodes" not in PRESETS[options.preset]
-        ),
-        lambda options: (
-            f"the depth of preset {options.preset!r} is fixed. Choose one with blocks "
-            "or do not refine."
-        ),
-    ),
-    (
-        "refine_epochs",
-        lambda options: options.refine_epochs and options.refine == "on_plateau",
-        lambda options: (
-            "expected none with --refine=on_plateau. Received both: leave one out."
-        ),
-    ),
-    (
-        "refine_factor",
-        lambda options: not options.refine_factor,
-        lambda options: "expected a factor. Received none.",
-    ),
-    (
-        "rewarm_epochs",
-        lambda options: options.rewarm_epochs and options.schedule == "constant",
-        lambda options: (
-            "expected 0 with --schedule=constant, from which nothing can climb. "
-            f"Received {options.rewarm_epochs}."
-        ),
-    ),
-    (
-        "replicas",
-        lambda options: options.replicas and options.strategy != "mirrored",
-        lambda options: (
-            f"expected --strategy=mirrored with it. Received {options.strategy!r}."
-        ),
-    ),
-    (
-        "tpu",
-        lambda options: options.tpu and options.strategy != "tpu",
-        lambda options: (
-            f"expected --strategy=tpu with it. Received {options.strategy!r}."
-        ),
-    ),
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
     """The flags of a training run and their defaults; checked at construction."""
 
-    COMBINATIONS = _COMBINATIONS
+    COMBINATIONS = COMBINATIONS
 
     # Data.
     dataset: str = option(
@@ -159,7 +58,21 @@ class Options(OptionTable):
     augment: str = option(
         "none",
         one_of(AUGMENTATIONS),
-        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too",
+        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too "
+        "(a translation by -4 .. 4 pixels each way)",
+    )
+    cutout: int = option(
+        0,
+        integer(0),
+        "Side in pixels of a square that is cut out of each image of the training, "
+        "after --augment; 0 turns it off",
+    )
+    image_sizes: tuple[tuple[int, int], ...] = option(
+        (),
+        list_of(pair(integer(0), integer(1), "epoch:height, like 8:24")),
+        "Heights that images of the training are resized to from an epoch on; "
+        "evaluation is at full size",
+        "full size",
     )
 
     # Net.
@@ -240,7 +153,13 @@ class Options(OptionTable):
     momentum: float = option(0.9, number("in [0, 1)"), "Momentum of sgd")
     nesterov: bool = option(False, switch(), "Use Nesterov momentum")
     schedule: str = option(
-        "step", one_of(SCHEDULES), "Learning rate over time; cosine falls to 0"
+        "step",
+        one_of(SCHEDULES),
+        "Learning rate over time; cosine and linear fall to 0, one_cycle rises from "
+        "1/25 of the rate and falls to 0",
+    )
+    warmup_epochs: int = option(
+        0, integer(0), "Epochs over which the rate rises to --learning_rate at first"
     )
     decay_epochs: tuple[int, ...] = option(
         (),
@@ -302,6 +221,18 @@ class Options(OptionTable):
         one_of(MOMENTA),
         "The optimizer's slots at a refinement: refined like their weights (carry) or "
         "set to zero (reset)",
+    )
+    grow: tuple[tuple[int, str, int, int], ...] = option(
+        (),
+        list_of(
+            record(
+                (integer(0), one_of(SCHEMES), integer(1), integer(1)),
+                "epoch:scheme:N:K, like 8:midpoint:2:2",
+            )
+        ),
+        "Manifestations by epoch, the first at 0 in place of --scheme, --steps and "
+        "--nodes: from each epoch on K is refined, then scheme and N are set; horizon "
+        "and stitch stay those of the start",
     )
     rewarm_epochs: int = option(
         0,

@@ -47,6 +47,7 @@ class Plan:
                 "name": data.name,
                 "image_size": self.options.image_size,
                 "augment": self.options.augment,
+                "cutout": self.options.cutout,
                 "image_shape": list(data.image_shape),
                 "class_names": list(data.class_names),
                 "mean": [float(v) for v in data.mean],

@@ -21,11 +21,41 @@ def _constant(options, start, update, per_epoch):
     return options.learning_rate
 
 
-SCHEDULES = {"step": _step, "cosine": _cosine, "constant": _constant}
+def _linear(options, start, update, per_epoch):
+    """To zero at the end, in a line."""
+    part = (update - start) / (options.epochs * per_epoch - start)
+    return options.learning_rate * (1 - part)
+
+
+# The rate after the warm-up. one_cycle is a cosine with a rise of its own.
+SCHEDULES = {
+    "step": _step,
+    "cosine": _cosine,
+    "constant": _constant,
+    "linear": _linear,
+    "one_cycle": _cosine,
+}
+
+
+def _half_cosine_rise(part):
+    """From 1/25 to 1 in half a period (Smith and Topin 2019, arXiv 1708.07120)."""
+    return 1 / 25 + 24 / 25 * (1 - math.cos(math.pi * part)) / 2
+
+
+# The rise of the warm-up over part in (0, 1], a line where nothing else is named.
+_RISES = {"one_cycle": _half_cosine_rise}
+
+
+def value_at(pairs, epoch: int):
+    """The value of the last (epoch, value) that is not later; None before the first."""
+    return next((value for start, value in reversed(pairs) if start <= epoch), None)
 
 
 def learning_rate(options, per_epoch: int, progress) -> float:
     """The rate of the next update, a function of the run's past and nothing else.
+
+    It rises over the first `warmup_epochs` to `learning_rate` and then follows
+    `schedule` over what is left.
 
     With `rewarm_epochs` W > 0, a refinement before epoch g starts the schedule again:
     the rate climbs linearly over W epochs from where it was to the one of the start,
@@ -45,7 +75,11 @@ def learning_rate(options, per_epoch: int, progress) -> float:
 def _scheduled(options, per_epoch, update, refined):
     schedule = SCHEDULES[options.schedule]
     if not refined:
-        return schedule(options, 0, update, per_epoch)
+        warm = options.warmup_epochs * per_epoch
+        if update >= warm:
+            return schedule(options, warm, update, per_epoch)
+        rise = _RISES.get(options.schedule, lambda part: part)
+        return options.learning_rate * rise((update + 1) / warm)
     start = refined[-1] * per_epoch
     warm = options.rewarm_epochs * per_epoch
     if update - start >= warm:

@@ -9,7 +9,7 @@ from trainers.data.batches import eval_batches, train_batches
 from trainers.growth import State
 from trainers.plan import Plan
 from trainers.recorder import Recorder
-from trainers.schedule import make_optimizer
+from trainers.schedule import make_optimizer, value_at
 from trainers.snapshots import Progress
 
 # Images of a batch of evaluation.
@@ -87,7 +87,11 @@ class Training:
 
         def shard(shards, index):
             batches = self._train_batches(
-                self.progress.epoch, skip_batches=first, shards=shards, shard=index
+                self.progress.epoch,
+                skip_batches=first,
+                shards=shards,
+                shard=index,
+                side=value_at(plan.options.image_sizes, self.progress.epoch),
             )
             return batches.take(plan.per_epoch - first)
 
@@ -104,5 +108,11 @@ class Training:
     def _train_batches(self, epoch, **part):
         options, size = self.plan.options, self.plan.place.batch_size
         return train_batches(
-            self.plan.data, size, options.seed, epoch, options.augment, **part
+            self.plan.data,
+            size,
+            options.seed,
+            epoch,
+            options.augment,
+            cutout=options.cutout,
+            **part,
         )

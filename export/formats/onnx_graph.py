@@ -10,10 +10,11 @@ import tf2onnx
 
 from export import runtimes, serving, staging
 from export.formats.record import Format, Precision, Recipe, declared_dtype
-from export.onnx_file import in_fixed_order
+from export.onnx_file import in_fixed_order, without_erfc
 from export.onnx_int8 import quantize
 from export.parity import Gate
 from export.source import Source
+from trainers.errors import OptionError
 
 OPSET = 18
 
@@ -29,7 +30,14 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
     model = in_fixed_order(model)
     properties = {key: json.dumps(value) for key, value in description.items()}
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OptionError(
+            f"--run, --model: expected layers that ONNX opset {OPSET} knows. Received: "
+            f"{reason}: use other layers, or another format."
+        ) from error
     with staging.writing():
         onnx.save(model, path)
     return path
@@ -47,7 +55,7 @@ def convert(graph, data: dict, kind: str) -> onnx.ModelProto:
     )
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    return model
+    return without_erfc(model)
 
 
 _USAGE = {

@@ -41,7 +41,7 @@ _USAGE = {
 import numpy as np
 import tensorflow as tf
 
-model = tf.saved_model.load("$file")
+model = tf.saved_model.load(".")  # The folder of this card.
 image = np.zeros((1, $shape), "$dtype")
 outputs = model.signatures["$signature"](image=tf.constant(image))
 print(outputs["label"], outputs["probabilities"])
@@ -55,7 +55,7 @@ python3 -c 'import json; print(json.dumps({
 #include "tensorflow/cc/saved_model/loader.h"
 
 tensorflow::SavedModelBundle model;
-TF_CHECK_OK(tensorflow::LoadSavedModel({}, {}, "$file", {"serve"}, &model));
+TF_CHECK_OK(tensorflow::LoadSavedModel({}, {}, ".", {"serve"}, &model));
 const auto& signature = model.GetSignatures().at("$signature");
 tensorflow::Tensor image(signature.inputs().at("image").dtype(), {1, $shape});
 std::vector<tensorflow::Tensor> outputs;

@@ -1,4 +1,4 @@
-"""Random crops and mirror images, a batch at a time, one draw per example."""
+"""Random crops, mirror images and cutout, a batch at a time, one draw per example."""
 
 from collections.abc import Callable, Mapping
 
@@ -37,6 +37,30 @@ def _window(images: tf.Tensor, draws: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
     return tf.gather(
         tf.gather(padded, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1
     )
+
+
+def cut_out(images: tf.Tensor, draws: tf.Tensor, side: int) -> tf.Tensor:
+    """Zeros in a square about a uniform pixel, clipped at the border.
+
+    Zero is the mean of normalised images (DeVries and Taylor 2017, arXiv 1708.04552).
+
+    Args:
+        images: (B, H, W, C), normalised.
+        draws: (B, 2), numbers in [0, 1).
+        side: Pixels of a side, at least 1.
+    """
+    _, height, width, _ = images.shape
+    centre = tf.cast(draws * tf.constant([height, width], draws.dtype), tf.int32)
+    first = centre - side // 2
+
+    def within(length, start):
+        offset = tf.range(length) - start
+        return (offset >= 0) & (offset < side)
+
+    hole = (
+        within(height, first[:, :1])[:, :, None] & within(width, first[:, 1:])[:, None]
+    )
+    return tf.where(hole[..., None], tf.zeros_like(images), images)
 
 
 # name -> function of uint8 images (B, H, W, C) and of DRAWS numbers in [0, 1) for

@@ -13,7 +13,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from trainers.data.augmentation import AUGMENTATIONS, DRAWS
+from trainers.data.augmentation import AUGMENTATIONS, DRAWS, cut_out
 from trainers.data.errors import refuse
 from trainers.data.images import MEMORY_BYTES, ImageData
 
@@ -44,6 +44,8 @@ def train_batches(
     skip_batches: int = 0,
     shards: int = 1,
     shard: int = 0,
+    cutout: int = 0,
+    side: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of one epoch of training, shuffled, augmented and normalised.
 
@@ -59,6 +61,9 @@ def train_batches(
         skip_batches: Leave out this many batches from the start. Default: 0.
         shards: Equal parts of every batch, a divisor of batch_size. Default: 1.
         shard: The part to prepare, 0..shards-1. Default: 0.
+        cutout: Side in pixels of the square to cut out, 0 (default) for none.
+        side: Height to resize the images to, after all else; the width follows.
+            Default: as they are.
 
     Returns:
         Data set of (float32 (B / shards, H, W, C), int64 (B / shards,)).
@@ -76,18 +81,26 @@ def train_batches(
     _check_range("seed", seed, 0)
     _check_range("epoch", epoch, 0)
 
-    order, *key = np.random.SeedSequence([seed, epoch]).generate_state(3).tolist()
+    words = np.random.SeedSequence([seed, epoch]).generate_state(5).tolist()
+    order, key, hole_key = words[0], words[1:3], words[3:]
     with tf.device("CPU"):
         order = tf.constant(order, tf.int64)
         # Row i belongs to example i, so a draw depends neither on the order nor on
         # the batch. Philox by name, as the default differs between devices.
         draws = tf.random.stateless_uniform([size, DRAWS], key, alg="philox")
+        # Draws of their own: those of the crops do not depend on --cutout.
+        holes = tf.random.stateless_uniform([size, 2], hole_key, alg="philox")
 
     def prepare(batch):
         images = AUGMENTATIONS[augment](
             batch["image"], tf.gather(draws, batch["index"])
         )
-        return normalize(images, data.mean, data.std), batch["label"]
+        images = normalize(images, data.mean, data.std)
+        if cutout:
+            images = cut_out(images, tf.gather(holes, batch["index"]), cutout)
+        if side is not None:
+            images = _resize(images, side)
+        return images, batch["label"]
 
     batches = (
         _shuffle(data.train, tf.constant(_shuffle_buffer(data), tf.int64), order)
@@ -99,16 +112,27 @@ def train_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def recalibration_batches(data: ImageData, augment: str, count: int) -> tf.data.Dataset:
+def _resize(images, height):
+    """Bilinear with antialiasing, in proportion; the same images at their own size."""
+    _, rows, columns, _ = images.shape
+    if height == rows:
+        return images
+    size = height, max(1, round(columns * height / rows))
+    return tf.image.resize(images, size, antialias=True)
+
+
+def recalibration_batches(
+    data: ImageData, augment: str, count: int, cutout: int = 0
+) -> tf.data.Dataset:
     """Training batches to re-estimate batch norms on: of 128, or of all there is.
 
     Args:
         data: From `load`.
-        augment: As in training.
+        augment, cutout: As in training.
         count: Batches.
     """
     size = min(_RECALIBRATION_BATCH, data.sizes["train"])
-    return train_batches(data, size, seed=0, epoch=0, augment=augment).take(count)
+    return train_batches(data, size, 0, 0, augment, cutout=cutout).take(count)
 
 
 def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Dataset:

@@ -1,0 +1,207 @@
+"""Options of a run that exclude one another, or need one another.
+
+(option, wrong, why): `wrong` and `why` are functions of the options, see `OptionTable`.
+"""
+
+import itertools
+
+from cnet_tf.presets import PRESETS
+
+# Options that say how to build a net.
+OF_PRESETS = (
+    "basis",
+    "nodes",
+    "unit",
+    "horizon",
+    "stitch",
+    "padding",
+    "restriction",
+    "sync_batch_norm",
+    "grow",
+)
+
+
+def _increasing(name):
+    """The combinations that a list of epochs allows."""
+
+    def disordered(options):
+        epochs = getattr(options, name)
+        return list(epochs) != sorted(set(epochs))
+
+    def beyond(options):
+        epochs = getattr(options, name)
+        return epochs and epochs[-1] >= options.epochs
+
+    return (
+        (
+            name,
+            disordered,
+            lambda options: (
+                f"expected increasing epochs. Received {list(getattr(options, name))}."
+            ),
+        ),
+        (
+            name,
+            beyond,
+            lambda options: (
+                f"expected epochs below --epochs={options.epochs}. Received "
+                f"{getattr(options, name)[-1]}, which would never come."
+            ),
+        ),
+    )
+
+
+def _of_presets_alone(name):
+    """An option that a model from a file has no use for."""
+    return (
+        name,
+        lambda options: options.model and getattr(options, name),
+        lambda options: (
+            "expected none with --model, whose layers are what they are. Received "
+            f"{getattr(options, name)!r}: leave one of the two out."
+        ),
+    )
+
+
+def _bad_start(pairs, epochs):
+    """Whether epochs do not start at 0, do not increase or never come."""
+    starts = [start for start, *_ in pairs]
+    ordered = starts == sorted(set(starts))
+    return bool(starts) and not (ordered and starts[0] == 0 and starts[-1] < epochs)
+
+
+def _no_multiples(options):
+    nodes = [stage[-1] for stage in options.grow]
+    return [(a, b) for a, b in itertools.pairwise(nodes) if b % a]
+
+
+def _basis(options):
+    return options.basis or PRESETS[options.preset].get("basis", "constant")
+
+
+def _grow_excludes(options):
+    """Options that --grow stands for or excludes, as they are given."""
+    names = ("refine_epochs", "scheme", "nodes", "steps")
+    given = [f"--{name}" for name in names if getattr(options, name)]
+    return given + ["--refine=on_plateau"] * (options.refine == "on_plateau")
+
+
+def _grows(options):
+    return options.refine_epochs or options.refine == "on_plateau"
+
+
+COMBINATIONS = (
+    *map(_of_presets_alone, OF_PRESETS),
+    *_increasing("refine_epochs"),
+    *_increasing("decay_epochs"),
+    (
+        "refine_epochs",
+        lambda options: (
+            _grows(options)
+            and not options.model
+            and "nodes" not in PRESETS[options.preset]
+        ),
+        lambda options: (
+            f"the depth of preset {options.preset!r} is fixed. Choose one with blocks "
+            "or do not refine."
+        ),
+    ),
+    (
+        "refine_epochs",
+        lambda options: options.refine_epochs and options.refine == "on_plateau",
+        lambda options: (
+            "expected none with --refine=on_plateau. Received both: leave one out."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: _bad_start(options.grow, options.epochs),
+        lambda options: (
+            f"expected increasing epochs from 0, below --epochs={options.epochs}. "
+            f"Received {[start for start, *_ in options.grow]}."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: _no_multiples(options),
+        lambda options: (
+            "expected each K a multiple of the one before. Received "
+            f"{[stage[-1] for stage in options.grow]}."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and _grow_excludes(options),
+        lambda options: (
+            f"expected none of {', '.join(_grow_excludes(options))} with it. Received "
+            "both: leave one out."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and "nodes" not in PRESETS[options.preset],
+        lambda options: (
+            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
+            "ContinuousNet or do not grow."
+        ),
+    ),
+    (
+        "grow",
+        lambda options: options.grow and _basis(options) == "hat",
+        lambda options: (
+            "expected another basis than 'hat', whose K - 1 cells do not grow by "
+            "factors of K. Choose --basis or --refine_epochs."
+        ),
+    ),
+    (
+        "image_sizes",
+        lambda options: _bad_start(options.image_sizes, options.epochs),
+        lambda options: (
+            f"expected increasing epochs from 0, below --epochs={options.epochs}. "
+            f"Received {[start for start, _ in options.image_sizes]}."
+        ),
+    ),
+    (
+        "warmup_epochs",
+        lambda options: options.warmup_epochs >= options.epochs,
+        lambda options: (
+            f"expected less than --epochs={options.epochs}. Received "
+            f"{options.warmup_epochs}."
+        ),
+    ),
+    (
+        "warmup_epochs",
+        lambda options: options.schedule == "one_cycle" and not options.warmup_epochs,
+        lambda options: (
+            "expected at least 1 with --schedule=one_cycle, which rises first. "
+            "Received 0."
+        ),
+    ),
+    (
+        "refine_factor",
+        lambda options: not options.refine_factor,
+        lambda options: "expected a factor. Received none.",
+    ),
+    (
+        "rewarm_epochs",
+        lambda options: options.rewarm_epochs and options.schedule == "constant",
+        lambda options: (
+            "expected 0 with --schedule=constant, from which nothing can climb. "
+            f"Received {options.rewarm_epochs}."
+        ),
+    ),
+    (
+        "replicas",
+        lambda options: options.replicas and options.strategy != "mirrored",
+        lambda options: (
+            f"expected --strategy=mirrored with it. Received {options.strategy!r}."
+        ),
+    ),
+    (
+        "tpu",
+        lambda options: options.tpu and options.strategy != "tpu",
+        lambda options: (
+            f"expected --strategy=tpu with it. Received {options.strategy!r}."
+        ),
+    ),
+)
