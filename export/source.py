@@ -194,20 +194,11 @@ class Source:
         """The data that the net was trained on, normalised as in training.
 
         Raises:
-            OptionError: their classes are not those of the run.
-            DataError: they cannot be read.
+            DataError: see `load_as_trained`.
         """
         if self.generated:
             return generated(self.data)
-        found = load_as_trained(self.data, data_dir)
-        expected = self.data["class_names"]
-        if list(found.class_names) != list(expected):
-            raise OptionError(
-                f"--data_dir: expected {self.data['name']!r} with the classes of the "
-                f"run, {_brief(expected)}. Received {_brief(found.class_names)}: "
-                "name the folder of the data that the net was trained on."
-            )
-        return found
+        return load_as_trained(self.data, data_dir)
 
     def _with(self, nets, *changes) -> "Source":
         changes = (*self.changes, *changes)
@@ -227,7 +218,3 @@ def first_test_images(data: ImageData, count: int) -> tuple:
     """
     batch = next(data.test.take(count).batch(count).as_numpy_iterator())
     return batch["image"], batch.get("label")
-
-
-def _brief(names) -> str:
-    return f"{len(names)}: {', '.join(list(names)[:3])}, .."

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import socket
 
 import numpy as np
@@ -203,3 +204,22 @@ def test_failed_download(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="checksum of the archive differs") as error:
         data.load("cifar100", str(tmp_path))
     assert is_one_line(error)
+
+
+def test_a_class_folder_that_appeared_later_is_noticed(folder):
+    """Labels would have shifted by one, without a word."""
+    found = data.load(f"folder:{folder}", validation_fraction=0, image_size=8)
+    description = {
+        "name": f"folder:{folder}",
+        "image_size": 8,
+        "class_names": list(found.class_names),
+        "mean": found.mean,
+        "std": found.std,
+    }
+    assert data.load_as_trained(description).class_names == found.class_names
+    for split in ("train", "test"):
+        (folder / split / "aaa").mkdir()
+        image = next((folder / split / found.class_names[0]).iterdir())
+        shutil.copy(image, folder / split / "aaa" / image.name)
+    with pytest.raises(DataError, match="data_dir: expected .* classes of"):
+        data.load_as_trained(description)

@@ -14,7 +14,7 @@ from export.folding import FoldedBlock
 from export.formats.table import FORMATS
 from export.job import Job
 from export.source import Source
-from trainers.data import load_as_trained
+from trainers.data import DataError, load_as_trained
 from trainers.data.batches import train_batches
 from trainers.data.errors import DataError
 from trainers.errors import OptionError
@@ -196,7 +196,7 @@ def test_steps_for_a_net_of_one_manifestation_are_refused(tmp_path, flags_for):
 def test_other_data_than_the_runs_are_refused(tmp_path, flags_for):
     renamed = {**DIGITS, "class_names": ["a", "b"]}
     run = save_run(tmp_path / "renamed", data=renamed, **SMALL)
-    with pytest.raises(OptionError, match="--data_dir: .*2: a, b.*Received 10: 0"):
+    with pytest.raises(DataError, match="data_dir: .*2: a, b.*Received 10: 0"):
         saved_model.main(flags_for(f"--run={run}"))
     gone = {**DIGITS, "name": "folder:/nowhere"}
     run = save_run(tmp_path / "gone", data=gone, **SMALL)

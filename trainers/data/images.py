@@ -127,9 +127,24 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
     Args:
         description: The `"data"` of a checkpoint's metadata.
         data_dir: As for `load`.
+
+    Raises:
+        DataError: as for `load`, or the classes are no longer those of the net.
     """
     data = load(description["name"], data_dir, 0.0, description.get("image_size"))
+    expected = description["class_names"]
+    if list(data.class_names) != list(expected):
+        refuse(
+            "data_dir",
+            f"{description['name']!r} with the classes of the net, {_brief(expected)}",
+            _brief(data.class_names),
+            "name the folder of the data that the net was trained on, as it was then",
+        )
     return dataclasses.replace(data, mean=description["mean"], std=description["std"])
+
+
+def _brief(names) -> str:
+    return f"{len(names)}: {', '.join(list(names)[:3])}, .."
 
 
 def _ranges(dataset: str, stored: Stored, validation_fraction: float) -> dict:
