@@ -14,7 +14,7 @@ from export.folding import FoldedBlock
 from export.formats.table import FORMATS
 from export.job import Job
 from export.source import Source
-from trainers.data import DataError, load_as_trained
+from trainers.data import load_as_trained
 from trainers.data.batches import train_batches
 from trainers.data.errors import DataError
 from trainers.errors import OptionError
