@@ -106,6 +106,15 @@ def load(directory, verified=()) -> Checkpoint:
                 raise
 
 
+def metadata(directory) -> dict:
+    """What was saved with a net, without the net.
+
+    Raises:
+        CheckpointError: as for `load`.
+    """
+    return _description(pathlib.Path(directory) / _DESCRIPTION)["metadata"]
+
+
 def _load(directory, description, verified) -> Checkpoint:
     sha256 = description["sha256"]
     path = _weights(directory, sha256)

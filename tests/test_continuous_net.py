@@ -374,3 +374,11 @@ OURS = {
 def test_parameters_of_our_presets(preset):
     net = continuous_net(preset)
     assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == OURS[preset]
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_another_channel_count_is_refused(channels):
+    """As Keras' own convolutions do: no broadcast over a channel."""
+    net = small(input_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match="incompatible|expected"):
+        net(normal((2, 8, 8, channels)))

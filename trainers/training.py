@@ -1,11 +1,14 @@
 """A run under way: its net and optimizer, their graphs and batches."""
 
 import dataclasses
+import json
 
+from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
 from trainers import snapshots, steps
 from trainers.broadcast import shared_folder
 from trainers.data.batches import eval_batches, train_batches
+from trainers.data.errors import refuse
 from trainers.growth import State
 from trainers.plan import Plan
 from trainers.recorder import Recorder
@@ -63,10 +66,14 @@ class Training:
 
         Args:
             snapshot: The chief's, or None; None on other workers.
+
+        Raises:
+            DataError: the data are not those that the run began with.
         """
         with shared_folder(self.plan.place, snapshot and snapshot.folder) as folder:
             if folder is None:
                 return False
+            _check_data(checkpoint.metadata(folder / "net"), self.plan.metadata)
             net, optimizer, self.progress = snapshots.load(
                 # A copy that another worker was sent has not been hashed yet.
                 snapshot or snapshots.verify(folder),
@@ -115,4 +122,17 @@ class Training:
             options.augment,
             cutout=options.cutout,
             **part,
+        )
+
+
+def _check_data(then: dict, now: dict) -> None:
+    """Refuses to train on with other classes, shapes or statistics of the images."""
+    then, now = then["data"], json.loads(json.dumps(now["data"]))
+    changed = [key for key in now if now[key] != then.get(key)]
+    if changed:
+        refuse(
+            "dataset",
+            f"the data that the run began with, {changed[0]} {then.get(changed[0])}",
+            str(now[changed[0]]),
+            "restore them, or begin a new run with --noresume",
         )
