@@ -2,6 +2,8 @@
 # and rebuilds it when that file changes. To use an interpreter of your own instead:
 #     make test PYTHON=/path/to/python
 PYTHON = .venv/bin/python
+# A process a core, each with whole files, whose tests share trainings.
+PARALLEL = -n auto --dist loadfile
 SYSTEM_PYTHON ?= python3
 STAMP := .venv/requirements.stamp
 
@@ -28,7 +30,7 @@ demo: $(ENVIRONMENT)
 	$(PYTHON) export/onnx_graph.py --steps=2
 
 test: $(ENVIRONMENT)
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -m slow
