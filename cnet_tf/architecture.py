@@ -106,11 +106,11 @@ def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
     return twin
 
 
-def in_float32(model) -> keras.Model:
-    """The model itself if all of its layers compute in float32, else such a copy."""
-    if all(layer.dtype_policy.name == "float32" for layer in layers_of(model)):
+def in_precision(model, policy: str) -> keras.Model:
+    """The model itself if all of its layers have that policy, else such a copy."""
+    if all(layer.dtype_policy.name == policy for layer in layers_of(model)):
         return model
-    return copied(model, "float32")
+    return copied(model, policy)
 
 
 def check(config, depth=0):

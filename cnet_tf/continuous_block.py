@@ -145,9 +145,9 @@ class ContinuousBlock(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def manifested(self, scheme=None, steps=None):
-        """A block around the same rate with another scheme or step count."""
-        return self._with(self.rate, scheme, steps)
+    def manifested(self, scheme=None, steps=None, rate=None):
+        """A block around the same rate, or another, with another scheme or steps."""
+        return self._with(rate or self.rate, scheme, steps)
 
     def refined(self, factor, steps):
         """A block of fresh weights on a basis `factor` times as fine."""

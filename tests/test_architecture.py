@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from cnet_tf import continuous_net
-from cnet_tf.architecture import in_float32
+from cnet_tf.architecture import in_precision
 from cnet_tf.lifted_layer import layers_of
 
 
 def test_a_model_in_float32_is_the_model_itself():
     net = continuous_net("digits", scheme="euler")
-    assert in_float32(net) is net
+    assert in_precision(net, "float32") is net
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
 def test_one_in_another_precision_is_copied_with_its_weights(dtype):
     net = continuous_net("digits", scheme="euler", dtype=dtype)
-    twin = in_float32(net)
+    twin = in_precision(net, "float32")
     assert {layer.dtype_policy.name for layer in layers_of(twin)} == {"float32"}
     assert dtype in {layer.dtype_policy.name for layer in layers_of(net)}
     for a, b in zip(net.get_weights(), twin.get_weights(), strict=True):
