@@ -134,9 +134,8 @@ def _norms(net) -> list[SeriesBatchNormalization]:
 def _with_norms(net, replacements):
     """The net with norms replaced, those in the rates of its blocks too."""
 
-    def around(block):
-        rate = with_layers(block.rate, replacements, share=True)
-        return block.manifested(rate=rate)
+    def in_rate(block):
+        return block.around(lambda rate: with_layers(rate, replacements, share=True))
 
-    blocks = dict.fromkeys(map(id, blocks_of(net)), around)
+    blocks = dict.fromkeys(map(id, blocks_of(net)), in_rate)
     return with_layers(net, blocks | replacements, share=True)
