@@ -21,3 +21,11 @@ def test_one_in_another_precision_is_copied_with_its_weights(dtype):
     assert dtype in {layer.dtype_policy.name for layer in layers_of(net)}
     for a, b in zip(net.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_array_equal(a.astype("float32"), b)
+
+
+def test_a_model_in_mixed_precision_is_the_model_itself():
+    """Its logits are in the precision of the weights."""
+    net = continuous_net("digits", scheme="euler", dtype="mixed_bfloat16")
+    assert in_precision(net, "mixed_bfloat16") is net
+    twin = in_precision(in_precision(net, "float32"), "mixed_bfloat16")
+    assert twin.get_layer("block_0").output.dtype == "bfloat16"
