@@ -18,6 +18,7 @@ OF_PRESETS = (
     "restriction",
     "sync_batch_norm",
     "grow",
+    "weights",
 )
 
 

@@ -34,7 +34,21 @@ def first_net(plan):
     net = _of_file(options, data) if options.model else _of_preset(options, data)
     if options.any_depth:
         _check_members(net, options)
+    if options.train_only == "head":
+        _freeze_features(net)
     return net
+
+
+def _freeze_features(net):
+    """Freezes all layers but the last, which makes the logits."""
+    *features, head = net.layers
+    for layer in features:
+        layer.trainable = False
+    if not head.trainable_variables:
+        raise OptionError(
+            f"--train_only: expected a net whose last layer has weights. Received "
+            f"{head.name!r}: end it with a dense layer, or train all."
+        )
 
 
 def _check_members(net, options):
@@ -84,6 +98,7 @@ def _of_preset(options, data):
                 classes=len(data.class_names),
                 dtype=options.precision,
                 input_shape=shape,
+                weights=options.weights,
                 **overrides | stage,
             )
             for stage in stages

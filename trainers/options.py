@@ -28,6 +28,7 @@ from trainers.strategy import STRATEGIES
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 JIT = ("auto", "on", "off")
+PARTS = ("all", "head")
 _PRESETS = "the preset's"
 
 
@@ -84,6 +85,18 @@ class Options(OptionTable):
         "A .keras file to train instead of --preset, from its weights on; a functional "
         "or Sequential model from images to logits",
         "none",
+    )
+    weights: str | None = option(
+        None,
+        text(),
+        "Data set on which weights that ship for --preset were trained, to start from; "
+        "with other classes the head is drawn afresh",
+        "none",
+    )
+    train_only: str = option(
+        "all",
+        one_of(PARTS),
+        "Layers that learn: all, or the head alone, behind features that stay",
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
