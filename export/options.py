@@ -15,6 +15,7 @@ from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST
 from export.origin import Origin
 from export.serving import INPUTS
+from trainers.data_option import data_dir
 from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 
@@ -39,12 +40,7 @@ class Common(OptionTable):
         "What the exported graph takes: "
         + "; ".join(f"{name}: {kind.text}" for name, kind in INPUTS.items()),
     )
-    data_dir: str | None = option(
-        None,
-        text(),
-        "Where TFDS keeps prepared sets",
-        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
-    )
+    data_dir: str | None = data_dir()
     parity_images: int = option(
         1000,
         integer(1),

@@ -40,6 +40,7 @@ FLOWS = {
 # runs. Not the loop.
 LENT = (
     "trainers.data",
+    "trainers.data_option",
     "trainers.errors",
     "trainers.flops",
     "trainers.option_kinds",
