@@ -6,7 +6,6 @@ A new kind of option is a `Kind`; nothing branches on types.
 """
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Callable, Collection
 from typing import Any
@@ -51,38 +50,53 @@ def switch() -> Kind:
     )
 
 
+# Far above what anybody trains. Graphs of more steps are traced for hours.
+MOST_NODES = MOST_STEPS = 1024
+MOST_SIDE = 4096
+# Above it counts overflow somewhere in TensorFlow, with a traceback.
+_MOST = 2**31
+# Above it numbers are infinite in float32.
+_LARGEST = 3.4e38
+
+
 def integer(low: int, high: int | None = None) -> Kind:
-    """A whole number from `low` to `high`, both included; no limit above by default."""
-    limit = f">= {low}" if high is None else f"in {low} .. {high}"
+    """A whole number from `low` to `high`, both included; below 2^31 by default."""
+    limit = f">= {low} and < 2^31" if high is None else f"in {low} .. {high}"
+    last = _MOST - 1 if high is None else high
     return Kind(
         f"an integer {limit}",
         f"integers {limit}",
         int,
         lambda value: (
             isinstance(value, numbers.Integral)
-            and low <= value <= (math.inf if high is None else high)
+            and not isinstance(value, bool)
+            and low <= value <= last
         ),
     )
 
 
-# Intervals by name; none of them holds for infinity or NaN.
+# Intervals by name; none of them holds for infinity or NaN, in float32 either.
 _INTERVALS = {
-    "> 0": lambda value: 0 < value < math.inf,
-    ">= 0": lambda value: 0 <= value < math.inf,
+    "> 0": lambda value: 0 < value <= _LARGEST,
+    ">= 0": lambda value: 0 <= value <= _LARGEST,
     "in [0, 1)": lambda value: 0 <= value < 1,
     "in (0, 1]": lambda value: 0 < value <= 1,
-    "": math.isfinite,
+    "": lambda value: abs(value) <= _LARGEST,
 }
 
 
 def number(interval: str = "") -> Kind:
-    """A finite number, or one in "> 0", ">= 0", "in [0, 1)" or "in (0, 1]"."""
+    """A number of float32, or one in "> 0", ">= 0", "in [0, 1)" or "in (0, 1]"."""
     holds = _INTERVALS[interval]
     return Kind(
         f"a number {interval}".rstrip(),
         f"numbers {interval}".rstrip(),
         float,
-        lambda value: isinstance(value, numbers.Real) and holds(value),
+        lambda value: (
+            isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+            and holds(value)
+        ),
         repr,
     )
 
