@@ -11,6 +11,7 @@ from trainers.broadcast import anyone, shared_folder
 from trainers.data.batches import eval_batches, train_batches
 from trainers.growth import State
 from trainers.interruption import Interrupted, Interruption
+from trainers.members import members, turns
 from trainers.plan import Plan
 from trainers.recorder import Recorder
 from trainers.schedule import make_optimizer, value_at
@@ -33,7 +34,8 @@ class Training:
         state: Net and optimizer.
         interruption: Tells when to stop.
         progress: How far it has come.
-        programs: (update, score), the graphs of the net; None before they are made.
+        programs: (updates, score), the graphs of the net, of which updates take turns;
+            None before they are made.
     """
 
     plan: Plan
@@ -48,16 +50,22 @@ class Training:
         if self.programs is None:
             net, options, place = self.state.net, self.plan.options, self.plan.place
             l2 = options.weight_decay_mode == "l2"
-            update = steps.training_program(
-                net,
-                self.state.optimizer,
-                place.strategy,
-                place.jit,
-                batch_size=place.batch_size,
-                weight_decay=options.weight_decay if l2 else 0.0,
-                smoothing=options.label_smoothing,
-            )
-            self.programs = update, steps.evaluation_program(net, place.strategy)
+            updates = [
+                steps.training_program(
+                    net,
+                    self.state.optimizer,
+                    place.strategy,
+                    place.jit,
+                    batch_size=place.batch_size,
+                    weight_decay=options.weight_decay if l2 else 0.0,
+                    smoothing=options.label_smoothing,
+                    members=members,
+                    member_weight=options.any_depth_weight,
+                    member_targets=options.any_depth_targets,
+                )
+                for members in turns(net)
+            ]
+            self.programs = updates, steps.evaluation_program(net, place.strategy)
         return self.programs
 
     def replace(self, state):
@@ -92,10 +100,26 @@ class Training:
         Raises:
             Interrupted: see `stop`.
         """
+        return self._score(self.make_programs()[1], split)
+
+    def score_members(self, split) -> dict[str, float]:
+        """Accuracy of each member by name.
+
+        Raises:
+            Interrupted: see `stop`.
+        """
+        strategy = self.plan.place.strategy
+        return {
+            name: self._score(steps.evaluation_program(twin, strategy), split)[
+                "accuracy"
+            ]
+            for name, twin in members(self.state.net).items()
+        }
+
+    def _score(self, program, split):
         batches = eval_batches(self.plan.data, split, _EVALUATED)
-        score = self.make_programs()[1]
         found = steps.evaluate_with(
-            score, batches, self.plan.place.strategy, self._asked
+            program, batches, self.plan.place.strategy, self._asked
         )
         if found is None:
             self.stop()
@@ -139,7 +163,8 @@ class Training:
         self.state.optimizer.finalize_variable_values(net.trainable_variables)
         # Of an epoch that is not trained.
         batches = self._train_batches(self.plan.options.epochs)
-        recalibrate(net, self._watched(batches.take(_RECALIBRATION_BATCHES)))
+        for one in (net, *members(net).values()):
+            recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
 
     def _watched(self, batches):
         """Batches, until somebody asks to stop."""
