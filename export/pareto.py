@@ -2,8 +2,10 @@
 
 import io
 
+from cnet_tf.line_error import LineError
 
-class BudgetError(ValueError):
+
+class BudgetError(LineError):
     """No artefact fits a budget. The message is one line."""
 
 

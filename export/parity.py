@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from cnet_tf.line_error import LineError
+
 # One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
 # fails.
 BATCH_SIZES = (1, 7, 128)
 
 
-class ParityError(ValueError):
+class ParityError(LineError):
     """An export that does not agree with Keras. The message is one line."""
 
 

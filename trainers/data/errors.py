@@ -2,12 +2,15 @@
 
 from typing import NoReturn
 
+from cnet_tf.line_error import LineError
 
-class DataError(ValueError):
+
+class DataError(LineError):
     """Data that cannot be had as asked for. The message is one line."""
 
 
 def refuse(argument: str, expected: str, received: str, remedy: str) -> NoReturn:
     """Raises a DataError of one line."""
-    message = f"{argument}: expected {expected}. Received {received}: {remedy}."
-    raise DataError(" ".join(message.split())) from None
+    raise DataError(
+        f"{argument}: expected {expected}. Received {received}: {remedy}."
+    ) from None
