@@ -162,9 +162,7 @@ def _bound(content):
     # In a string they count too; texts of ours are far from both bounds.
     values = sum(map(content.count, (b",", b"[", b"{")))
     if values > MOST_VALUES:
-        raise ValueError(
-            f"expected at most {MOST_VALUES:,} values. Received {values:,}"
-        )
+        raise ValueError(f"expected at most {MOST_VALUES:,} values, not {values:,}")
     # Possessive, or the engine remembers a place for every character.
     outside = re.sub(rb'"(?:[^"\\]++|\\.)*+"?', b"", content, flags=re.DOTALL)
     text = np.frombuffer(outside, np.uint8)

@@ -105,9 +105,11 @@ def _made(parent, new):
     try:
         yield path
     finally:
-        if _is_there(path, descriptor):
-            _remove(path)
-        _close(descriptor)
+        try:
+            if _is_there(path, descriptor):
+                _remove(path)
+        finally:
+            _close(descriptor)
 
 
 def _new_file(path):

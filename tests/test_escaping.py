@@ -1,4 +1,4 @@
-"""Text of strangers comes out of every format as the text it was, and as nothing else."""
+"""Text of strangers comes out of every format as that text, and as nothing else."""
 
 import csv
 import io

@@ -17,11 +17,11 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
 
+from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_json
 from trainers.errors import OptionError
 
@@ -72,19 +72,20 @@ def _digest(model) -> str | None:
     if not model:
         return None
     try:
-        return hashlib.sha256(pathlib.Path(model).read_bytes()).hexdigest()
-    except OSError as error:
-        raise OptionError(
-            f"--model: expected a .keras file. Received {model}: {error.strerror}."
-        ) from error
+        return plain_file.sha256(model, follow=True)
+    except plain_file.PlainFileError as error:
+        raise OptionError(f"--model: expected a .keras file. {error}") from error
 
 
 def _is_unfinished(run, identity) -> bool:
     if run.is_symlink() or not run.is_dir() or (run / "summary.json").exists():
         return False
     try:
-        return json.loads((run / _OPTIONS).read_text()) == identity
-    except (OSError, ValueError):
+        # Of a stranger: what is written there would be written elsewhere.
+        if any(entry.is_symlink() for entry in os.scandir(run)):
+            return False
+        return plain_file.read_json(run / _OPTIONS) == identity
+    except (OSError, plain_file.PlainFileError):
         return False
 
 
@@ -93,7 +94,9 @@ def _lock(run):
 
     The system gives a lock back when its process ends, however it ends.
     """
-    file = open(run / "lock", "w")  # noqa: SIM115, it stays open
+    # Neither truncated nor, if it is a link, followed.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = os.fdopen(os.open(run / "lock", flags, 0o666), "w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
