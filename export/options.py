@@ -90,6 +90,14 @@ class Export(Common, Origin):
         *Origin.COMBINATIONS,
         (
             "recalibrate",
+            lambda options: options.recalibrate and options.images,
+            lambda options: (
+                "expected 0 with --images, which replaces the training images. "
+                f"Received {options.recalibrate}: leave one of the two out."
+            ),
+        ),
+        (
+            "recalibrate",
             lambda options: options.recalibrate and options.model,
             lambda options: (
                 "expected 0 with --model, of whose training images nothing is known. "
@@ -125,6 +133,13 @@ class Export(Common, Origin):
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Scheme of every block", "as trained"
+    )
+    images: str | None = option(
+        None,
+        text(),
+        "Folder of images to compare the export with Keras on, and to learn int8 "
+        "ranges on, in place of the data set",
+        "none: the data set of the run, or generated images where there is none",
     )
     fold: bool | None = option(
         None,

@@ -10,11 +10,12 @@ import collections
 import dataclasses
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from trainers.data import image_files
 from trainers.data.class_names import composed, is_plain, shown
 from trainers.data.errors import DataError, refuse
+from trainers.data.many_files import few
 
 # Names of folders in any case, and the split that they are.
 SPLITS = {
@@ -41,7 +42,6 @@ _LITTER = frozenset(
         "icon\r",
     )
 )
-_NAMED = 3  # Names of a list that a line shows.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +132,11 @@ def is_set(folder: str) -> bool:
         return False
 
 
+def images_below(folder: str) -> list[str]:
+    """Paths of all images in a folder, however deep, by name."""
+    return list(_images(folder, folder, collections.defaultdict(list)))
+
+
 def check(tree: Tree) -> None:
     """Refuses classes that cannot be learned.
 
@@ -185,13 +190,6 @@ def notes(tree: Tree) -> list[str]:
             names = few(map(repr, sorted(missing)))
             found.append(f"{split} has no images of {len(missing)} classes: {names}")
     return found
-
-
-def few(names: Iterable[str]) -> str:
-    """The first of some names, and how many there are beside them."""
-    names = list(names)
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _split_folders(root, passed) -> dict[str, str]:
