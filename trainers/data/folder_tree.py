@@ -180,15 +180,15 @@ def notes(tree: Tree) -> list[str]:
     found = []
     if tree.passed:
         kinds = (
-            f"{len(names)} {kind} ({few(map(shown, names))})"
+            f"{kind}: {len(names)} ({few(map(shown, names))})"
             for kind, names in sorted(tree.passed.items())
         )
-        found.append(f"passed over {'; '.join(kinds)}")
+        found.append(f"passed over: {'; '.join(kinds)}")
     for split, files in tree.files.items():
         missing = set(tree.class_names) - {file.label for file in files}
         if files and missing:
             names = few(map(repr, sorted(missing)))
-            found.append(f"{split} has no images of {len(missing)} classes: {names}")
+            found.append(f"{split} has no images of {names}")
     return found
 
 
@@ -264,7 +264,7 @@ def _images(folder, root, passed, above=()) -> Iterator[str]:
             suffix = os.path.splitext(entry.name)[1].lower()
             kind = f"{shown(suffix)} files" if suffix else "files without a suffix"
             if not entry.is_file():
-                kind = "that are no files"
+                kind = "no regular files"
             passed[kind].append(os.path.relpath(entry.path, root))
 
 
@@ -289,5 +289,5 @@ def _is_litter(name) -> bool:
 
 def _also(tree) -> str:
     """What was passed over, which may be the images."""
-    kinds = [f"{len(names)} {kind}" for kind, names in sorted(tree.passed.items())]
-    return f"; passed over {', '.join(kinds)}" if kinds else ""
+    kinds = [f"{kind}: {len(names)}" for kind, names in sorted(tree.passed.items())]
+    return f" (passed over: {', '.join(kinds)})" if kinds else ""
