@@ -1,4 +1,4 @@
-"""Sets of images in folders: found wherever they lie, read whole or refused in a line."""
+"""Sets of images in folders: found wherever they lie, read whole or refused."""
 
 import json
 import os
@@ -163,8 +163,8 @@ def damage(root):
 def test_broken_images_are_named_in_one_line(tmp_path, how):
     damage(write_set(tmp_path))
     message = refusal(load, tmp_path, **how)
-    assert "3 that cannot be read: test/dog/1.png (no image), train/cat/0.png (empty), "
-    assert "train/dog/1.png (" in message and "--skip_broken" in message
+    listed = "3 that cannot be read: test/dog/1.png (no image), train/cat/0.png (empty)"
+    assert f"{listed}, train/dog/1.png (" in message and "--skip_broken" in message
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -181,7 +181,7 @@ def test_one_that_breaks_off_is_found_before_the_training(tmp_path, monkeypatch,
 def test_broken_images_are_left_out_where_that_is_asked_for(tmp_path, capsys):
     damage(write_set(tmp_path))
     found = load(tmp_path, skip_broken=True)
-    assert found.sizes == {"train": 6, "validation": 0, "test": 3}
+    assert found.sizes == {"train": 6, "validation": 0, "test": 7}
     assert "left out 3 that cannot be read: test/dog/1.png" in capsys.readouterr().err
     same_images(data.load_as_trained(described(found)), found)
 
@@ -234,8 +234,8 @@ def test_of_a_set_of_tfds_too(digits_dir, monkeypatch):
     monkeypatch.setattr("trainers.data.sources.SOURCES", (source,))
     monkeypatch.setattr(digits, "NAME", "sklearn_digits")
     found = data.load("sklearn_digits", digits_dir, test_fraction=0.25)
-    assert found.sizes == {"train": 973, "validation": 108, "test": 361}
-    whole = data.load("sklearn_digits", digits_dir, 0, test_fraction=1e-3)
+    assert found.sizes == {"train": 974, "validation": 108, "test": 360}
+    whole = data.load("sklearn_digits", digits_dir, 0, test_fraction=0.5)
     test = gather(found.test, "label")
     every = np.concatenate([gather(p, "label") for p in (whole.train, whole.test)])
     share = np.bincount(test) / np.bincount(every)
