@@ -52,6 +52,8 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         results.append(result)
         rows.append(parity.row(manifestation_name(net), size, result, gate, seconds))
     print(parity.table(rows))
+    if job.unmeasured:
+        print(job.unmeasured)
     for result in results:
         parity.check(result, gate)
     card = model_card.card(
@@ -64,5 +66,6 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         dtype=form.image_dtype(path, recipe.kind),
         license=job.license,
         model=recipe.model,
+        unmeasured=job.unmeasured,
     )
     return path, card

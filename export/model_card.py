@@ -11,10 +11,6 @@ from export.generated_images import GENERATED
 from export.parity import table
 from export.runtimes import SIGNATURE
 
-_NOT_MEASURED = (
-    "No accuracy was measured: a .keras file does not say what it was trained on, so "
-    "the export was compared with Keras on generated images."
-)
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
 # Cells that differ each time the same net is exported.
 _MEASURED = ("latency, 1 image (ms)",)
@@ -31,6 +27,7 @@ def card(
     dtype: str,
     license: str,
     model: str = "cnet",
+    unmeasured: str = "",
 ) -> str:
     """Writes a model card; equal exports have equal cards.
 
@@ -43,6 +40,7 @@ def card(
         dtype: NumPy's name of the type of `image`.
         license: Of the weights.
         model: Its name in TF Serving. Default `"cnet"`.
+        unmeasured: A sentence on what could not be measured. Default: all was.
     """
     shape = description["image_shape"]
     names = {
@@ -63,7 +61,7 @@ def card(
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
         table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
-        *([_NOT_MEASURED] if description["data"] == GENERATED else []),
+        *([unmeasured] if unmeasured else []),
         "## Net",
         _net(description),
         "## Training",

@@ -11,7 +11,7 @@ from cnet_tf import checkpoint
 from cnet_tf.architecture import copied, in_float32
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
-from export.generated_images import GENERATED, generated
+from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
 from trainers.data.batches import recalibration_batches
@@ -102,8 +102,8 @@ class Source:
         return cls(nets, nets, {"data": data}, (), sha256, path)
 
     @property
-    def generated(self) -> bool:
-        """Whether there are no data, so that images are made up."""
+    def knows_no_data(self) -> bool:
+        """Whether it is a file, which does not say what it was trained on."""
         return self.data["name"] == GENERATED
 
     @property
@@ -194,10 +194,8 @@ class Source:
         """The data that the net was trained on, normalised as in training.
 
         Raises:
-            DataError: see `load_as_trained`.
+            MissingData, DataError: see `load_as_trained`.
         """
-        if self.generated:
-            return generated(self.data)
         return load_as_trained(self.data, data_dir)
 
     def _with(self, nets, *changes) -> "Source":
@@ -209,12 +207,3 @@ def manifestation_name(net: keras.Model) -> str:
     """`<scheme>-<steps>`, one name a block where they differ, else that of the net."""
     names = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
     return "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
-
-
-def first_test_images(data: ImageData, count: int) -> tuple:
-    """The first test images and labels, uint8 (B, H, W, C) and int64 (B,).
-
-    Generated images have no labels: None.
-    """
-    batch = next(data.test.take(count).batch(count).as_numpy_iterator())
-    return batch["image"], batch.get("label")

@@ -40,6 +40,7 @@ FLOWS = {
 # writes. Not the loop.
 LENT = (
     "trainers.data",
+    "trainers.data_option",
     "trainers.disk",
     "trainers.errors",
     "trainers.flops",

@@ -26,6 +26,7 @@ from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import grid
 from trainers.data.augmentation import AUGMENTATIONS
+from trainers.data_option import data_dir
 from trainers.option_kinds import integer, list_of, one_of, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
@@ -59,12 +60,7 @@ class Options(OptionTable):
     augment: str | None = option(
         None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
     )
-    data_dir: str | None = option(
-        None,
-        text(),
-        "Where TFDS keeps prepared sets",
-        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
-    )
+    data_dir: str | None = data_dir()
 
 
 def main(options):

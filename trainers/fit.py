@@ -63,6 +63,9 @@ def fit(options: Options) -> dict:
         options.data_dir,
         options.validation_fraction,
         options.image_size,
+        options.test_fraction,
+        options.seed,
+        options.skip_broken,
     )
     plan = Plan(options, place, data)
     with place.together():

@@ -10,6 +10,7 @@ from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers.combinations import COMBINATIONS
 from trainers.data.augmentation import AUGMENTATIONS
+from trainers.data_option import data_dir
 from trainers.growth import MOMENTA, POLICIES
 from trainers.option_kinds import (
     integer,
@@ -41,19 +42,30 @@ class Options(OptionTable):
         "digits",
         text(),
         "Data set: 'digits' (shipped, offline), any TFDS image classification set by "
-        "name, or 'folder:/path' with /path/{train,test}/<class>/*.png|jpg",
+        "name, or 'folder:/path' with images in /path/{train,test}/<class>/, read as "
+        "RGB",
     )
-    data_dir: str | None = option(
-        None,
-        text(),
-        "Where TFDS keeps prepared sets",
-        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
-    )
+    data_dir: str | None = data_dir()
     image_size: int | None = option(
-        None, integer(1), "Side to resize images to", "as stored"
+        None,
+        integer(1),
+        "Side to resize images to, whatever their proportions",
+        "as stored",
     )
     validation_fraction: float = option(
-        0.1, number("in [0, 1)"), "Part of the train split to hold out"
+        0.1,
+        number("in [0, 1)"),
+        "Part of the train split to hold out; a set's own validation split is used "
+        "where it has one beside test",
+    )
+    test_fraction: float = option(
+        0.0,
+        number("in [0, 1)"),
+        "Part of each class of the train split to hold out for testing, drawn by "
+        "--seed, where a set has no test split",
+    )
+    skip_broken: bool = option(
+        False, switch(), "Leave out images of a folder that cannot be read"
     )
     augment: str = option(
         "none",

@@ -41,16 +41,10 @@ class Plan:
     @property
     def metadata(self) -> dict:
         """Describes the data to a deployed net: names and normalisation."""
-        data = self.data
         return {
             "data": {
-                "name": data.name,
-                "image_size": self.options.image_size,
+                **self.data.description,
                 "augment": self.options.augment,
                 "cutout": self.options.cutout,
-                "image_shape": list(data.image_shape),
-                "class_names": list(data.class_names),
-                "mean": [float(v) for v in data.mean],
-                "std": [float(v) for v in data.std],
             }
         }

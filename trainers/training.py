@@ -9,6 +9,7 @@ from trainers import snapshots, steps
 from trainers.broadcast import shared_folder
 from trainers.data.batches import eval_batches, train_batches
 from trainers.data.errors import refuse
+from trainers.data.images import PLACES
 from trainers.growth import State
 from trainers.plan import Plan
 from trainers.recorder import Recorder
@@ -128,11 +129,16 @@ class Training:
 def _check_data(then: dict, now: dict) -> None:
     """Refuses to train on with other classes, shapes or statistics of the images."""
     then, now = then["data"], json.loads(json.dumps(now["data"]))
-    changed = [key for key in now if now[key] != then.get(key)]
+    changed = [
+        key
+        for key in now
+        # Not known to runs of before, or only where the data lie.
+        if key in then and key not in PLACES and now[key] != then[key]
+    ]
     if changed:
         refuse(
             "dataset",
-            f"the data that the run began with, {changed[0]} {then.get(changed[0])}",
+            f"the data that the run began with, {changed[0]} {then[changed[0]]}",
             str(now[changed[0]]),
             "restore them, or begin a new run with --noresume",
         )
