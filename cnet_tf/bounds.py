@@ -145,6 +145,7 @@ DATA: dict[str, Bound] = {
     "image_shape": Bound(1, MOST_SIDE),
     "image_size": Bound(1, MOST_SIDE),
     "cutout": Bound(0, MOST_SIDE),
+    "seed": Bound(0, 2**63),
     # Of pixels between 0 and 1.
     "mean": _reals(-1e6, 1e6),
     "std": _reals(1e-9, 1e6),

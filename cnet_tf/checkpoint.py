@@ -165,6 +165,11 @@ def _description(path):
     missing = {"architecture", "metadata", "sha256"} - description.keys()
     if missing:
         raise CheckpointError(f"{path}: expected the keys {sorted(missing)}.")
+    if not isinstance(description["metadata"], dict):
+        raise CheckpointError(
+            f"{path}: metadata: expected a dict. Received "
+            f"{type(description['metadata']).__name__}."
+        )
     if not re.fullmatch("[0-9a-f]{64}", str(description["sha256"])):
         raise CheckpointError(
             f"{path}: sha256 of the weights: expected 64 hexadecimal digits. "

@@ -5,6 +5,7 @@ import io
 import pathlib
 
 from cnet_tf.atomic_file import write_bytes
+from cnet_tf.escaping import cell
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -126,17 +127,24 @@ def _cell(row):
     return text + (" *" if row["trained"] else "")
 
 
-def write(directory, rows):
-    """Writes grid.csv, grid.md and grid.png, each beside its target, then renamed."""
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+def write(directory, rows) -> tuple[str, ...]:
+    """Writes grid.csv, grid.md and grid.png to an existing folder; returns the names.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
-    table.writerows(rows)
-    write_bytes(directory / "grid.csv", text.getvalue().encode())
-    write_bytes(directory / "grid.md", (markdown(rows) + "\n").encode())
-    write_bytes(directory / "grid.png", picture(rows))
+    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    contents = {
+        "grid.csv": text.getvalue().encode(),
+        "grid.md": f"{markdown(rows)}\n".encode(),
+        "grid.png": picture(rows),
+    }
+    for name, content in contents.items():
+        write_bytes(pathlib.Path(directory, name), content)
+    return tuple(contents)
 
 
 def picture(rows) -> bytes:
