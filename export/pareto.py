@@ -2,6 +2,7 @@
 
 import io
 
+from cnet_tf.escaping import plot
 from cnet_tf.line_error import LineError
 
 
@@ -78,7 +79,7 @@ def picture(rows: list[dict]) -> bytes:
         zorder=0,
     )
     for name, color in colors.items():
-        axes.plot([], [], "s", color=color, label=name)
+        axes.plot([], [], "s", color=color, label=plot(name))
     for (form, precision), marker in markers.items():
         axes.plot([], [], marker, color="0.3", label=f"{form}, {precision}")
     axes.set_xscale("log")

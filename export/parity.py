@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from cnet_tf.escaping import markdown
 from cnet_tf.line_error import LineError
 
 # One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
@@ -176,6 +177,7 @@ def table(rows: Iterable[dict[str, str]]) -> str:
     """Formats a Markdown table; the keys of the first row are its headings."""
     rows = list(rows)
     lines = [list(rows[0]), *([cells[key] for key in rows[0]] for cells in rows)]
+    lines = [[markdown(text) for text in cells] for cells in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Names to the left, numbers to the right.
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

@@ -8,6 +8,7 @@ import keras
 import cnet_tf
 from cnet_tf import checkpoint, plain_file
 from cnet_tf.architecture import copied, in_float32
+from cnet_tf.escaping import file_name
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.generated_images import GENERATED
@@ -194,6 +195,7 @@ class Source:
 
 
 def manifestation_name(net: keras.Model) -> str:
-    """`<scheme>-<steps>`, one name a block where they differ, else that of the net."""
+    """`<scheme>-<steps>`, one a block where they differ, else the name of the net."""
     names = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
-    return "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
+    name = "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
+    return file_name(name)  # Files are called so, and a net may be a stranger's.

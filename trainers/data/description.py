@@ -1,7 +1,7 @@
 """What a net says of the data it was trained on, as a stranger may have written it.
 
-    {"name": .., "image_shape": [H, W, C], "class_names": [..], "mean": [..], "std": [..],
-     and what the data were loaded with}
+    {"name": .., "image_shape": [H, W, C], "class_names": [..], "mean": [..],
+     "std": [..], and what the data were loaded with}
 
 See `ImageData.description`.
 """

@@ -17,7 +17,6 @@ import tensorflow_datasets as tfds
 from trainers.data.errors import MissingData, refuse
 from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
 
-
 # Names that a net may give. Others of TFDS name hosts, such as huggingface:set, or hold
 # arguments of builders.
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
