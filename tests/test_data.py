@@ -148,7 +148,7 @@ def test_cifar10(cifar_dir):
         ({"dataset": "digit"}, "did you mean digits"),
         ({"dataset": "qqqqqqqqqq"}, "see tfds.list_builders"),
         ({"dataset": "mnist:99.0.0"}, "dataset: expected a set that TFDS can build"),
-        ({"dataset": "folder:/no/such"}, "data_dir: expected the folder that .folder:"),
+        ({"dataset": "folder:/no/such"}, "data_dir: expected an existing folder"),
         (
             {"dataset": "folder:/no/such", "data_dir": None},
             "dataset: expected an existing folder",

@@ -132,7 +132,7 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
         fit.fit(options)
     run = pathlib.Path(options.runs_dir, "latest").resolve()
     assert snapshots.names(run) == ["000000000"]
-    assert not list(run.rglob("tmp-*"))
+    assert not list(run.rglob(".tmp-*"))
     make_room()
     assert fit.fit(options)["run"] == str(run)
     assert_equal(weights(run), weights(whole["run"]))

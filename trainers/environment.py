@@ -2,13 +2,13 @@
 
 import datetime
 import importlib
-import json
 import os
 import pathlib
 import platform
 import subprocess
 import sys
 
+from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_bytes, write_json
 from trainers import onednn
 from trainers.option_table import flagfile
@@ -47,11 +47,12 @@ def describe(run: pathlib.Path, plan, extended: int | None = None):
 def _starts(path) -> list[dict]:
     """When and on what a run was started so far: other kernels give other bits."""
     try:
-        last = json.loads(path.read_text())
-    except (OSError, ValueError):
+        last = plain_file.read_json(path)
+    except plain_file.PlainFileError:
         return []
     shown = {key: last.get(key) for key in _KEPT}
-    return [*last.get("earlier_starts", []), shown]
+    earlier = last.get("earlier_starts")
+    return [*(earlier if isinstance(earlier, list) else []), shown]
 
 
 def environment() -> dict:

@@ -11,6 +11,8 @@ import json
 import os
 import re
 
+from cnet_tf.line_error import LineError
+
 # The longest first: UTF-32 begins like UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -25,7 +27,7 @@ _QUOTED = re.compile(r'(--?\w+=)("(?:[^"\\]|\\.)*")\s*(?:#.*)?')
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
-class FlagFileError(ValueError):
+class FlagFileError(LineError):
     """A flag file cannot be read; the message is one line."""
 
 
@@ -54,7 +56,8 @@ def expanded(arguments: list[str]) -> list[str]:
 
 def quoted(value: str) -> str:
     """A value as it stands in a flag file, so that `expanded` gives it back."""
-    plain = value == value.strip() and not re.search(r'^"|[\r\n]|(?:^|\s)#', value)
+    one_line = len(value.splitlines()) <= 1 and value == value.strip()
+    plain = one_line and not re.search(r'^"|(?:^|\s)#', value)
     return value if plain else json.dumps(value)
 
 

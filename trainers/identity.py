@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 
+from cnet_tf import plain_file
 from trainers.data.errors import refuse
 from trainers.data.folder import PREFIX
 from trainers.data.images import PLACES
@@ -200,11 +201,9 @@ def _version(name) -> str | None:
 def _sha256(path) -> str:
     """Of the file that a run starts from: another file is another run."""
     try:
-        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise OptionError(
-            f"--model: expected a .keras file. Received {path}: {error.strerror}."
-        ) from error
+        return plain_file.sha256(path, follow=True)
+    except plain_file.PlainFileError as error:
+        raise OptionError(f"--model: expected a .keras file. {error}") from error
 
 
 def _plain(value):

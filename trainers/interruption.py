@@ -3,7 +3,12 @@
 import signal
 import time
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# `kill`, Ctrl-C, a closed terminal; the last is missing on Windows.
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)
+]
 
 
 class Interrupted(BaseException):
@@ -17,9 +22,10 @@ class Interrupted(BaseException):
 class Interruption:
     """Tells when to save and stop.
 
-    As a context it turns SIGTERM and Ctrl-C into stops. Until `defer` is called there
-    is nothing to save, and a signal raises `Interrupted` at once. Then it is a request,
-    which whoever loops over batches looks for; a second one stops at once.
+    As a context it turns `kill`, Ctrl-C and a closed terminal into stops. Until `defer`
+    is called there is nothing to save, and a signal raises `Interrupted` at once. Then
+    it is a request, which whoever loops over batches looks for; a second one stops at
+    once.
 
     Args:
         minutes: Minutes until the stop, from now on, or None for no limit. It comes
@@ -38,7 +44,8 @@ class Interruption:
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # Of C, which Python cannot put back.
+                signal.signal(number, handler)
 
     def defer(self):
         """From here on signals are requests."""
@@ -57,7 +64,8 @@ class Interruption:
 
     def _listen(self):
         for number in _SIGNALS:
-            signal.signal(number, self._ask)
+            if signal.getsignal(number) != signal.SIG_IGN:  # As `nohup` asks for.
+                signal.signal(number, self._ask)
 
     def _ask(self, number, _):
         if self._asked:

@@ -62,9 +62,6 @@ def switch() -> Kind:
     )
 
 
-# Far above what anybody trains. Graphs of more steps are traced for hours.
-MOST_NODES = MOST_STEPS = 1024
-MOST_SIDE = 4096
 # Above it counts overflow somewhere in TensorFlow, with a traceback.
 _MOST = 2**31
 # Above it numbers are infinite in float32.

@@ -3,6 +3,7 @@
 import dataclasses
 
 from cnet_tf.basis import BASES
+from cnet_tf.bounds import MOST_NODES, MOST_SIDE, MOST_STEPS
 from cnet_tf.layer_factory import PADDINGS
 from cnet_tf.presets import PRESETS
 from cnet_tf.residual_unit import UNITS
@@ -14,9 +15,6 @@ from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data_option import data_dir
 from trainers.growth import MOMENTA, POLICIES
 from trainers.option_kinds import (
-    MOST_NODES,
-    MOST_SIDE,
-    MOST_STEPS,
     integer,
     list_of,
     number,
@@ -281,7 +279,8 @@ class Options(OptionTable):
     any_depth: tuple[tuple[str, int], ...] = option(
         (),
         list_of(
-            pair(one_of(SCHEMES), integer(1), "scheme:N, like euler:1"), unique=True
+            pair(one_of(SCHEMES), integer(1, MOST_STEPS), "scheme:N, like euler:1"),
+            unique=True,
         ),
         "Manifestations that learn beside the net, the cheapest in every update, the "
         "others in turn; they share its kernels and have batch norms of their own",

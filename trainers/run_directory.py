@@ -17,11 +17,11 @@ summary.json        results at the end of the run; summary-30.json those at epoc
 import contextlib
 import dataclasses
 import errno
-import json
 import os
 import pathlib
 import secrets
 
+from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_json
 from trainers import identity, run_lock, run_name
 from trainers.errors import OptionError
@@ -117,7 +117,8 @@ def _search(options, wanted, runs_dir) -> "Start | str":
     if options.extend:
         if not shorter:
             raise OptionError(_nothing_to_extend(options, wanted, runs))
-        run, epochs = shorter[0].path, shorter[0].options["epochs"]
+        run = shorter[0].path
+        epochs = identity.completed(shorter[0].options)["epochs"]
         line = f"Extends {run} from {epochs} to {wanted['epochs']} epochs"
         return Start(run, _lock(run), line, extended=epochs)
     if equal:
@@ -198,12 +199,14 @@ def _stored(runs_dir) -> list[Stored]:
         if path.is_symlink() or not path.is_dir():
             continue
         try:
-            options = json.loads((path / _OPTIONS).read_text())
-        except (OSError, ValueError, RecursionError):
+            # Of a stranger: what is written there would be written elsewhere.
+            if any(entry.is_symlink() for entry in os.scandir(path)):
+                continue
+            options = plain_file.read_json(path / _OPTIONS)
+        except (OSError, plain_file.PlainFileError):
             continue
-        if isinstance(options, dict):
-            finished = (path / _SUMMARY).exists()
-            found.append(Stored(path, options, finished))
+        finished = (path / _SUMMARY).exists()
+        found.append(Stored(path, options, finished))
     return found
 
 

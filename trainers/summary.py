@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 
+from cnet_tf.escaping import line
 from cnet_tf.surgery import blocks_of
 from trainers.flops import forward_flops
 
@@ -90,6 +91,7 @@ def report(summary: dict) -> str:
         ("minutes, in all", f"{summary['wall_seconds'] / 60:.1f}"),
     ]
     if run := summary["run"]:  # Only one worker of a cluster writes.
+        run = line(run)
         rows += [
             ("net", f"{run}/net"),
             ("log", f"{run}/log.csv"),

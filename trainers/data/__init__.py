@@ -13,6 +13,7 @@ from trainers.data.batches import (
     train_batches,
 )
 from trainers.data.errors import DataError, MissingData
+from trainers.data.given import images_of
 from trainers.data.images import ImageData, load, load_as_trained
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ImageData",
     "MissingData",
     "eval_batches",
+    "images_of",
     "load",
     "load_as_trained",
     "normalize",

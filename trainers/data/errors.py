@@ -3,8 +3,11 @@
 import sys
 from typing import NoReturn
 
+from cnet_tf.escaping import line
+from cnet_tf.line_error import LineError
 
-class DataError(ValueError):
+
+class DataError(LineError):
     """Data that cannot be had as asked for. The message is one line."""
 
 
@@ -21,9 +24,9 @@ def refuse(
 ) -> NoReturn:
     """Raises a DataError of one line."""
     message = f"{argument}: expected {expected}. Received {received}: {remedy}."
-    raise error(" ".join(message.split())) from None
+    raise error(message) from None
 
 
 def tell(text: str) -> None:
     """Prints a line that a user should see but that stops nothing."""
-    print(f"note: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"note: {line(text)}", file=sys.stderr, flush=True)

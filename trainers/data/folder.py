@@ -2,13 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
-from trainers.data import folder_tree, image_files
+from trainers.data import folder_tree, image_files, many_files
 from trainers.data.class_names import shown
 from trainers.data.errors import MissingData, refuse, tell
 from trainers.data.image_files import Unreadable
@@ -16,8 +14,6 @@ from trainers.data.stored import Source, Stored, Wanted
 
 PREFIX = "folder:"
 _CHANNELS = 3
-# Files are waited for, on drives of a network for long.
-_THREADS = 16
 
 
 def open_folder(wanted: Wanted) -> Stored:
@@ -26,14 +22,14 @@ def open_folder(wanted: Wanted) -> Stored:
     tree = folder_tree.read(root)
     broken = {}
     if wanted.skip_broken:
-        broken = _broken(tree)
+        broken = many_files.broken(_all(tree))
         tree = tree.without(broken.keys())
         if broken:
-            tell(f"{PREFIX}{shown(root)}: left out {_listed(broken, root)}")
+            tell(f"{PREFIX}{shown(root)}: left out {many_files.listed(broken, root)}")
     folder_tree.check(tree)
     for note in folder_tree.notes(tree):
         tell(f"{PREFIX}{shown(root)}: {note}")
-    sizes = _each(image_files.size, _all(tree))
+    sizes = many_files.each(image_files.size, _all(tree))
     if any(isinstance(size, Unreadable) for size in sizes.values()):
         _refuse_broken(tree)
     names = tree.class_names
@@ -68,7 +64,7 @@ def open_folder(wanted: Wanted) -> Stored:
         labels=labels,
         files_sha256=_digest(tree),
         sizes=_sizes(sizes, root),
-        broken=lambda: _listed(_broken(tree), root),
+        broken=lambda: _listed(tree),
     )
 
 
@@ -78,26 +74,22 @@ def _root(wanted) -> str:
     if not given:
         refuse("dataset", "a path, folder:/path", repr(wanted.name), "add the path")
     root = os.path.abspath(os.path.expanduser(given))
-    if not wanted.data_dir:
-        if not os.path.isdir(root):
-            refuse(
-                "dataset",
-                "an existing folder of images",
-                repr(wanted.name),
-                "check the path, or name where it is now by data_dir",
-                MissingData,
-            )
+    if wanted.data_dir:
+        moved = os.path.abspath(os.path.expanduser(wanted.data_dir))
+        # In it, as sets of TFDS are, or that folder itself.
+        for path in (os.path.join(moved, os.path.basename(root)), moved):
+            if folder_tree.is_set(path):
+                return path
+        place = f"{wanted.name!r} is not in {wanted.data_dir!r}"
+        if os.path.isdir(root):
+            tell(f"{place}, which has no folder train: read where its name says")
+    if os.path.isdir(root):
         return root
-    moved = os.path.abspath(os.path.expanduser(wanted.data_dir))
-    # The folder itself, or the one that it lies in as sets of TFDS do.
-    for path in (os.path.join(moved, os.path.basename(root)), moved):
-        if folder_tree.is_set(path):
-            return path
     refuse(
-        "data_dir",
-        f"the folder that {wanted.name!r} is in now",
-        f"{wanted.data_dir!r}, which has no folder train",
-        "check the path, or leave the option out",
+        "data_dir" if wanted.data_dir else "dataset",
+        "an existing folder of images",
+        repr(wanted.name) + (f", and {place}" if wanted.data_dir else ""),
+        "check the path, or give where it is now by --data_dir",
         MissingData,
     )
 
@@ -110,42 +102,16 @@ def _all(tree) -> list[str]:
     return [file.path for files in tree.files.values() for file in files]
 
 
-def _each(function: Callable, paths) -> dict:
-    """What a function of a path returns, or the Unreadable that it raises, by path."""
-
-    def tried(path):
-        try:
-            return function(path)
-        except Unreadable as error:
-            return error
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(paths, pool.map(tried, paths), strict=True))
-
-
-def _broken(tree) -> dict[str, Unreadable]:
-    """Reads all images; those that cannot be read."""
-
-    def unreadable(path):
-        image_files.pixels(path, _CHANNELS)
-
-    found = _each(unreadable, _all(tree))
-    return {path: error for path, error in found.items() if error is not None}
-
-
-def _listed(broken, root) -> str:
-    """The first of them and their number; empty if there are none."""
-    if not broken:
-        return ""
-    names = (
-        f"{shown(os.path.relpath(path, root))} ({error})"
-        for path, error in sorted(broken.items())
-    )
-    return f"{len(broken)} that cannot be read: {folder_tree.few(names)}"
+def _listed(tree) -> str:
+    """Its images that cannot be read, in words."""
+    return many_files.listed(many_files.broken(_all(tree)), tree.root)
 
 
 def _refuse_broken(tree):
-    refuse_broken(PREFIX + shown(tree.root), _listed(_broken(tree), tree.root))
+    refuse_broken(
+        PREFIX + shown(tree.root),
+        _listed(tree),
+    )
 
 
 def refuse_broken(name: str, listed: str):

@@ -10,11 +10,12 @@ import collections
 import dataclasses
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from trainers.data import image_files
 from trainers.data.class_names import composed, is_plain, shown
 from trainers.data.errors import DataError, refuse
+from trainers.data.many_files import few
 
 # Names of folders in any case, and the split that they are.
 SPLITS = {
@@ -41,7 +42,6 @@ _LITTER = frozenset(
         "icon\r",
     )
 )
-_NAMED = 3  # Names of a list that a line shows.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +132,11 @@ def is_set(folder: str) -> bool:
         return False
 
 
+def images_below(folder: str) -> list[str]:
+    """Paths of all images in a folder, however deep, by name."""
+    return list(_images(folder, folder, collections.defaultdict(list)))
+
+
 def check(tree: Tree) -> None:
     """Refuses classes that cannot be learned.
 
@@ -175,23 +180,16 @@ def notes(tree: Tree) -> list[str]:
     found = []
     if tree.passed:
         kinds = (
-            f"{len(names)} {kind} ({few(map(shown, names))})"
+            f"{kind}: {len(names)} ({few(map(shown, names))})"
             for kind, names in sorted(tree.passed.items())
         )
-        found.append(f"passed over {'; '.join(kinds)}")
+        found.append(f"passed over: {'; '.join(kinds)}")
     for split, files in tree.files.items():
         missing = set(tree.class_names) - {file.label for file in files}
         if files and missing:
             names = few(map(repr, sorted(missing)))
-            found.append(f"{split} has no images of {len(missing)} classes: {names}")
+            found.append(f"{split} has no images of {names}")
     return found
-
-
-def few(names: Iterable[str]) -> str:
-    """The first of some names, and how many there are beside them."""
-    names = list(names)
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _split_folders(root, passed) -> dict[str, str]:
@@ -266,7 +264,7 @@ def _images(folder, root, passed, above=()) -> Iterator[str]:
             suffix = os.path.splitext(entry.name)[1].lower()
             kind = f"{shown(suffix)} files" if suffix else "files without a suffix"
             if not entry.is_file():
-                kind = "that are no files"
+                kind = "no regular files"
             passed[kind].append(os.path.relpath(entry.path, root))
 
 
@@ -291,5 +289,5 @@ def _is_litter(name) -> bool:
 
 def _also(tree) -> str:
     """What was passed over, which may be the images."""
-    kinds = [f"{len(names)} {kind}" for kind, names in sorted(tree.passed.items())]
-    return f"; passed over {', '.join(kinds)}" if kinds else ""
+    kinds = [f"{kind}: {len(names)}" for kind, names in sorted(tree.passed.items())]
+    return f" (passed over: {', '.join(kinds)})" if kinds else ""

@@ -4,6 +4,7 @@ What can be wrong with such a set is said here, in one line.
 """
 
 import os
+import re
 import socket
 import stat
 import urllib.parse
@@ -15,6 +16,10 @@ import tensorflow_datasets as tfds
 
 from trainers.data.errors import MissingData, refuse
 from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
+
+# Names that a net may give. Others of TFDS name hosts, such as huggingface:set, or hold
+# arguments of builders.
+_NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
 
 
 def open_set(wanted: Wanted) -> Stored:
@@ -34,8 +39,11 @@ def open_set(wanted: Wanted) -> Stored:
             repr(name),
             "leave the option out",
         )
-    before = [wanted.found_in] if wanted.found_in else []
-    folders = [wanted.data_dir] if wanted.data_dir else before + _default_folders()
+    if not wanted.prepare and not _NAME.fullmatch(name):
+        raise UnknownSetError(name)
+    own = [wanted.data_dir] if wanted.data_dir else _default_folders()
+    before = [] if wanted.data_dir else _local(wanted.found_in)
+    folders = before + own
     builders = [_registered(name, folder) for folder in folders]
     for builder, folder in zip(builders, folders, strict=True):
         if builder.is_prepared():
@@ -45,11 +53,12 @@ def open_set(wanted: Wanted) -> Stored:
             "data_dir",
             f"a folder that holds {name!r} prepared",
             " and ".join(map(repr, folders)),
-            "name another, or prepare it there by TFDS",
+            "name another, or prepare it there by TFDS: nothing is downloaded because "
+            "a net says so",
             MissingData,
         )
     checked_features(name, builders[0])  # Before a long download, not after it.
-    target = next((f for f in folders if _writable(f)), folders[-1])
+    target = next((f for f in own if _writable(f)), own[-1])
     return stored(name, _prepare(name, target), target)
 
 
@@ -100,6 +109,11 @@ def stored(name: str, builder, folder: str) -> Stored:
         labels=labels,
         found_in=os.path.abspath(os.path.expanduser(folder)),
     )
+
+
+def _local(folder: str | None) -> list[str]:
+    """The folder, unless it is an address on a network: TFDS would look there."""
+    return [folder] if folder and "://" not in folder else []
 
 
 def _default_folders() -> list[str]:
