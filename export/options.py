@@ -21,7 +21,7 @@ from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 
 MANIFESTATIONS = list_of(
-    pair(one_of(SCHEMES), integer(1, MOST_STEPS), "scheme:steps, like rk4:2"),
+    pair(one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:steps, like rk4:2"),
     unique=True,
 )
 
@@ -57,7 +57,7 @@ class Common(OptionTable):
     )
     basis_size: int | None = option(
         None,
-        integer(1, MOST_NODES),
+        integer(1, most=MOST_NODES),
         "K', functions of a smaller basis to project the weights onto first (L2)",
         "as trained",
     )
@@ -129,7 +129,7 @@ class Export(Common, Origin):
 
     steps: int | None = option(
         None,
-        integer(1, MOST_STEPS),
+        integer(1, most=MOST_STEPS),
         "N, steps of every block; graph and latency grow with it",
         "as trained",
     )

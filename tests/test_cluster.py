@@ -1,4 +1,4 @@
-"""Workers that never come, ports in use, and workers that would not compute the same."""
+"""Workers that never come, ports in use, workers that would not compute the same."""
 
 import contextlib
 import dataclasses
@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -156,7 +157,7 @@ class Workers:
         total = tf.add_n(values).numpy()
         for worker, content in self.others.items():
             row = [len(content)] if total.shape[1] == 1 else list(content)
-            total[worker, : len(row)] += row
+            total[worker, : len(row)] += np.array(row, total.dtype)
         return tf.constant(total)
 
 

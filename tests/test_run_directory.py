@@ -337,6 +337,7 @@ def test_the_report_shows_the_figures():
             "run": "runs/a",
             "test_accuracy": 0.98765,
             "test_loss": 0.1,
+            "test_accuracy_of_members": {},
             "batch_size": 128,
             "replicas": 4,
             "parameters": 44306,

@@ -24,8 +24,8 @@ def test_a_training_that_ends_without_a_finite_loss_fails(short_run, monkeypatch
     with pytest.raises(Unusable, match=message) as error:
         fit.fit(options)
     assert "\n" not in str(error.value)
-    (run,) = pathlib.Path(options.runs_dir).glob("*/summary.json")
-    assert json.loads(run.read_text())["test_accuracy"] == 0.1  # It has ended.
+    summary = pathlib.Path(options.runs_dir, "latest", "summary.json")
+    assert json.loads(summary.read_text())["test_accuracy"] == 0.1  # It has ended.
 
 
 @pytest.mark.parametrize("failure", [Unusable("x"), parity.UnusableNet("x")])

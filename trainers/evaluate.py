@@ -56,7 +56,7 @@ class Options(OptionTable):
         "Schemes of the grid",
     )
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), list_of(integer(1, MOST_STEPS)), "Steps N of the grid"
+        (1, 2, 4, 8), list_of(integer(1, most=MOST_STEPS)), "Steps N of the grid"
     )
     split: str = option(
         "test", one_of(("train", "validation", "test")), "Split to score"

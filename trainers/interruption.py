@@ -64,7 +64,9 @@ class Interruption:
 
     def _listen(self):
         for number in _SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # As `nohup` asks for.
+            ignored = signal.getsignal(number) == signal.SIG_IGN
+            # As `nohup` asks for. Shells have Ctrl-C ignored by what runs behind them.
+            if not ignored or number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._ask)
 
     def _ask(self, number, _):

@@ -65,7 +65,7 @@ class OptionTable:
             kind, value = field.metadata["kind"], getattr(self, field.name)
             if value is not None and not kind.holds(value):
                 received = kind.show(value) if isinstance(value, tuple) else value
-                raise _refused(field.name, kind, received)
+                raise _refused(field.name, kind, received, kind.most(value))
         for name, wrong, why in self.COMBINATIONS:
             if wrong(self):
                 raise OptionError(f"--{name}: {why(self)}")
@@ -133,8 +133,8 @@ def _help(field) -> str:
     return f"{field.metadata['text']}{expected}. Default: {shown}."
 
 
-def _refused(name, kind, received):
+def _refused(name, kind, received, most=""):
     shown = repr(received)
     if len(shown) > _SHOWN:
         shown = f"{shown[:_SHOWN]}.. ({len(shown)} characters)"
-    return OptionError(f"--{name}: expected {kind.expected}. Received {shown}.")
+    return OptionError(f"--{name}: expected {kind.expected}{most}. Received {shown}.")

@@ -52,7 +52,7 @@ class Options(OptionTable):
     data_dir: str | None = data_dir()
     image_size: int | None = option(
         None,
-        integer(1, MOST_SIDE),
+        integer(1, most=MOST_SIDE),
         "Side to resize images to, whatever their proportions",
         "as stored",
     )
@@ -79,13 +79,15 @@ class Options(OptionTable):
     )
     cutout: int = option(
         0,
-        integer(0, MOST_SIDE),
+        integer(0, most=MOST_SIDE),
         "Side in pixels of a square that is cut out of each image of the training, "
         "after --augment; 0 turns it off",
     )
     image_sizes: tuple[tuple[int, int], ...] = option(
         (),
-        list_of(pair(integer(0), integer(1, MOST_SIDE), "epoch:height, like 8:24")),
+        list_of(
+            pair(integer(0), integer(1, most=MOST_SIDE), "epoch:height, like 8:24")
+        ),
         "Heights that images of the training are resized to from an epoch on; "
         "evaluation is at full size",
         "full size",
@@ -123,13 +125,13 @@ class Options(OptionTable):
     )
     nodes: tuple[int, ...] = option(
         (),
-        list_of(integer(1, MOST_NODES)),
+        list_of(integer(1, most=MOST_NODES)),
         "K, functions of the basis: one number, or one a block",
         _PRESETS,
     )
     steps: tuple[int, ...] = option(
         (),
-        list_of(integer(1, MOST_STEPS)),
+        list_of(integer(1, most=MOST_STEPS)),
         "N, steps of the scheme: one number, or one a block",
         "the cells of the basis",
     )
@@ -241,7 +243,7 @@ class Options(OptionTable):
     refine_times: int = option(3, integer(1), "Refinements on plateaus at most")
     refine_factor: tuple[int, ...] = option(
         (2,),
-        list_of(integer(2, MOST_NODES)),
+        list_of(integer(2, most=MOST_NODES)),
         "What a refinement multiplies cells and steps by: one number, or one a "
         "refinement, of which the last serves all that follow",
     )
@@ -258,8 +260,8 @@ class Options(OptionTable):
                 (
                     integer(0),
                     one_of(SCHEMES),
-                    integer(1, MOST_STEPS),
-                    integer(1, MOST_NODES),
+                    integer(1, most=MOST_STEPS),
+                    integer(1, most=MOST_NODES),
                 ),
                 "epoch:scheme:N:K, like 8:midpoint:2:2",
             )
@@ -279,7 +281,9 @@ class Options(OptionTable):
     any_depth: tuple[tuple[str, int], ...] = option(
         (),
         list_of(
-            pair(one_of(SCHEMES), integer(1, MOST_STEPS), "scheme:N, like euler:1"),
+            pair(
+                one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:N, like euler:1"
+            ),
             unique=True,
         ),
         "Manifestations that learn beside the net, the cheapest in every update, the "
