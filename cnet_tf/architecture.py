@@ -5,12 +5,16 @@ pickle, nor Python code, nor a path to either is involved.
 """
 
 import concurrent.futures
+import contextvars
 import copy
+import math
 
 import keras
 
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf import bounds
+from cnet_tf.lifted_layer import is_graph, layers_of, without_draws
 from cnet_tf.paths import named_layers, named_variables
+from cnet_tf.tableaus import SCHEMES
 
 # Where Keras keeps what a model may consist of.
 _MODULES = (
@@ -25,9 +29,15 @@ _MODULES = (
 )
 _OURS = "cnet_tf"
 # Classes that run code or read files.
-_REFUSED = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper")
-# The most that K and N may be: a description alone could ask for endless work.
-_MOST = {"nodes": 1024, "steps": 1024}
+_REFUSED = (
+    "Lambda",
+    "__lambda__",
+    "FlaxLayer",
+    "JaxLayer",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+)
+# Of models in models: each level takes some forty calls of Python.
 _DEPTH = 100
 
 
@@ -43,7 +53,7 @@ def described(model) -> dict:
 
 
 def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
-    """The model of a description, with fresh weights.
+    """The model of a description, with weights that mean nothing.
 
     Args:
         description: From `described`.
@@ -51,13 +61,14 @@ def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
 
     Raises:
         ValueError: a class that is neither of Keras nor of this package, or one that
-            runs code; a number out of range.
+            runs code; a number out of its bounds; more work than there may be.
     """
     check(description["config"])
     config = copy.deepcopy(description["config"])
     if dtype is not None:
         _set_policy(config, dtype)
-    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    with without_draws():  # Whoever asks has the weights.
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     frozen = set(description["frozen"])
     for path, layer in named_layers(model).items():
         trainable = path not in frozen
@@ -73,15 +84,41 @@ def shapes(description: dict) -> dict[str, tuple]:
         ValueError: see `rebuilt`.
     """
 
-    def without_values():
+    def found():
+        model = rebuilt(description)
+        _check_elements(model)
+        return {path: tuple(v.shape) for path, v in named_variables(model).items()}
+
+    return _without_values(found)
+
+
+def numbers(config: dict) -> int:
+    """Counts the numbers in the variables of a config of Keras, as `shapes` does.
+
+    Raises:
+        ValueError: see `rebuilt`.
+    """
+
+    def found():
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        _check_elements(model)
+        return sum(math.prod(v.shape) for v in model.variables)
+
+    with without_draws():
+        return _without_values(found)
+
+
+def _without_values(function):
+    """The result of a function whose variables are made without values."""
+
+    def call():
         with keras.StatelessScope(initialize_variables=False):
-            variables = named_variables(rebuilt(description))
-            return {path: tuple(v.shape) for path, v in variables.items()}
+            return function()
 
     # Keras remembers variables that wait for values, thread by thread: those of this
     # thread end with it.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        return thread.submit(without_values).result()
+        return thread.submit(contextvars.copy_context().run, call).result()
 
 
 def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
@@ -116,27 +153,70 @@ def in_precision(model, policy: str) -> keras.Model:
     return model if policy in found <= allowed else copied(model, policy)
 
 
-def check(config, depth=0):
+def check(config):
     """Refuses a config of Keras that names foreign classes, or asks for too much.
 
     Raises:
         ValueError: see `rebuilt`.
     """
+    _check_part(config, 0)
+    work = _work(config)
+    if work > bounds.MOST_WORK:
+        raise ValueError(
+            f"steps and layers: expected at most {bounds.MOST_WORK:,} evaluations of "
+            f"layers for an example. Received {work:,}."
+        )
+
+
+def _check_part(config, depth):
     if depth > _DEPTH:
         raise ValueError(f"expected at most {_DEPTH} levels. Received more.")
     if isinstance(config, (list, tuple)):
         for value in config:
-            check(value, depth + 1)
+            if not isinstance(value, (list, tuple, dict)):
+                bounds.check("a number in a list", value)
+            _check_part(value, depth + 1)
     if not isinstance(config, dict):
         return
     if "class_name" in config:
         _check_class(config)
     for key, value in config.items():
-        numbers = value if isinstance(value, list) else [value]
-        most = _MOST.get(key)
-        if most and any(isinstance(n, (int, float)) and n > most for n in numbers):
-            raise ValueError(f"{key}: expected at most {most}. Received {value}.")
-        check(value, depth + 1)
+        bounds.check(key, value)
+        _check_part(value, depth + 1)
+
+
+def _work(config) -> int:
+    """Evaluations of layers for an example: models in models and steps multiply."""
+    if isinstance(config, (list, tuple)):
+        return sum(map(_work, config))
+    if not isinstance(config, dict):
+        return 0
+    inside = sum(
+        _work(value) for key, value in config.items() if key != "inbound_nodes"
+    )
+    if "class_name" not in config:
+        return inside
+    settings = config.get("config")
+    if config["class_name"] == "ContinuousBlock" and isinstance(settings, dict):
+        scheme = SCHEMES.get(str(settings.get("scheme")))
+        stages = scheme.stages if scheme else 1
+        # Without steps they are the cells of the basis.
+        inside *= stages * (settings.get("steps") or bounds.MOST_STEPS)
+    nodes = config.get("inbound_nodes")
+    calls = len(nodes) if isinstance(nodes, list) else 1
+    return max(1, calls) * (1 + inside)
+
+
+def _check_elements(model):
+    """Refuses a model whose layers make more numbers of an example than may be."""
+    for layer in filter(is_graph, layers_of(model)):
+        for part in layer.layers:
+            try:
+                outputs = keras.tree.flatten(part.output)
+            except (AttributeError, ValueError):  # Called often, or never.
+                continue
+            for x in outputs:
+                bounds.check_elements(part.name, x.shape)
 
 
 def _check_class(config):

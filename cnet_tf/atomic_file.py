@@ -1,9 +1,8 @@
 """Files that appear whole or not at all: written beside their target, then renamed."""
 
-import contextlib
 import json
-import os
-import pathlib
+
+from cnet_tf import temporary
 
 
 def write_json(path, value):
@@ -21,21 +20,5 @@ def write_bytes(path, content: bytes):
     Raises:
         OSError: nothing has changed and nothing is left behind.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"tmp-{os.getpid()}-{path.name}")
-    with removed_on_failure(temporary):
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def removed_on_failure(path):
-    """Removes a temporary file when writing it fails: a full disk needs its room."""
-    try:
-        yield
-    except OSError:
-        pathlib.Path(path).unlink(missing_ok=True)
-        raise
+    with temporary.file(path) as file:
+        file.write(content)

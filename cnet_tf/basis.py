@@ -12,6 +12,7 @@ import numbers
 from fractions import Fraction
 
 from cnet_tf import polynomial as poly
+from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import positive_integer
 
 
@@ -174,6 +175,9 @@ def legendre(size: int) -> Basis:
     return Basis("legendre", size, _grid(1), table, nodes, cells=size)
 
 
+# Exact coefficients of Legendre polynomials grow: 256 of them take a second.
+_MOST = {"legendre": 128}
+
 BASES = {make.__name__: make for make in (constant, hat, linear, legendre)}
 
 
@@ -188,4 +192,5 @@ def get_basis(kind: str, size: int) -> Basis:
         raise ValueError(
             f"basis: expected one of {', '.join(BASES)}. Received {kind!r}."
         )
-    return BASES[kind](positive_integer("nodes", size))
+    most = _MOST.get(kind, MOST_NODES)
+    return BASES[kind](positive_integer("nodes", size, most))

@@ -8,26 +8,27 @@ damaged or hostile directory is refused before memory is taken for it.
 """
 
 import dataclasses
-import json
-import os
+import hashlib
 import pathlib
 import re
 
 import keras
 from keras import ops
 
-from cnet_tf import tensor_file
+from cnet_tf import plain_file, tensor_file
 from cnet_tf.architecture import described, rebuilt, shapes
-from cnet_tf.atomic_file import removed_on_failure, write_json
+from cnet_tf.atomic_file import write_bytes, write_json
 from cnet_tf.lifted_layer import is_graph
+from cnet_tf.line_error import LineError
 from cnet_tf.paths import named_variables
 
 # Raise it when an old directory can no longer be read.
 FORMAT = 4
 _DESCRIPTION = "net.json"
+_PREFIX = "net-"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(LineError):
     """A checkpoint is missing, damaged or of another version; the message is a line."""
 
 
@@ -51,8 +52,12 @@ def save(net: keras.Model, directory, metadata=None):
 
     Args:
         net: A built functional or Sequential model of layers of Keras and this package.
-        directory: Made if it is missing.
+        directory: Made if it is missing; no link.
         metadata: JSON-able data to keep with it, for example the normalisation.
+
+    Raises:
+        ValueError: no such model, or a link.
+        OSError: it cannot be written; the old checkpoint is whole.
     """
     if not is_graph(net) or not net.built:
         raise ValueError(
@@ -61,13 +66,14 @@ def save(net: keras.Model, directory, metadata=None):
         )
     architecture = described(net)
     directory = pathlib.Path(directory)
+    plain_file.check_no_link(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    arrays = {name: ops.convert_to_numpy(v) for name, v in named_variables(net).items()}
-    temporary = directory / f"tmp-{os.getpid()}.safetensors"
-    with removed_on_failure(temporary):
-        sha256 = tensor_file.write(temporary, arrays)
-        weights = _weights(directory, sha256)
-        os.replace(temporary, weights)
+    content = tensor_file.packed(
+        {name: ops.convert_to_numpy(v) for name, v in named_variables(net).items()}
+    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    weights = _weights(directory, sha256)
+    write_bytes(weights, content)
     # Weights are named by their content, so until this rename the old description
     # still finds the old weights, and after it the new one finds the new.
     write_json(
@@ -79,7 +85,7 @@ def save(net: keras.Model, directory, metadata=None):
             "sha256": sha256,
         },
     )
-    for old in directory.glob("*.safetensors"):
+    for old in directory.glob(f"{_PREFIX}*.safetensors"):
         if old != weights:
             old.unlink()
 
@@ -102,7 +108,9 @@ def load(directory, verified=()) -> Checkpoint:
             return _load(directory, description, verified)
         except CheckpointError:
             # Replaced by a training while it was read: then there is a newer one.
-            if _description(directory / _DESCRIPTION) == description:
+            # Not compared as a whole, as NaN is not even equal to itself.
+            newer = _description(directory / _DESCRIPTION)
+            if newer["sha256"] == description["sha256"]:
                 raise
 
 
@@ -130,25 +138,26 @@ def _load(directory, description, verified) -> Checkpoint:
     except tensor_file.TensorFileError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # A hand-edited config may break anything.
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"{directory}: the net cannot be rebuilt: {reason}"
+            f"{directory}: the net cannot be rebuilt: {type(error).__name__}: {reason}"
         ) from error
     return Checkpoint(net, description["metadata"], description["sha256"])
 
 
 def _description(path):
     try:
-        description = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: expected a trained net, found no such file. Train one with "
-            "`python trainers/train.py --flagfile=digits.flags`."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable: {error}") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else None
+        plain_file.check_no_link(path.parent)
+        description = plain_file.read_json(path)
+    except plain_file.PlainFileError as error:
+        if error.missing:
+            raise CheckpointError(
+                f"{path}: expected a trained net, found no such file. Train one with "
+                "`python trainers/train.py --flagfile=digits.flags`."
+            ) from None
+        raise CheckpointError(str(error)) from None
+    found = description.get("format")
+    if found != FORMAT or isinstance(found, (bool, float)):
         raise CheckpointError(
             f"{path}: expected format {FORMAT}. Received {found!r}: the directory was "
             "written by another version."
@@ -156,6 +165,11 @@ def _description(path):
     missing = {"architecture", "metadata", "sha256"} - description.keys()
     if missing:
         raise CheckpointError(f"{path}: expected the keys {sorted(missing)}.")
+    if not isinstance(description["metadata"], dict):
+        raise CheckpointError(
+            f"{path}: metadata: expected a dict. Received "
+            f"{type(description['metadata']).__name__}."
+        )
     if not re.fullmatch("[0-9a-f]{64}", str(description["sha256"])):
         raise CheckpointError(
             f"{path}: sha256 of the weights: expected 64 hexadecimal digits. "
@@ -165,4 +179,4 @@ def _description(path):
 
 
 def _weights(directory, sha256):
-    return directory / f"net-{sha256[:16]}.safetensors"
+    return directory / f"{_PREFIX}{sha256[:16]}.safetensors"

@@ -7,18 +7,25 @@ import numpy as np
 from keras import ops
 
 
-def positive_integer(name: str, value) -> int:
+def positive_integer(name: str, value, most: int | None = None) -> int:
     """The value as an int.
 
+    Args:
+        name: Of the argument.
+        value: Any.
+        most: What it may be at most. Default: no limit.
+
     Raises:
-        ValueError: it is no integer, or below 1; names the argument.
+        ValueError: it is no integer, below 1 or above `most`; names the argument.
     """
     try:
         number = operator.index(value)
     except TypeError:
         number = 0
-    if number < 1:
+    if number < 1 or isinstance(value, bool):
         raise ValueError(f"{name}: expected an integer >= 1. Received {value!r}.")
+    if most is not None and number > most:
+        raise ValueError(f"{name}: expected at most {most:,}. Received {number:,}.")
     return number
 
 

@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 
+from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.checks import positive_integer
 from cnet_tf.lifted_layer import basis_of, is_graph, layers_of, lift
 from cnet_tf.prolongation import refined
@@ -31,7 +32,7 @@ class ContinuousBlock(keras.layers.Layer):
             lifted already (`lift`, or another block's `rate`) is used as it is.
         nodes: K, functions of the basis. Default 1, or those of a lifted rate.
         scheme: Name of a scheme in `SCHEMES`. Default `"rk4"`.
-        steps: N >= 1. Default: the cells of the basis, which is K for constants.
+        steps: N, 1 to 1024. Default: the cells of the basis, which is K for constants.
         basis: A key of `BASES`. Default `"constant"`, or that of a lifted rate.
         horizon: eps, the time horizon: an int, or a float taken as the exact binary
             rational it is. Default 1, so that refinement, which keeps eps, starts from
@@ -93,7 +94,7 @@ class ContinuousBlock(keras.layers.Layer):
             )
         self.scheme = get_scheme(scheme).name
         self.steps = positive_integer(
-            "steps", self.basis.cells if steps is None else steps
+            "steps", self.basis.cells if steps is None else steps, MOST_STEPS
         )
         self.horizon = horizon
         self.restriction = restriction

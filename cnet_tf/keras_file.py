@@ -1,20 +1,32 @@
-"""Reads a `.keras` file of someone else: layers and numbers, no code."""
+"""Reads a `.keras` file of someone else: layers and numbers, no code.
 
-import json
+What its archive says of itself is compared with the model that it describes before
+anything is unpacked: a few bytes of a zip archive, or of HDF5 in it, may stand for
+gigabytes.
+"""
+
+import io
 import pathlib
 import zipfile
 
+import h5py
 import keras
 
-from cnet_tf.architecture import check
+from cnet_tf import plain_file
+from cnet_tf.architecture import check, numbers
 from cnet_tf.lifted_layer import is_graph
+from cnet_tf.line_error import LineError
 
-# The description of a model; far above those of real ones.
-_PARTS = {"config.json", "model.weights.h5"}
-_MOST_BYTES = 64 * 1024**2
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+# Four copies of the weights are those of Adam with averages; names and groups of HDF5
+# take some kB a layer.
+_COPIES, _BYTES = 4, 8
+_MORE_BYTES = 32 * 1024**2
+# Of members of the archive, and of groups and arrays of the weights.
+_MOST_PARTS = 100_000
 
 
-class KerasFileError(ValueError):
+class KerasFileError(LineError):
     """A file is no model of ours to read; the message is one line."""
 
 
@@ -22,20 +34,36 @@ def read(path) -> keras.Model:
     """The functional or Sequential model of a `.keras` file.
 
     Args:
-        path: Written by `model.save("my.keras")`.
+        path: Written by `model.save("my.keras")`; may be a link.
 
     Raises:
         KerasFileError: no such file, another format, a subclassed model, a `Lambda`
-            or another class that is neither of Keras nor of this package.
+            or another class that is neither of Keras nor of this package, a number out
+            of bounds, more weights than the model has.
     """
     path = pathlib.Path(path)
-    config = _config(path)
     try:
-        # How it was compiled is not asked for.
-        check({key: value for key, value in config.items() if key != "compile_config"})
-    except (ValueError, RecursionError) as error:
+        with plain_file.opened(path, follow=True) as file:
+            return _read(path, file)
+    except plain_file.PlainFileError as error:
+        if error.missing:
+            raise KerasFileError(
+                f"expected a .keras file. Received {str(path)!r}, which does not "
+                "exist: see its path."
+            ) from None
+        raise _no_keras_file(path, error) from None
+
+
+def _read(path, file):
+    config = _config(path, file)
+    # How it was compiled is not asked for.
+    config = {key: value for key, value in config.items() if key != "compile_config"}
+    try:
+        check(config)
+    except ValueError as error:
         raise KerasFileError(_line(error)) from error
     try:
+        _check_weights(file, numbers(config))
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # A hand-edited config may break anything.
         raise KerasFileError(
@@ -56,30 +84,65 @@ def read(path) -> keras.Model:
     return model
 
 
-def _config(path) -> dict:
+def _config(path, file) -> dict:
     """What config.json of the archive says."""
-    if not path.exists():
-        raise KerasFileError(
-            f"expected a .keras file. Received {str(path)!r}, which does not exist: "
-            "see its path."
-        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            missing = _PARTS.difference(archive.namelist())
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            missing = {_CONFIG, _WEIGHTS}.difference(names)
             if missing:
                 raise ValueError(f"it has no {', '.join(sorted(missing))}")
-            size = archive.getinfo("config.json").file_size
-            if size > _MOST_BYTES:
-                raise ValueError(f"its config.json has {size} bytes")
-            config = json.loads(archive.read("config.json"))
-            if not isinstance(config, dict):
-                raise ValueError("its config.json is no dict")
-            return config
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise KerasFileError(
-            f"expected a .keras file. Received {str(path)!r}: "
-            f"{' '.join(str(error).split())}: save it with model.save('my.keras')."
-        ) from error
+            if len(names) > _MOST_PARTS or len(set(names)) < len(names):
+                raise ValueError("it has files twice, or too many")
+            content = _member(archive, _CONFIG, plain_file.MOST_BYTES)
+        config = plain_file.parse_json(content, _CONFIG)
+        if not isinstance(config, dict):
+            raise ValueError("its config.json is no dict")
+        return config
+    except _DAMAGE as error:
+        raise _no_keras_file(path, error) from error
+
+
+def _check_weights(file, count):
+    """Refuses more bytes than a model of so many numbers has.
+
+    Raises:
+        ValueError: see above.
+    """
+    most = _COPIES * _BYTES * count + _MORE_BYTES
+    with zipfile.ZipFile(file) as archive:
+        content = _member(archive, _WEIGHTS, most)
+    parts, total = 0, 0
+
+    def visit(name, part):
+        nonlocal parts, total
+        parts += 1
+        total += getattr(part, "nbytes", 0)
+        if parts > _MOST_PARTS or total > most:
+            raise ValueError(f"expected weights of at most {most:,} bytes")
+
+    with h5py.File(io.BytesIO(content), "r") as weights:
+        weights.visititems(visit)
+
+
+# What a damaged archive raises.
+_DAMAGE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, NotImplementedError)
+
+
+def _member(archive, name, most) -> bytes:
+    """The content of a member, of which no more is unpacked than it may have."""
+    with archive.open(name) as member:
+        content = member.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"expected a {name} of at most {most:,} bytes. Received more")
+    return content
+
+
+def _no_keras_file(path, error) -> KerasFileError:
+    return KerasFileError(
+        f"expected a .keras file. Received {str(path)!r}: {error}: save it with "
+        "model.save('my.keras')."
+    )
 
 
 def _line(error) -> str:

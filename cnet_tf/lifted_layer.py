@@ -6,6 +6,8 @@
 `ContinuousBlock`: the same model, its weighted layers replaced by lifted ones.
 """
 
+import contextlib
+import contextvars
 import functools
 
 import keras
@@ -18,6 +20,23 @@ from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.slicewise import slicewise
 
 PACKAGE = "cnet_tf"
+
+
+_no_draws = contextvars.ContextVar("no_draws", default=False)
+
+
+@contextlib.contextmanager
+def without_draws():
+    """Lifted layers that are built inside start as a constant function of depth.
+
+    For nets whose weights are read from elsewhere: K copies of a layer are built for
+    draws only, and a description may ask for many.
+    """
+    token = _no_draws.set(True)
+    try:
+        yield
+    finally:
+        _no_draws.reset(token)
 
 
 class _Untracked:
@@ -73,9 +92,11 @@ class LiftedLayer(SeriesLayer):
 
     def build(self, *args, **kwargs):
         template = self.template
-        copies = [template, *(_copy(template) for _ in range(1, self.basis.size))]
+        more = 0 if _no_draws.get() else self.basis.size - 1
+        copies = [template, *(_copy(template) for _ in range(more))]
         for layer in copies:
             layer.build(*args, **kwargs)
+        copies += [template] * (self.basis.size - len(copies))
         state = [v for v in template.weights if not v.trainable]
         if state:
             raise ValueError(

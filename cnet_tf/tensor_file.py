@@ -8,13 +8,14 @@ Reference: https://github.com/huggingface/safetensors, "Format".
 import contextlib
 import dataclasses
 import hashlib
-import os
 import pathlib
-import stat
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from cnet_tf import plain_file, temporary
+from cnet_tf.line_error import LineError
 
 # NumPy's names of the types that nets and optimizers have.
 _TYPES = {
@@ -28,8 +29,18 @@ _TYPES = {
 }
 
 
-class TensorFileError(ValueError):
+# The length of the header stands in so many bytes in front of it.
+_LENGTH = 8
+
+
+class TensorFileError(LineError):
     """A file is missing, damaged, or holds other arrays; the message is one line."""
+
+
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """The content of a file of arrays; the same arrays give the same bytes."""
+    # 0-d arrays need the copy: NumPy makes them 1-d where it makes them contiguous.
+    return save({k: np.array(v, order="C") for k, v in arrays.items()})
 
 
 def write(path, arrays: dict[str, np.ndarray]) -> str:
@@ -37,15 +48,14 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
 
     Args:
         path: Where to; nobody may be reading it. Rename it afterwards.
-        arrays: By name. The same arrays give the same bytes.
+        arrays: By name, see `packed`.
     """
-    # 0-d arrays need the copy: NumPy makes them 1-d where it makes them contiguous.
-    content = save({k: np.array(v, order="C") for k, v in arrays.items()})
+    content = packed(arrays)
     # Not by `save_file`, which hides what the system says, a full disk for example.
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        temporary.to_disk(file.fileno())
     return hashlib.sha256(content).hexdigest()
 
 
@@ -98,11 +108,27 @@ class VerifiedFile:
 
     @contextlib.contextmanager
     def _opened(self):
+        _check_header(self.path)
         try:
             with safe_open(self.path, framework="numpy") as file:
                 yield file
         except SafetensorError as error:
             raise TensorFileError(f"{self.path}: not readable: {error}") from error
+
+
+def _check_header(path):
+    """Bounds the header, whose names take memory before any of them is refused."""
+    try:
+        with plain_file.opened(path) as file:
+            length = int.from_bytes(file.read(_LENGTH), "little")
+            if length > plain_file.MOST_BYTES:
+                raise plain_file.PlainFileError(
+                    f"{path}: not readable: expected a header of at most "
+                    f"{plain_file.MOST_BYTES:,} bytes. Received {length:,}."
+                )
+            plain_file.parse_json(file.read(length), path)
+    except plain_file.PlainFileError as error:
+        raise TensorFileError(str(error)) from error
 
 
 def _header(file) -> dict:
@@ -120,19 +146,10 @@ def check(path, sha256: str):
     Raises:
         TensorFileError: see `VerifiedFile`.
     """
-    path = pathlib.Path(path)
     try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise TensorFileError(
-                f"{path}: expected a regular file. Received a link or a folder: copy "
-                "the file itself here."
-            )
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise TensorFileError(
-            f"{path}: expected a file of weights. Received {error.strerror}."
-        ) from error
+        found = plain_file.sha256(path)
+    except plain_file.PlainFileError as error:
+        raise TensorFileError(f"expected a file of weights: {error}") from error
     if found != sha256:
         raise TensorFileError(
             f"{path}: the checksum differs from the one on record: the file is damaged "

@@ -27,8 +27,9 @@ def calibration_images(data: ImageData, count: int) -> np.ndarray:
     size = data.sizes["train"]
     if size < count:
         raise OptionError(
-            f"--calibration_images: expected at most {size}, the training images of "
-            f"{data.name!r}. Received {count}: ask for fewer, but not below {SMALLEST}."
+            f"--calibration_images: expected at most {size}, the images to learn from "
+            f"in {data.name!r}. Received {count}: ask for fewer, but not below "
+            f"{SMALLEST}."
         )
     spread = data.train.shard(size // count, 0).take(count).batch(count)
     return next(spread.as_numpy_iterator())["image"]

@@ -1,11 +1,14 @@
 """Describes an artefact in plain data, for its metadata and its model card."""
 
+import pathlib
+
 import keras
 
 from cnet_tf.surgery import blocks_of
 from export.calibration import sha256
 from export.serving import INPUTS
 from export.source import Source
+from trainers.data.folder import PREFIX
 
 
 def describe(
@@ -34,7 +37,7 @@ def describe(
         "signatures": {
             signature: manifestation(net) for signature, net in source.nets.items()
         },
-        "data": data["name"],
+        "data": public_name(data["name"]),
         "labels": list(data["class_names"]),
         "image_shape": list(data["image_shape"]),
         "input": kind,
@@ -47,6 +50,12 @@ def describe(
             "sha256": sha256(calibration),
         }
     return found
+
+
+def public_name(name: str) -> str:
+    """The name of a data set without the folders that it lies in."""
+    path = name.removeprefix(PREFIX)
+    return name if path == name else PREFIX + pathlib.PurePath(path).name
 
 
 def manifestation(net: keras.Model) -> dict:

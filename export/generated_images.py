@@ -24,14 +24,24 @@ def generated(description: dict) -> ImageData:
         patches = rng.integers(0, 256, (side, side, channels), np.uint8)
         rows, columns = (np.arange(n) * side // n for n in (height, width))
         image[:] = patches[rows][:, columns]
+    return unlabelled(images, description)
+
+
+def unlabelled(images: np.ndarray, description: dict) -> ImageData:
+    """Images without labels in place of a data set, for training and for testing.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        description: `name`, `class_names`, `mean` and `std`.
+    """
     data = tf.data.Dataset.from_tensor_slices({"image": images})
     return ImageData(
         name=description["name"],
         train=data,
         validation=None,
         test=data,
-        sizes={"train": _COUNT, "validation": 0, "test": _COUNT},
-        image_shape=(height, width, channels),
+        sizes={"train": len(images), "validation": 0, "test": len(images)},
+        image_shape=images.shape[1:],
         class_names=tuple(description["class_names"]),
         mean=tuple(description["mean"]),
         std=tuple(description["std"]),

@@ -7,12 +7,11 @@ import dataclasses
 
 import numpy as np
 
-from export import origin
+from export import compared_images, origin
 from export.calibration import calibration_images
 from export.formats.record import Format, Recipe
 from export.options import Export
-from export.source import Source, first_test_images
-from trainers.errors import OptionError
+from export.source import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +20,12 @@ class Job:
 
     Attributes:
         form, source, recipe: What to build.
-        images, labels: uint8 (B, H, W, C) and int64 (B,): the test images on which the
+        images, labels: uint8 (B, H, W, C) and int64 (B,): the images on which the
             export is compared with Keras. Labels are None of images that have none.
         parity_images: See `parity.compare`.
         threads: Of the runtime, or None for its own choice.
         license: Of the weights.
+        unmeasured: A sentence on what could not be measured; empty if all was.
     """
 
     form: Format
@@ -36,6 +36,7 @@ class Job:
     parity_images: int
     threads: int | None = None
     license: str = "unspecified"
+    unmeasured: str = ""
 
     @classmethod
     def read(cls, options: Export, form: Format) -> "Job":
@@ -47,28 +48,22 @@ class Job:
 
         Raises:
             OptionError: no run, a damaged checkpoint, a net without what was asked for,
-                or other data than the run's.
-            DataError: the data cannot be read.
+                or no images to learn from.
+            DataError: the data cannot be read, or are others than the run's.
         """
         source = origin.read(options).projected(options.basis_size)
         source = source.manifested(
             options.scheme, options.steps, options.manifestations
         )
-        data = source.load_data(options.data_dir)
-        source = source.recalibrated(data, options.recalibrate)
+        calibrated = form.precisions[options.precision].calibrated
+        compared = compared_images.chosen(source, options, calibrated)
+        source = source.recalibrated(compared.data, options.recalibrate)
         alone = not options.manifestations
         if form.folds and alone if options.fold is None else options.fold:
             source = source.folded()
-        images, labels = first_test_images(data, options.accuracy_images)
-        samples = images
-        if form.precisions[options.precision].calibrated:
-            if source.generated:
-                raise OptionError(
-                    "--precision: expected one that learns nothing from training "
-                    f"images with --model. Received {options.precision!r}: export a "
-                    "run of trainers/train.py, which knows its images."
-                )
-            samples = calibration_images(data, options.calibration_images)
+        images, labels = samples, _ = compared.first(options.accuracy_images)
+        if calibrated:
+            samples = calibration_images(compared.data, options.calibration_images)
         return cls(
             form,
             source,
@@ -78,6 +73,7 @@ class Job:
             options.parity_images,
             options.threads,
             options.license,
+            compared.unmeasured,
         )
 
     @property

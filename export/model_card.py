@@ -3,18 +3,15 @@
 After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
 
-import json
 import pathlib
 import string
 
+from cnet_tf.escaping import code, markdown
+from export import training_record
 from export.generated_images import GENERATED
 from export.parity import table
 from export.runtimes import SIGNATURE
 
-_NOT_MEASURED = (
-    "No accuracy was measured: a .keras file does not say what it was trained on, so "
-    "the export was compared with Keras on generated images."
-)
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
 # Cells that differ each time the same net is exported.
 _MEASURED = ("latency, 1 image (ms)",)
@@ -31,6 +28,7 @@ def card(
     dtype: str,
     license: str,
     model: str = "cnet",
+    unmeasured: str = "",
 ) -> str:
     """Writes a model card; equal exports have equal cards.
 
@@ -43,6 +41,7 @@ def card(
         dtype: NumPy's name of the type of `image`.
         license: Of the weights.
         model: Its name in TF Serving. Default `"cnet"`.
+        unmeasured: A sentence on what could not be measured. Default: all was.
     """
     shape = description["image_shape"]
     names = {
@@ -54,8 +53,9 @@ def card(
         "zeros": f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
     }
     parts = [
-        f"# {file}",
-        f"A {title} of a {description['architecture']} {_trained(description)}, "
+        f"# {markdown(file)}",
+        f"A {title} of a {markdown(description['architecture'])} "
+        f"{_trained(description)}, "
         "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
         _io(description, dtype),
@@ -63,11 +63,11 @@ def card(
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
         table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
-        *([_NOT_MEASURED] if description["data"] == GENERATED else []),
+        *([unmeasured] if unmeasured else []),
         "## Net",
         _net(description),
         "## Training",
-        _training(run),
+        training_record.text(run),
         "## Use",
         *(
             f"{_LANGUAGES[language]}:\n\n```{language}\n"
@@ -75,21 +75,21 @@ def card(
             for language, text in usage.items()
         ),
         "## Licence",
-        f"Weights: {license}. cnet_tf: Apache-2.0.{_data_terms(description)}",
+        f"Weights: {markdown(license)}. cnet_tf: Apache-2.0.{_data_terms(description)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _trained(description) -> str:
     if description["data"] == GENERATED:
-        return f"from the file `{description['run']}`"
-    return f"trained on `{description['data']}`"
+        return f"from the file {code(description['run'])}"
+    return f"trained on {code(description['data'])}"
 
 
 def _data_terms(description) -> str:
     if description["data"] == GENERATED:
         return ""
-    return f" Data set `{description['data']}`: the terms of its provider."
+    return f" Data set {code(description['data'])}: the terms of its provider."
 
 
 def _io(description, dtype) -> str:
@@ -103,7 +103,8 @@ def _io(description, dtype) -> str:
             f"mean {_numbers(normalization['mean'])} and std "
             f"{_numbers(normalization['std'])} per channel",
             f"- `logits`, `probabilities`: (batch, {classes})",
-            "- `label`: (batch,), an index into: " + ", ".join(description["labels"]),
+            "- `label`: (batch,), an index into: "
+            + ", ".join(map(markdown, description["labels"])),
         ]
     )
 
@@ -127,7 +128,7 @@ def _net(description) -> str:
     lines = [
         f"- Parameters, statistics included: {description['parameters']:,}",
         f"- Trained weights, sha256: `{description['weights_sha256']}`",
-        f"- From: `{description['run']}`",
+        f"- From: {code(description['run'])}",
         f"- Precision: {description['precision']}",
         "- Batch norms, step and horizon: "
         + ("folded into the kernels" if description["folded"] else "as in Keras"),
@@ -139,33 +140,6 @@ def _net(description) -> str:
             f"`{calibration['sha256']}`"
         )
     return "\n".join(lines)
-
-
-def _training(run) -> str:
-    parts = []
-    summary = _json(run / "summary.json")
-    if "test_accuracy" in summary:
-        parts.append(
-            f"Test accuracy as trained: {100 * summary['test_accuracy']:.2f} %."
-        )
-    environment = _json(run / "environment.json")
-    if environment:
-        packages = environment.get("packages", {}).items()
-        versions = ", ".join(f"{name} {version}" for name, version in packages)
-        parts.append(f"Code: git {environment.get('git')}; {versions}.")
-    flags = run / "flags.txt"
-    if flags.is_file():
-        parts.append(f"Recipe:\n\n```\n{flags.read_text().strip()}\n```")
-    return "\n\n".join(parts) or "Not recorded."
-
-
-def _json(path) -> dict:
-    """Reads a file of the run; empty if it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _words(found) -> str:

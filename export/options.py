@@ -11,15 +11,18 @@ import dataclasses
 import pathlib
 from typing import ClassVar
 
+from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST
 from export.origin import Origin
 from export.serving import INPUTS
+from trainers.data_option import data_dir
 from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 
 MANIFESTATIONS = list_of(
-    pair(one_of(SCHEMES), integer(1), "scheme:steps, like rk4:2"), unique=True
+    pair(one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:steps, like rk4:2"),
+    unique=True,
 )
 
 
@@ -39,12 +42,7 @@ class Common(OptionTable):
         "What the exported graph takes: "
         + "; ".join(f"{name}: {kind.text}" for name, kind in INPUTS.items()),
     )
-    data_dir: str | None = option(
-        None,
-        text(),
-        "Where TFDS keeps prepared sets",
-        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
-    )
+    data_dir: str | None = data_dir()
     parity_images: int = option(
         1000,
         integer(1),
@@ -59,7 +57,7 @@ class Common(OptionTable):
     )
     basis_size: int | None = option(
         None,
-        integer(1),
+        integer(1, most=MOST_NODES),
         "K', functions of a smaller basis to project the weights onto first (L2)",
         "as trained",
     )
@@ -94,6 +92,14 @@ class Export(Common, Origin):
         *Origin.COMBINATIONS,
         (
             "recalibrate",
+            lambda options: options.recalibrate and options.images,
+            lambda options: (
+                "expected 0 with --images, which replaces the training images. "
+                f"Received {options.recalibrate}: leave one of the two out."
+            ),
+        ),
+        (
+            "recalibrate",
             lambda options: options.recalibrate and options.model,
             lambda options: (
                 "expected 0 with --model, of whose training images nothing is known. "
@@ -123,12 +129,19 @@ class Export(Common, Origin):
 
     steps: int | None = option(
         None,
-        integer(1),
+        integer(1, most=MOST_STEPS),
         "N, steps of every block; graph and latency grow with it",
         "as trained",
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Scheme of every block", "as trained"
+    )
+    images: str | None = option(
+        None,
+        text(),
+        "Folder of images to compare the export with Keras on, and to learn int8 "
+        "ranges on, in place of the data set",
+        "none: the data set of the run, or generated images where there is none",
     )
     fold: bool | None = option(
         None,

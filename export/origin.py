@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from cnet_tf import plain_file
+from cnet_tf.escaping import is_plain
 from export.keras_file import read_model
 from export.source import Source
 from trainers.errors import OptionError
@@ -87,10 +89,10 @@ def class_names(options: Origin, classes: int) -> list[str]:
     path = pathlib.Path(given)
     if path.is_file():
         try:
-            names = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
+            names = plain_file.read_text(path, follow=True).splitlines()
+        except plain_file.PlainFileError as error:
             raise OptionError(
-                f"--labels: expected a text file in UTF-8. Received {given!r}: {error}."
+                f"--labels: expected a text file in UTF-8. {error}"
             ) from error
     else:
         names = given.split(",")
@@ -100,6 +102,12 @@ def class_names(options: Origin, classes: int) -> list[str]:
             f"--labels: expected {classes} different names, one a class of --model. "
             f"Received {len(set(names))} in {given!r}: name them in order, separated "
             "by commas or one a line of a file."
+        )
+    strange = [name for name in names if not is_plain(name)]
+    if strange:
+        raise OptionError(
+            "--labels: expected names without control characters. Received "
+            f"{strange[0]!r}: rename it."
         )
     return names
 

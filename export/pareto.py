@@ -2,8 +2,11 @@
 
 import io
 
+from cnet_tf.escaping import plot
+from cnet_tf.line_error import LineError
 
-class BudgetError(ValueError):
+
+class BudgetError(LineError):
     """No artefact fits a budget. The message is one line."""
 
 
@@ -76,7 +79,7 @@ def picture(rows: list[dict]) -> bytes:
         zorder=0,
     )
     for name, color in colors.items():
-        axes.plot([], [], "s", color=color, label=name)
+        axes.plot([], [], "s", color=color, label=plot(name))
     for (form, precision), marker in markers.items():
         axes.plot([], [], marker, color="0.3", label=f"{form}, {precision}")
     axes.set_xscale("log")

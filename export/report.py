@@ -22,6 +22,7 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from cnet_tf import escaping
 from export import options, staging, survey
 from export.formats.table import FORMATS
 from export.measure import MeasureError
@@ -115,7 +116,8 @@ def main(options) -> list[dict]:
     with staging.workspace(folder) as parent:
         rows = survey.measured(options, parent, lambda row: print(line(row)))
         write(folder, rows)
-    print(f"{markdown(rows)}\nWrote {folder}: report.csv, report.md, pareto.png")
+    written = escaping.line(folder)
+    print(f"{markdown(rows)}\nWrote {written}: report.csv, report.md, pareto.png")
     if options.budget_ms is not None or options.budget_kb is not None:
         chosen = best(rows, options.budget_ms, options.budget_kb)
         print(f"Best within the budget: {line(chosen)}")

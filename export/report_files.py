@@ -4,6 +4,7 @@ import csv
 import io
 import pathlib
 
+from cnet_tf import escaping
 from cnet_tf.atomic_file import write_bytes
 from export import parity, staging
 from export.pareto import picture
@@ -12,7 +13,7 @@ from export.pareto import picture
 def line(row) -> str:
     """Formats a row as a line of progress."""
     return (
-        f"{row['manifestation']} {row['format']} {row['precision']}: "
+        f"{escaping.line(row['manifestation'])} {row['format']} {row['precision']}: "
         f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.2f} ms, "
         f"{row['size_kb']:,.0f} kB"
     )
@@ -44,7 +45,8 @@ def write(folder, rows) -> None:
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    cell = escaping.cell
+    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     contents = {
         "report.csv": text.getvalue().encode(),
         "report.md": f"{markdown(rows)}\n".encode(),

@@ -25,6 +25,7 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from cnet_tf.escaping import line
 from export import gated_export, options, staging, tf_serving
 from export.formats.saved_model import FORMAT
 from export.job import Job
@@ -73,7 +74,7 @@ def main(options) -> pathlib.Path:
             version = staging.publish_version(path, output / model, options.version)
             for config in configs:
                 os.replace(config, output / config.name)
-    print(f"Wrote {version}\nServe it: {tf_serving.docker_command(output)}")
+    print(f"Wrote {line(version)}\nServe it: {tf_serving.docker_command(output)}")
     return version
 
 

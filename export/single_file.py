@@ -5,6 +5,7 @@ options -> Job -> gated_export -> staging
 
 import pathlib
 
+from cnet_tf.escaping import line
 from export import gated_export, staging
 from export.formats.record import Format
 from export.job import Job
@@ -31,5 +32,5 @@ def to_file(options: Export, form: Format) -> pathlib.Path:
         target = options.folder / f"{job.source.name}{job.suffix}"
         file, card = gated_export.write(job, folder, target.name)
         staging.publish_file(file, target, card)
-    print(f"Wrote {target}")
+    print(f"Wrote {line(target)}")
     return target

@@ -1,24 +1,23 @@
 """What an export starts from: a trained net and the data it was trained on."""
 
 import dataclasses
-import hashlib
 import pathlib
 
 import keras
 
 import cnet_tf
-from cnet_tf import checkpoint
+from cnet_tf import checkpoint, plain_file
 from cnet_tf.architecture import copied, in_precision
+from cnet_tf.escaping import file_name
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
-from export.generated_images import GENERATED, generated
+from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
 from trainers.data.batches import recalibration_batches
+from trainers.data.description import checked
+from trainers.data.errors import DataError
 from trainers.errors import OptionError
-
-# What the trainer must say of its data, all of which an export needs.
-_DATA_KEYS = ("name", "image_shape", "class_names", "mean", "std")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,18 +46,10 @@ class Source:
     path: pathlib.Path
 
     def __post_init__(self):
-        data = self.metadata.get("data", {})
-        missing = [key for key in _DATA_KEYS if key not in data]
-        shape = self.net.input_shape[1:]
-        if missing or tuple(data["image_shape"]) != shape:
-            received = (
-                f"none of {', '.join(missing)}" if missing else data["image_shape"]
-            )
-            raise OptionError(
-                f"--run: {self.path}: expected a net that says what images of shape "
-                f"{shape} it was trained on. Received {received}: train it with "
-                "trainers/train.py."
-            )
+        try:
+            checked(self.metadata, self.path, self.net)
+        except DataError as error:
+            raise OptionError(f"--run: {error}") from error
 
     @classmethod
     def read(cls, run) -> "Source":
@@ -71,10 +62,10 @@ class Source:
         try:
             found = checkpoint.load(run / "net")
             net = found.net
+            shape = checked(found.metadata, run, net)["image_shape"]
             if None in net.input_shape[1:]:  # Trained on images of several sizes.
-                shape = found.metadata.get("data", {}).get("image_shape")
                 net = copied(net, input_shape=shape)
-        except (ValueError, OSError) as error:  # A CheckpointError is a ValueError.
+        except (ValueError, OSError) as error:  # Those of nets and data too.
             raise OptionError(f"--run: {error}") from error
         # LiteRT knows neither bfloat16 nor convolutions in float64.
         nets = {SIGNATURE: in_precision(net, "float32")}
@@ -97,13 +88,13 @@ class Source:
             "mean": list(mean),
             "std": list(std),
         }
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = plain_file.sha256(path, follow=True)
         nets = {SIGNATURE: model}
         return cls(nets, nets, {"data": data}, (), sha256, path)
 
     @property
-    def generated(self) -> bool:
-        """Whether there are no data, so that images are made up."""
+    def knows_no_data(self) -> bool:
+        """Whether it is a file, which does not say what it was trained on."""
         return self.data["name"] == GENERATED
 
     @property
@@ -194,10 +185,8 @@ class Source:
         """The data that the net was trained on, normalised as in training.
 
         Raises:
-            DataError: see `load_as_trained`.
+            MissingData, DataError: see `load_as_trained`.
         """
-        if self.generated:
-            return generated(self.data)
         return load_as_trained(self.data, data_dir)
 
     def _with(self, nets, *changes) -> "Source":
@@ -206,15 +195,7 @@ class Source:
 
 
 def manifestation_name(net: keras.Model) -> str:
-    """`<scheme>-<steps>`, one name a block where they differ, else that of the net."""
+    """`<scheme>-<steps>`, one a block where they differ, else the name of the net."""
     names = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
-    return "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
-
-
-def first_test_images(data: ImageData, count: int) -> tuple:
-    """The first test images and labels, uint8 (B, H, W, C) and int64 (B,).
-
-    Generated images have no labels: None.
-    """
-    batch = next(data.test.take(count).batch(count).as_numpy_iterator())
-    return batch["image"], batch.get("label")
+    name = "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
+    return file_name(name)  # Files are called so, and a net may be a stranger's.

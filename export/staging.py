@@ -1,16 +1,13 @@
 """Publishes exports: they appear complete or not at all."""
 
-import contextlib
 import errno
 import os
 import pathlib
-import shutil
-import tempfile
 
+from trainers import disk
 from trainers.errors import OptionError
 
 
-@contextlib.contextmanager
 def writing(*others):
     """Turns a failed write into a one-line error. Wrap nothing but the write.
 
@@ -20,41 +17,16 @@ def writing(*others):
     Raises:
         OptionError: the file system refuses.
     """
-    try:
-        yield
-    except (OSError, *others) as error:
-        raise OptionError(
-            f"--output: expected a folder that can be written. Received {error}: "
-            "choose another or make room."
-        ) from error
+    return disk.writing("output", *others)
 
 
-@contextlib.contextmanager
 def workspace(parent):
-    """Makes a temporary folder in `parent`, out of which a rename moves the result.
-
-    On exit it is removed, and so are those of its parents that it made and that are
-    empty.
+    """Makes a temporary folder in `parent`, see `disk.workspace`.
 
     Raises:
         OptionError: the folder cannot be made.
     """
-    parent = pathlib.Path(parent)
-    lineage = [parent, *parent.parents]
-    made = [folder for folder in lineage if not folder.exists()]
-    temporary = None
-    try:
-        with writing():
-            parent.mkdir(parents=True, exist_ok=True)
-            temporary = tempfile.mkdtemp(prefix=".tmp-", dir=parent)
-        yield pathlib.Path(temporary)
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-        # The deepest first; those that hold a result stay.
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    return disk.workspace(parent, "output")
 
 
 def publish_file(file, target: pathlib.Path, card: str) -> None:

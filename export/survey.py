@@ -8,12 +8,13 @@ from collections.abc import Callable
 from cnet_tf.surgery import blocks_of
 from export import graph_cost, parity, serving, staging
 from export.calibration import calibration_images
+from export.compared_images import ComparedImages
 from export.description import describe
 from export.formats.record import Recipe
 from export.job import Job
 from export.measure import measure
 from export.runtimes import SIGNATURE
-from export.source import Source, first_test_images
+from export.source import Source
 
 
 def measured(options, parent, progress: Callable = lambda row: None) -> list[dict]:
@@ -29,7 +30,7 @@ def measured(options, parent, progress: Callable = lambda row: None) -> list[dic
     """
     trained = Source.read(options.run).projected(options.basis_size)
     data = trained.load_data(options.data_dir)
-    test = first_test_images(data, options.accuracy_images)
+    test = ComparedImages(data).first(options.accuracy_images)
     samples = calibration_images(data, options.calibration_images)
     rows = []
     for scheme, steps in [(None, None), *_manifestations(options, trained.net)]:
@@ -80,6 +81,7 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         recipe.precision,
         recipe.samples if job.calibrated else None,
     )
+    parity.check_usable(source.name, reference(job.images[:1]))
     with staging.workspace(parent) as folder:
         path = form.build(source, recipe, description, folder)
         call = form.reload(path)[SIGNATURE]

@@ -6,12 +6,12 @@
 """
 
 import pathlib
-import shlex
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 
+from cnet_tf import escaping
 from cnet_tf.atomic_file import write_bytes
 
 # Where the container sees the folder.
@@ -54,7 +54,10 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
     found = {
         path.name
         for path in pathlib.Path(serving).iterdir()
-        if not path.name.startswith(".") and any(path.glob("*/saved_model.pb"))
+        if not path.name.startswith(".")
+        # A message of TF Serving holds UTF-8 only.
+        and escaping.is_plain(path.name)
+        and any(path.glob("*/saved_model.pb"))
     }
     config = model_server_config_pb2.ModelServerConfig()
     for name in sorted({*found, model}):
@@ -72,7 +75,7 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
 
 def docker_command(serving) -> str:
     """The line that serves the models of a folder, gRPC on port 8500, REST on 8501."""
-    mount = shlex.quote(f"{pathlib.Path(serving).absolute()}:{_MOUNT}:ro")
+    mount = escaping.shell(f"{pathlib.Path(serving).absolute()}:{_MOUNT}:ro")
     return (
         f"docker run --rm -p 8500:8500 -p 8501:8501 -v {mount} "
         f"tensorflow/serving --model_config_file={_MOUNT}/models.config "

@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from cnet_tf.escaping import lines
 from export import tflite_graph
 from export.parity import ParityError
 from export.runtimes import SIGNATURE
@@ -39,7 +40,7 @@ def finish(content: bytes, description: dict) -> bytes:
     _add_metadata(model, json.dumps(description, sort_keys=True))
     file = io.BytesIO(tflite_graph.pack(model))
     with zipfile.ZipFile(file, "a") as archive:
-        labels = "".join(f"{label}\n" for label in description["labels"])
+        labels = lines(description["labels"])
         archive.writestr(zipfile.ZipInfo(_LABELS, _NO_TIME), labels)
     return file.getvalue()
 

@@ -36,10 +36,12 @@ FLOWS = {
         ("export.formats.record",),
     ),
 }
-# What exports use of trainers/: the data, and how a command reads its options and
-# runs. Not the loop.
+# What exports use of trainers/: the data, and how a command reads its options, runs and
+# writes. Not the loop.
 LENT = (
     "trainers.data",
+    "trainers.data_option",
+    "trainers.disk",
     "trainers.errors",
     "trainers.flops",
     "trainers.option_kinds",

@@ -196,7 +196,7 @@ def test_an_architecture_that_asks_for_endless_work_is_refused(
     saved_image, name, key, value
 ):
     edit_object(saved_image, name, key, value)
-    refuses(saved_image, f"{key}: expected at most 1024")
+    refuses(saved_image, f"{key}: expected an integer from 1 to 1,024")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from trainers.data import batches as batching
 from trainers.data import images, tfds_sets
 from trainers.data.batches import eval_batches
 from trainers.data.errors import DataError
+from trainers.data.splits import Part
 
 
 @pytest.fixture
@@ -130,7 +131,8 @@ def test_cifar10(cifar_dir):
     # To load all of it takes seconds: look at the start.
     builder = tfds.builder("cifar10", data_dir=cifar_dir)
     assert builder.info.splits["train"].num_examples == 50_000
-    part = images._read(tfds_sets.stored("cifar10", builder), "train", 0, 64, None)
+    stored = tfds_sets.stored("cifar10", builder, cifar_dir)
+    part = images._read(stored, Part("train", np.arange(64)), None)
     example = next(part.batch(64).as_numpy_iterator())
     assert example["image"].shape == (64, 32, 32, 3)
     assert set(example["label"]) <= set(range(10))
@@ -146,7 +148,13 @@ def test_cifar10(cifar_dir):
         ({"dataset": "digit"}, "did you mean digits"),
         ({"dataset": "qqqqqqqqqq"}, "see tfds.list_builders"),
         ({"dataset": "mnist:99.0.0"}, "dataset: expected a set that TFDS can build"),
-        ({"dataset": "folder:/no/such"}, "dataset: expected an existing folder"),
+        ({"dataset": "folder:/no/such"}, "data_dir: expected an existing folder"),
+        (
+            {"dataset": "folder:/no/such", "data_dir": None},
+            "dataset: expected an existing folder",
+        ),
+        ({"dataset": "folder:"}, "dataset: expected a path, folder:/path"),
+        ({"dataset": "/"}, "dataset: .*say folder:/ for the folder"),
         ({"dataset": "imdb_reviews"}, "dataset: expected a set of 8-bit images"),
         ({"dataset": "div2k"}, "dataset: expected a set with class labels"),
         ({"dataset": "coco"}, "dataset: expected a set with class labels"),

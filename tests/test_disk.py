@@ -47,12 +47,12 @@ def test_a_read_only_folder_is_refused_before_anything_is_trained(
     runs.parent.chmod(0o555)
     real = run_directory.start
 
-    def start(options):
+    def start(*args):
         request.getfixturevalue("nobody")
-        return real(options)
+        return real(*args)
 
     monkeypatch.setattr(run_directory, "start", start)
-    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make"):
+    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make it w"):
         fit.fit(options)
     assert not runs.exists()
 
@@ -132,7 +132,7 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
         fit.fit(options)
     run = pathlib.Path(options.runs_dir, "latest").resolve()
     assert snapshots.names(run) == ["000000000"]
-    assert not list(run.rglob("tmp-*"))
+    assert not list(run.rglob(".tmp-*"))
     make_room()
     assert fit.fit(options)["run"] == str(run)
     assert_equal(weights(run), weights(whole["run"]))

@@ -19,7 +19,8 @@ EVERY = {
     *("run", "output", "input", "data_dir", "parity_images", "accuracy_images"),
     *("basis_size", "recalibrate"),
 }
-ONE = EVERY | {"steps", "scheme", "fold", "license", "model", "labels", "mean", "std"}
+FILE = {"model", "labels", "mean", "std"}
+ONE = EVERY | {"steps", "scheme", "fold", "license", "images", *FILE}
 NAMES = {
     saved_model: ONE | {"manifestations", "model_name", "version"},
     tflite: ONE | {"manifestations", "precision", "calibration_images", "threads"},

@@ -1,16 +1,34 @@
-"""Bad input ends a command with one line on stderr and exit code 2."""
+"""How a command ends: with one line on stderr, an exit code, and nothing half-done.
 
+0 done, stopped and saved, or running already; 1 a result that is none; 2 bad input or a
+disk that refuses; 3 a net that is unusable; 128 + n on the signal n, 141 where the
+reader of a pipe has gone.
+"""
+
+import contextlib
+import os
+import signal
 import sys
 from typing import NoReturn
 
 from absl import app, flags, logging
 
-from cnet_tf.checkpoint import CheckpointError
-from trainers.data.errors import DataError
+from cnet_tf.escaping import line
+from cnet_tf.line_error import LineError
+from trainers import flag_files
+
+# What ends a command from outside: `kill`, a closed terminal. Missing on Windows.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
-class OptionError(ValueError):
+class OptionError(LineError):
     """A flag has a value that cannot be used; the message is one line."""
+
+
+class _Ended(SystemExit):
+    """A signal: what is open is closed and what is temporary removed on its way up."""
 
 
 def run_command(main, failures=()) -> NoReturn:
@@ -18,12 +36,15 @@ def run_command(main, failures=()) -> NoReturn:
 
     Args:
         main: Reads its flags from `absl.flags.FLAGS`, all of which are defined already.
-        failures: Exceptions that tell of a result, not of bad input: exit code 1.
+        failures: Exceptions that tell of a result, not of bad input: exit code 1, or
+            their `exit_code`.
     """
 
     def parse(argv):
         try:
-            rest = flags.FLAGS(argv)[1:]
+            rest = flags.FLAGS([argv[0], *flag_files.expanded(argv[1:])])[1:]
+        except flag_files.FlagFileError as error:
+            _exit(2, error)
         except flags.Error as error:
             _exit(2, f"{str(error).removeprefix('flag ')}: see --help.")
         if rest:
@@ -32,16 +53,53 @@ def run_command(main, failures=()) -> NoReturn:
     def guarded(_):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow tell a lot.
+        _end_on_signals()
         try:
             main()
-        except (OptionError, DataError, CheckpointError) as error:
-            _exit(2, error)
+            sys.stdout.flush()  # A full disk behind it shows here at the latest.
         except tuple(failures) as error:
-            _exit(1, error)
+            _exit(getattr(error, "exit_code", 1), error)
+        except LineError as error:
+            _exit(2, error)
+        except KeyboardInterrupt:
+            _exit(128 + signal.SIGINT, "stopped by Ctrl-C.")
+        except BrokenPipeError:
+            _forget_stdout()
+            sys.exit(128 + 13)  # As if SIGPIPE had ended it.
+        except OSError as error:
+            _forget_stdout()
+            _exit(
+                2,
+                "expected files and a terminal that can be read and written. Received "
+                f"{error}: make room, or see to what it names.",
+            )
 
     app.run(guarded, flags_parser=parse)
 
 
+def _end_on_signals():
+    """Signals that end a process raise, so that it clears up; a second one is late."""
+
+    def end(number, _):
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        name = signal.Signals(number).name
+        # Not by `print`, in the middle of which the signal may have come.
+        with contextlib.suppress(OSError):
+            os.write(2, f"error: stopped by {name}.\n".encode())
+        raise _Ended(128 + number)
+
+    for each in _SIGNALS:
+        if signal.getsignal(each) != signal.SIG_IGN:  # As `nohup` asks for.
+            signal.signal(each, end)
+
+
+def _forget_stdout():
+    """What cannot be written is not tried again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _exit(code, message) -> NoReturn:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {line(message)}", file=sys.stderr)
     sys.exit(code)

@@ -4,12 +4,13 @@
     python trainers/evaluate.py --run=runs/cifar --schemes=euler,rk4 --steps=1,2,4,8
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
-training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation.
+training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
 A net that ships with the package is --run=pretrained:<preset>.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 
@@ -22,12 +23,17 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
-from cnet_tf import checkpoint
+from cnet_tf import checkpoint, plain_file
+from cnet_tf.bounds import MOST_STEPS
+from cnet_tf.escaping import line
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
-from trainers import grid
+from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
+from trainers.data.description import checked
+from trainers.data_option import data_dir
+from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
@@ -50,7 +56,7 @@ class Options(OptionTable):
         "Schemes of the grid",
     )
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), list_of(integer(1)), "Steps N of the grid"
+        (1, 2, 4, 8), list_of(integer(1, most=MOST_STEPS)), "Steps N of the grid"
     )
     split: str = option(
         "test", one_of(("train", "validation", "test")), "Split to score"
@@ -67,35 +73,41 @@ class Options(OptionTable):
     augment: str | None = option(
         None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
     )
-    data_dir: str | None = option(
-        None,
-        text(),
-        "Where TFDS keeps prepared sets",
-        "$TFDS_DATA_DIR, else ~/tensorflow_datasets",
+    data_dir: str | None = data_dir()
+    output: str | None = option(
+        None, text(), "Folder for the results", "<run>/evaluation"
     )
 
 
 def main(options):
     """Scores the grid, writes and prints it."""
     run = pathlib.Path(options.run)
+    folder = _output(options)
     trained = checkpoint.load(run / "net")
-    data = image_data.load_as_trained(trained.metadata["data"], options.data_dir)
-    rows = grid.accuracy_grid(
-        trained.net,
-        data,
-        options.schemes,
-        options.steps,
-        split=options.split,
-        examples=options.examples,
-        recalibration_batches=options.recalibration_batches,
-        augment=options.augment or trained.metadata["data"].get("augment", "none"),
-        cutout=0 if options.augment else trained.metadata["data"].get("cutout", 0),
-        progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
-    )
-    directory = _output(options)
-    grid.write(directory, rows)
+    said = checked(trained.metadata, run, trained.net)
+    if changed := other_code(trained.metadata):
+        print(f"note: {changed}", file=sys.stderr)
+    if not options.output:
+        plain_file.check_no_link(folder)
+    # First, so that a folder that cannot be written is found before the work.
+    with disk.workspace(folder, "output") as aside:
+        rows = grid.accuracy_grid(
+            trained.net,
+            image_data.load_as_trained(said, options.data_dir),
+            options.schemes,
+            options.steps,
+            split=options.split,
+            examples=options.examples,
+            recalibration_batches=options.recalibration_batches,
+            augment=options.augment or said.get("augment", "none"),
+            cutout=0 if options.augment else said.get("cutout", 0),
+            progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
+        )
+        with disk.writing("output"):
+            for name in grid.write(aside, rows):
+                os.replace(aside / name, folder / name)
     print(grid.markdown(rows))
-    print(f"\nWritten to {directory}: grid.csv, grid.md, grid.png")
+    print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
 
 
 def _output(options) -> pathlib.Path:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import math
 import pathlib
 
 from cnet_tf.any_depth import manifestation_of, members_of
 from cnet_tf.atomic_file import write_bytes
+from cnet_tf.escaping import cell
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -51,8 +53,8 @@ def accuracy_grid(
     Returns:
         Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
         (whether it learned: the net's own manifestation, or a member of an any-depth
-        net), "accuracy", "loss",
-        "recalibrated_accuracy"}`; accuracies in [0, 1].
+        net), "accuracy", "loss", "recalibrated_accuracy"}`; accuracies in [0, 1], NaN
+        where logits are not finite.
     """
     scored = batches.eval_batches(data, split, _BATCH)
     if examples is not None:
@@ -73,7 +75,7 @@ def accuracy_grid(
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
             "trained": not found or (scheme, n) in learned,
-            "accuracy": scores["accuracy"],
+            "accuracy": _score(scores),
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
         }
@@ -89,17 +91,26 @@ def _recalibrated_accuracy(net, images, scored):
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return evaluate(net, scored)["accuracy"]
+        return _score(evaluate(net, scored))
     finally:
         restore_statistics(net, kept)
 
 
 def line(row) -> str:
     """One row as text, for progress."""
-    text = f"{row['scheme']} N={row['steps']}: {100 * row['accuracy']:.2f} %"
+    text = f"{row['scheme']} N={row['steps']}: {_percent(row['accuracy'])} %"
     if row["recalibrated_accuracy"] is not None:
-        text += f", recalibrated {100 * row['recalibrated_accuracy']:.2f} %"
+        text += f", recalibrated {_percent(row['recalibrated_accuracy'])} %"
     return text
+
+
+def _score(scores) -> float:
+    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
+    return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
+
+
+def _percent(accuracy) -> str:
+    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
 
 
 def markdown(rows) -> str:
@@ -122,23 +133,30 @@ def markdown(rows) -> str:
 def _cell(row):
     if row is None:
         return ""
-    text = f"{100 * row['accuracy']:.2f}"
+    text = _percent(row["accuracy"])
     if row["recalibrated_accuracy"] is not None:
-        text += f" / {100 * row['recalibrated_accuracy']:.2f}"
+        text += f" / {_percent(row['recalibrated_accuracy'])}"
     return text + (" *" if row["trained"] else "")
 
 
-def write(directory, rows):
-    """Writes grid.csv, grid.md and grid.png, each beside its target, then renamed."""
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+def write(directory, rows) -> tuple[str, ...]:
+    """Writes grid.csv, grid.md and grid.png to an existing folder; returns the names.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
-    table.writerows(rows)
-    write_bytes(directory / "grid.csv", text.getvalue().encode())
-    write_bytes(directory / "grid.md", (markdown(rows) + "\n").encode())
-    write_bytes(directory / "grid.png", picture(rows))
+    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    contents = {
+        "grid.csv": text.getvalue().encode(),
+        "grid.md": f"{markdown(rows)}\n".encode(),
+        "grid.png": picture(rows),
+    }
+    for name, content in contents.items():
+        write_bytes(pathlib.Path(directory, name), content)
+    return tuple(contents)
 
 
 def picture(rows) -> bytes:

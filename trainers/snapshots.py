@@ -14,16 +14,15 @@ Rollback ignores these, so results do not depend on when a run stopped.
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import pathlib
+import re
 import shutil
 
 import keras
 from keras import ops
 
-from cnet_tf import checkpoint, tensor_file
+from cnet_tf import bounds, checkpoint, plain_file, temporary, tensor_file
 from cnet_tf.atomic_file import write_json
 
 _FOLDER = "snapshots"
@@ -94,24 +93,19 @@ def save(
         keep: Snapshots to keep, at least 1.
         interrupted: Whether an interruption asked for it: `keep` others stay.
     """
-    folder = pathlib.Path(run, _FOLDER)
+    folder = _folder(run)
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("tmp-*"):  # Of a process that was killed while it saved.
-        shutil.rmtree(old)
-    temporary = folder / f"tmp-{os.getpid()}"
-    try:
-        checkpoint.save(net, temporary / "net", metadata)
-        tensor_file.write(temporary / _OPTIMIZER, _arrays(optimizer))
-        write_json(temporary / _PROGRESS, dataclasses.asdict(progress))
-        write_json(temporary / _MANIFEST, _checksums(temporary))
-    except OSError:  # On a full disk its room is needed.
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    target = folder / (f"{progress.updates:09d}" + _INTERRUPTED * interrupted)
-    if target.exists():  # From before a restart; of the same bits.
-        shutil.rmtree(target)
-    os.rename(temporary, target)
-    _flush(folder)
+    # On a full disk its room is needed: nothing is left where this fails.
+    with temporary.folder(folder) as aside:
+        checkpoint.save(net, aside / "net", metadata)
+        tensor_file.write(aside / _OPTIMIZER, _arrays(optimizer))
+        write_json(aside / _PROGRESS, dataclasses.asdict(progress))
+        write_json(aside / _MANIFEST, _checksums(aside))
+        target = folder / (f"{progress.updates:09d}" + _INTERRUPTED * interrupted)
+        if target.exists():  # From before a restart; of the same bits.
+            shutil.rmtree(target)
+        os.rename(aside, target)
+    temporary.folder_to_disk(folder)
     regular = [name for name in names(run) if name.isdecimal()]
     for name in names(run):
         if name != target.name and name not in regular[-keep:]:
@@ -120,7 +114,7 @@ def save(
 
 def names(run) -> list[str]:
     """The names of the snapshots of a run, the oldest first."""
-    folder = pathlib.Path(run, _FOLDER)
+    folder = _folder(run)
     if not folder.is_dir():
         return []
     return sorted(
@@ -134,7 +128,7 @@ def newest(run, tell=print) -> Snapshot | None:
     """Finds the newest whole snapshot, or None; reports damaged ones."""
     for name in reversed(names(run)):
         try:
-            return verify(pathlib.Path(run, _FOLDER, name))
+            return verify(_folder(run) / name)
         except SnapshotError as error:
             tell(f"Passing over a damaged snapshot: {error}")
     return None
@@ -147,7 +141,7 @@ def go_back(run, updates: int) -> Snapshot | None:
     """
     for name in reversed(names(run)):
         if not name.isdecimal() or int(name) >= updates:
-            shutil.rmtree(pathlib.Path(run, _FOLDER, name))
+            shutil.rmtree(_folder(run) / name)
     return newest(run)
 
 
@@ -166,7 +160,7 @@ def load(snapshot: Snapshot, make_optimizer):
     """
     folder, files = snapshot.folder, snapshot.files
     with _undamaged(folder):
-        progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
+        progress = _progress(folder / _PROGRESS)
         net = checkpoint.load(folder / "net", files.values()).net
         optimizer = make_optimizer(net)
         arrays = files[_OPTIMIZER].read(
@@ -185,9 +179,8 @@ def verify(folder) -> Snapshot:
     """
     folder = pathlib.Path(folder)
     with _undamaged(folder):
-        if folder.is_symlink():
-            raise ValueError("expected a folder. Received a link.")
-        checksums = json.loads((folder / _MANIFEST).read_text())
+        plain_file.check_no_link(folder)
+        checksums = _manifest(folder / _MANIFEST)
         found = {
             str(path.relative_to(folder))
             for path in folder.rglob("*")
@@ -202,19 +195,57 @@ def verify(folder) -> Snapshot:
     return Snapshot(folder, files)
 
 
+def _folder(run) -> pathlib.Path:
+    """Where the snapshots of a run are.
+
+    Raises:
+        PlainFileError: it is a link: snapshots are removed there.
+    """
+    folder = pathlib.Path(run, _FOLDER)
+    plain_file.check_no_link(folder)
+    return folder
+
+
+def _progress(path) -> Progress:
+    """Reads progress.json.
+
+    Raises:
+        ValueError: it holds something else, or a number out of bounds.
+    """
+    stored, plain = plain_file.read_json(path), dataclasses.asdict(Progress())
+    if stored.keys() != plain.keys():
+        raise ValueError(f"expected the keys {sorted(plain)}.")
+    for key, value in stored.items():
+        bounds.check(key, value, bounds.PROGRESS)
+        if value is None or isinstance(value, list) != isinstance(plain[key], list):
+            raise ValueError(f"{key}: expected a value like {plain[key]!r}.")
+    if len(stored["totals"]) != len(plain["totals"]):
+        raise ValueError("totals: expected three numbers.")
+    if not all(isinstance(logs, dict) for logs in stored["history"]):
+        raise ValueError("history: expected a dict for each epoch.")
+    return Progress(**stored)
+
+
+def _manifest(path) -> dict[str, str]:
+    """Reads manifest.json: the sha256 of each file."""
+    stored = plain_file.read_json(path)
+    if not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in stored.values()):
+        raise ValueError("expected a sha256 for each file.")
+    return stored
+
+
 @contextlib.contextmanager
 def _undamaged(folder):
     """Turns what a damaged file may raise into a one-line error."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise SnapshotError(f"{folder}: {type(error).__name__}: {reason}") from error
+        raise SnapshotError(f"{folder}: {type(error).__name__}: {error}") from error
 
 
 def _checksums(folder) -> dict:
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): plain_file.sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -226,12 +257,3 @@ def _arrays(optimizer: keras.optimizers.Optimizer) -> dict:
         f"{i:05d}": ops.convert_to_numpy(variable)
         for i, variable in enumerate(optimizer.variables)
     }
-
-
-def _flush(folder):
-    """Makes a rename in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

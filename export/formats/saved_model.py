@@ -5,6 +5,7 @@ import pathlib
 
 import tensorflow as tf
 
+from cnet_tf.escaping import lines
 from export import runtimes, serving, staging, tf_serving
 from export.formats.record import Format, Precision, Recipe, declared_dtype
 from export.parity import Gate
@@ -20,7 +21,7 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
     serving.write_archive(path, source.graphs, source.data, recipe.kind)
     # SavedModel's own place for files that the graph does not read.
     extra = path / "assets.extra"
-    names = "".join(f"{name}\n" for name in source.data["class_names"])
+    names = lines(source.data["class_names"])
     normalization = {key: list(source.data[key]) for key in ("mean", "std")}
     images = recipe.samples[: max(tf_serving.WARM_UP_SIZES)]
     with staging.writing(tf.errors.OpError):

@@ -12,14 +12,17 @@ from trainers.data.batches import (
     recalibration_batches,
     train_batches,
 )
-from trainers.data.errors import DataError
+from trainers.data.errors import DataError, MissingData
+from trainers.data.given import images_of
 from trainers.data.images import ImageData, load, load_as_trained
 
 __all__ = [
     "AUGMENTATIONS",
     "DataError",
     "ImageData",
+    "MissingData",
     "eval_batches",
+    "images_of",
     "load",
     "load_as_trained",
     "normalize",

@@ -5,12 +5,15 @@ The 1,797 handwritten digits that ship with scikit-learn (the test set of the UC
 module registers the builder with TFDS under the name `sklearn_digits`.
 """
 
+import dataclasses
+
 import numpy as np
 import tensorflow_datasets as tfds
 
 from trainers.data import tfds_sets
 from trainers.data.stored import Source
 
+NAME = "digits"
 # scikit-learn counts the dark pixels of 4x4 cells: 0..16.
 _BRIGHTEST = 16
 # Every fifth example of a class is held out for the test split, about 20 %.
@@ -73,7 +76,13 @@ def _examples(images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
 
 
 SOURCE = Source(
-    lambda name: name == "digits",
-    lambda _, data_dir: tfds_sets.open_set(SklearnDigits.name, data_dir),
-    lambda: ("digits",),
+    lambda name: name == NAME,
+    # Prepared wherever it is not: it takes a second and no network.
+    lambda wanted: dataclasses.replace(
+        tfds_sets.open_set(
+            dataclasses.replace(wanted, name=SklearnDigits.name, prepare=True)
+        ),
+        name=NAME,
+    ),
+    lambda: (NAME,),
 )

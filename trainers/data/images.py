@@ -9,10 +9,14 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from trainers.data.errors import refuse
+from trainers.data.errors import refuse, tell
+from trainers.data.folder import refuse_broken
 from trainers.data.sources import open_set
-from trainers.data.stored import Stored
+from trainers.data.splits import Part, parts
+from trainers.data.stored import Stored, Wanted
 
+# Keys of `ImageData.description` that tell where the data are, not what they are.
+PLACES = ("name", "found_in")
 # Decoded images are kept in memory up to this size, and so is a shuffle buffer.
 MEMORY_BYTES = 2 * 1024**3
 
@@ -22,18 +26,21 @@ class ImageData:
     """An image classification set, un-augmented and in a fixed order.
 
     Elements of each data set are `{"index": int64, "image": uint8 (H, W, C), "label":
-    int64}`, where `index` is the position in the split that the example is stored in.
+    int64}`, where `index` counts those of train, then those held out for validation.
 
     Attributes:
-        name: The name it was loaded by.
+        name: A name by which it is loaded from any folder.
         train: Training examples, `index` 0..n-1. In memory when the whole set fits.
-        validation: Examples held out of the end of the train split, or None.
+        validation: Examples to validate on, or None.
         test: Test examples.
         sizes: Examples in each of `train`, `validation` (0 when None) and `test`.
         image_shape: (height, width, channels).
         class_names: One name per label.
         mean: Per channel, of x/255 over `train`.
         std: Per channel, of x/255 over `train`; 1 for a constant channel.
+        settings: Arguments of `load` that decide on the parts and sizes.
+        found_in: The folder that such sets are kept in, where the name does not tell.
+        files_sha256: Of the names and sizes of its files, where it is a folder.
     """
 
     name: str
@@ -45,6 +52,23 @@ class ImageData:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    settings: dict = dataclasses.field(default_factory=dict)
+    found_in: str | None = None
+    files_sha256: str | None = None
+
+    @property
+    def description(self) -> dict:
+        """Plain data from which `load_as_trained` gives the same data again."""
+        return {
+            "name": self.name,
+            "found_in": self.found_in,
+            **self.settings,
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+            "mean": [float(v) for v in self.mean],
+            "std": [float(v) for v in self.std],
+            "files_sha256": self.files_sha256,
+        }
 
 
 def load(
@@ -52,6 +76,9 @@ def load(
     data_dir: str | None = None,
     validation_fraction: float = 0.1,
     image_size: int | tuple[int, int] | None = None,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    skip_broken: bool = False,
 ) -> ImageData:
     """Loads an image classification set.
 
@@ -59,79 +86,67 @@ def load(
 
     Args:
         dataset: `digits`, a TFDS name such as `cifar10`, or `folder:/path` for images
-            at /path/<split>/<label>/*.png or jpg with splits `train` and `test`.
+            at /path/<split>/<label>/, see `folder_tree`; they are read as RGB.
         data_dir: Where TFDS keeps prepared sets. Default: the environment's
             TFDS_DATA_DIR, then ~/tensorflow_datasets. A set not prepared there is
-            prepared there, by a download unless it is `digits`.
+            prepared there, by a download unless it is `digits`. Of `folder:/path`, the
+            folder it was moved to.
         validation_fraction: Part of `train` to hold out, in [0, 1). Default: 0.1.
-        image_size: Side, or (height, width), to resize to. Default: no resizing, which
-            needs a set whose images have one shape.
+        image_size: Side, or (height, width), to resize to, whatever the proportions.
+            Default: no resizing, which needs a set whose images have one shape.
+        test_fraction: Part of each class of `train` to hold out for testing, in [0, 1),
+            for a set without a split for it. Default: 0.
+        seed: Of what is held out for testing. Default: 0.
+        skip_broken: Leave out images of a folder that cannot be read. Default: no.
 
     Returns:
         An `ImageData`.
 
     Raises:
         DataError: If an argument is out of range, the set is unknown, cannot be
-            prepared, is no image classification set, or has images of unknown shape.
+            prepared, is no image classification set, or has images of unknown shape or
+            that cannot be read.
     """
-    if not 0 <= validation_fraction < 1:
-        refuse(
-            "validation_fraction",
-            "a number in [0, 1)",
-            repr(validation_fraction),
-            "use 0 for no validation split",
-        )
-    size = _checked_size(image_size)
-    stored = open_set(dataset, data_dir)
-    shape = (*(size or stored.image_shape[:2]), stored.image_shape[-1])
-    if None in shape:
-        refuse(
-            "image_size",
-            f"a size, as the images of {dataset!r} differ in shape",
-            repr(image_size),
-            "give one, for example 32 or (32, 48)",
-        )
-    ranges = _ranges(dataset, stored, validation_fraction)
-    sizes = {part: stop - start for part, (_, start, stop) in ranges.items()}
-    fits = sum(sizes.values()) * math.prod(shape) <= MEMORY_BYTES
-    try:
-        parts = {}
-        for part, (split, start, stop) in ranges.items():
-            if stop > start:
-                examples = _read(stored, split, start, stop, size)
-                parts[part] = _in_memory(examples) if fits else examples
-        mean, std = _statistics(parts["train"])
-    except tf.errors.OpError as error:
-        refuse(
-            "dataset",
-            "readable images",
-            f"{dataset!r}: {error.message}",
-            "repair or remove them",
-        )
-    return ImageData(
-        name=dataset,
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=parts["test"],
-        sizes=sizes,
-        image_shape=shape,
-        class_names=stored.class_names,
-        mean=mean,
-        std=std,
-    )
+    wanted = Wanted(dataset, data_dir, skip_broken=skip_broken)
+    settings = {
+        "image_size": image_size,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "skip_broken": skip_broken,
+    }
+    return _loaded(wanted, settings)
 
 
 def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData:
-    """The data a net was trained on, with the normalisation it was trained with.
+    """The data a net was trained on, in the same parts and normalised as then.
+
+    Nothing is downloaded: sets of TFDS have to be prepared.
 
     Args:
-        description: The `"data"` of a checkpoint's metadata.
+        description: The `"data"` of a checkpoint's metadata, see `ImageData`.
         data_dir: As for `load`.
 
     Raises:
-        DataError: as for `load`, or the classes are no longer those of the net.
+        MissingData: they are not there.
+        DataError: as for `load`, or they are no longer those of the net.
     """
-    data = load(description["name"], data_dir, 0.0, description.get("image_size"))
+    settings = {"image_size": None, "validation_fraction": 0.0, "test_fraction": 0.0}
+    settings |= {"seed": 0, "skip_broken": False}
+    settings |= {key: description[key] for key in settings if key in description}
+    wanted = Wanted(
+        description["name"],
+        data_dir,
+        description.get("found_in"),
+        prepare=False,
+        skip_broken=settings["skip_broken"],
+    )
+    data = _loaded(wanted, settings)
+    _check_as_trained(data, description)
+    return dataclasses.replace(data, mean=description["mean"], std=description["std"])
+
+
+def _check_as_trained(data, description):
     expected = description["class_names"]
     if list(data.class_names) != list(expected):
         refuse(
@@ -140,57 +155,105 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
             _brief(data.class_names),
             "name the folder of the data that the net was trained on, as it was then",
         )
-    return dataclasses.replace(data, mean=description["mean"], std=description["std"])
+    shape = tuple(description.get("image_shape", data.image_shape))
+    if data.image_shape != shape:
+        refuse(
+            "data_dir",
+            f"{description['name']!r} with images of shape {shape}, as trained on",
+            str(data.image_shape),
+            "name the folder of the data that the net was trained on, as it was then",
+        )
+    if description.get("files_sha256", data.files_sha256) != data.files_sha256:
+        tell(
+            f"{data.name}: its files are others than those that the net was trained "
+            "with, so images may be in other parts"
+        )
+
+
+def _loaded(wanted: Wanted, settings: dict) -> ImageData:
+    for name in ("validation_fraction", "test_fraction"):
+        if not 0 <= settings[name] < 1:
+            refuse(name, "a number in [0, 1)", repr(settings[name]), "use 0 for none")
+    size = _checked_size(settings["image_size"])
+    stored = open_set(wanted)
+    shape = (*(size or stored.image_shape[:2]), stored.image_shape[-1])
+    if None in shape:
+        refuse(
+            "image_size",
+            f"a size, as the images of {stored.name!r} differ: {stored.sizes}",
+            repr(settings["image_size"]),
+            "give one, for example 32",
+        )
+    split = (settings[key] for key in ("validation_fraction", "test_fraction", "seed"))
+    chosen = parts(stored, *split)
+    sizes = {name: len(part) for name, part in chosen.items()}
+    fits = sum(sizes.values()) * math.prod(shape) <= MEMORY_BYTES
+    try:
+        found = {}
+        for name, part in chosen.items():
+            if len(part):
+                examples = _read(stored, part, size)
+                found[name] = _in_memory(examples) if fits else examples
+        mean, std = _statistics(found["train"])
+        if not fits:  # `_statistics` has read all of train.
+            _read_through(found[name] for name in found if name != "train")
+    except tf.errors.OpError as error:
+        if listed := stored.broken():
+            refuse_broken(stored.name, listed)
+        refuse(
+            "dataset",
+            "readable images",
+            f"{stored.name!r}: {error.message}",
+            "repair or remove them",
+        )
+    return ImageData(
+        name=stored.name,
+        train=found["train"],
+        validation=found.get("validation"),
+        test=found["test"],
+        sizes=sizes,
+        image_shape=shape,
+        class_names=stored.class_names,
+        mean=mean,
+        std=std,
+        settings=settings,
+        found_in=stored.found_in,
+        files_sha256=stored.files_sha256,
+    )
 
 
 def _brief(names) -> str:
     return f"{len(names)}: {', '.join(list(names)[:3])}, .."
 
 
-def _ranges(dataset: str, stored: Stored, validation_fraction: float) -> dict:
-    """(stored split, start, stop) of `train`, `validation` and `test`."""
-    test_split = "test" if "test" in stored.splits else "validation"
-    for split in ("train", test_split):
-        if not stored.splits.get(split):
-            refuse(
-                "dataset",
-                "a set with examples in splits train and test",
-                f"{dataset!r} with {sorted(s for s, n in stored.splits.items() if n)}",
-                "add the missing split or choose another set",
-            )
-    count = stored.splits["train"]
-    held_out = round(count * validation_fraction)
-    kept = count - held_out
-    if not kept or (validation_fraction and not held_out):
-        refuse(
-            "validation_fraction",
-            f"one that leaves both parts of {count} examples non-empty",
-            repr(validation_fraction),
-            "choose another fraction, or 0",
-        )
-    return {
-        "train": ("train", 0, kept),
-        "validation": ("train", kept, count),
-        "test": (test_split, 0, stored.splits[test_split]),
-    }
-
-
-def _read(stored: Stored, split: str, start: int, stop: int, size) -> tf.data.Dataset:
-    """Examples start..stop-1 of a stored split, in stored order, resized."""
+def _read(stored: Stored, part: Part, size) -> tf.data.Dataset:
+    """The examples of a part, in stored order, resized."""
     image_key, label_key = stored.keys
 
     def select(index, example):
-        image = example[image_key]
-        if size is not None:
-            image = tf.image.resize(image, size, antialias=True)
-            image = tf.saturate_cast(tf.round(image), tf.uint8)
+        image = resized(example[image_key], size)
         return {"index": index, "image": image, "label": example[label_key]}
 
     return (
-        stored.read(split, start, stop)
-        .enumerate(start)
+        stored.read(part.split, part.positions)
+        .enumerate(part.first)
         .map(select, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
+
+
+def resized(image, size) -> tf.Tensor:
+    """An image at (height, width), uint8; as it is where size is None."""
+    if size is None:
+        return image
+    image = tf.image.resize(image, size, antialias=True)
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
+def _read_through(datasets) -> None:
+    """Reads examples, so that what cannot be read is found before the training."""
+    for dataset in datasets:
+        for _ in dataset.batch(256):
+            pass
 
 
 def _in_memory(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -4,57 +4,116 @@ What can be wrong with such a set is said here, in one line.
 """
 
 import os
+import re
 import socket
 import stat
 import urllib.parse
 import urllib.request
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from trainers.data.errors import refuse
-from trainers.data.stored import Source, Stored, UnknownSetError
+from trainers.data.errors import MissingData, refuse
+from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
+
+# Names that a net may give. Others of TFDS name hosts, such as huggingface:set, or hold
+# arguments of builders.
+_NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
 
 
-def open_set(name: str, data_dir: str | None) -> Stored:
-    """Opens a set where it is prepared; prepares it otherwise.
+def open_set(wanted: Wanted) -> Stored:
+    """Opens a set where it is prepared; prepares it otherwise, if that is wanted.
 
-    Args:
-        name: As TFDS knows it.
-        data_dir: Where it is or shall be. Default: the folders of the environment.
+    Looks in `wanted.data_dir`, or else where it was found before and in the folders of
+    the environment.
+
+    Raises:
+        MissingData: it is not prepared there and shall not be.
     """
-    folders = [data_dir] if data_dir else _default_folders()
+    name = wanted.name
+    if wanted.skip_broken:
+        refuse(
+            "skip_broken",
+            "a set folder:/path, whose files can be left out",
+            repr(name),
+            "leave the option out",
+        )
+    if not wanted.prepare and not _NAME.fullmatch(name):
+        raise UnknownSetError(name)
+    own = [wanted.data_dir] if wanted.data_dir else _default_folders()
+    before = [] if wanted.data_dir else _local(wanted.found_in)
+    folders = before + own
     builders = [_registered(name, folder) for folder in folders]
-    for builder in builders:
+    for builder, folder in zip(builders, folders, strict=True):
         if builder.is_prepared():
-            return stored(name, builder)
+            return stored(name, builder, folder)
+    if not wanted.prepare:
+        refuse(
+            "data_dir",
+            f"a folder that holds {name!r} prepared",
+            " and ".join(map(repr, folders)),
+            "name another, or prepare it there by TFDS: nothing is downloaded because "
+            "a net says so",
+            MissingData,
+        )
     checked_features(name, builders[0])  # Before a long download, not after it.
-    target = next((f for f in folders if _writable(f)), folders[-1])
-    return stored(name, _prepare(name, target))
+    target = next((f for f in own if _writable(f)), own[-1])
+    return stored(name, _prepare(name, target), target)
 
 
-def stored(name: str, builder, read=None) -> Stored:
+def stored(name: str, builder, folder: str) -> Stored:
     """A prepared builder as a `Stored`.
 
     Args:
-        name: For messages.
+        name: As TFDS knows it.
         builder: Prepared.
-        read: See `Stored`. Default: by slices of a split.
+        folder: Where it is.
     """
     image, label = checked_features(name, builder)
+    image_key, label_key = keys = feature_keys(builder)
+    # One file at a time: positions are then those of the split as a whole.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 
-    def by_slices(split, start, stop):
-        # One file at a time: positions are then those of the split as a whole.
-        config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-        return builder.as_dataset(split=f"{split}[{start}:{stop}]", read_config=config)
+    def read(split, positions):
+        start, stop = positions[0], positions[-1] + 1
+        name = f"{split}[{start}:{stop}]"
+        examples = builder.as_dataset(split=name, read_config=config)
+        if len(positions) == stop - start:
+            return examples
+        chosen = np.zeros(stop - start, bool)
+        chosen[positions - start] = True
+        chosen = tf.constant(chosen)
+        return (
+            examples.enumerate()
+            .filter(lambda i, _: chosen[i])
+            .map(lambda _, example: example)
+        )
+
+    def labels(split):
+        undecoded = {image_key: tfds.decode.SkipDecoding()}
+        examples = builder.as_dataset(
+            split=split, read_config=config, decoders=undecoded
+        )
+        return np.array(
+            list(examples.map(lambda e: e[label_key]).as_numpy_iterator()), np.int64
+        )
 
     return Stored(
-        {split: info.num_examples for split, info in builder.info.splits.items()},
-        image.shape,
-        tuple(label.names),
-        feature_keys(builder),
-        read or by_slices,
+        name=name,
+        splits={name: info.num_examples for name, info in builder.info.splits.items()},
+        image_shape=image.shape,
+        class_names=tuple(label.names),
+        keys=keys,
+        read=read,
+        labels=labels,
+        found_in=os.path.abspath(os.path.expanduser(folder)),
     )
+
+
+def _local(folder: str | None) -> list[str]:
+    """The folder, unless it is an address on a network: TFDS would look there."""
+    return [folder] if folder and "://" not in folder else []
 
 
 def _default_folders() -> list[str]:

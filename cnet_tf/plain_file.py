@@ -1,0 +1,191 @@
+"""Reads files that anybody may have written.
+
+A file is opened without following a link or waiting for a pipe; it has to be a regular
+one, and of a size that is bounded before it is read. JSON is bounded in depth and in
+values before it is parsed, as its objects take far more memory than its text.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+
+import numpy as np
+
+from cnet_tf.line_error import LineError
+
+# Far above what is written: the largest description of a preset, that of wrn58-4, has
+# 0.5 MB, 12,000 values and 15 levels.
+MOST_BYTES = 16 * 1024**2
+# An object of one value takes 200 bytes of memory and stands in eight.
+MOST_VALUES = 300_000
+MOST_DEPTH = 100
+
+# Missing on Windows, where there are neither pipes nor, as a rule, links in folders.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class PlainFileError(LineError):
+    """A file is missing, no regular one, too large, or not what it has to be.
+
+    Attributes:
+        missing: Whether there is no such file.
+    """
+
+    def __init__(self, message, missing=False):
+        super().__init__(message)
+        self.missing = missing
+
+
+@contextlib.contextmanager
+def opened(path, *, follow=False):
+    """Opens a regular file to read bytes.
+
+    Args:
+        path: The file.
+        follow: Whether it may be a link: a user may name one, a file may not.
+
+    Raises:
+        PlainFileError: there is no such regular file, or it cannot be read.
+    """
+    flags = os.O_RDONLY | _BINARY | _FLAGS
+    if follow:
+        flags &= ~getattr(os, "O_NOFOLLOW", 0)
+    else:
+        # In words; the flag decides.
+        check_no_link(path, "a regular file")
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path.
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = getattr(error, "strerror", None) or error
+        raise PlainFileError(f"{path}: not readable: {reason}.", missing) from None
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise PlainFileError(
+            f"{path}: not readable: expected a regular file. Received {_named(kind)}."
+        )
+    with open(descriptor, "rb") as file:
+        yield file
+
+
+def check_no_link(path, expected="a folder"):
+    """Refuses a link: what is written or removed there would be elsewhere.
+
+    Args:
+        path: That of a folder, by default.
+        expected: What it has to be, in words.
+
+    Raises:
+        PlainFileError: it is one. A path that does not exist is none.
+    """
+    if os.path.islink(path):
+        raise PlainFileError(
+            f"{path}: expected {expected}. Received a link: copy what it points to "
+            "here."
+        )
+
+
+def read_bytes(path, most: int = MOST_BYTES, *, follow=False) -> bytes:
+    """The content of a file.
+
+    Args:
+        path, follow: See `opened`.
+        most: Bytes that it may have. Default 16 MiB.
+
+    Raises:
+        PlainFileError: see `opened`; it is larger.
+    """
+    with opened(path, follow=follow) as file:
+        try:
+            content = file.read(most + 1)
+        except OSError as error:
+            raise PlainFileError(f"{path}: not readable: {error.strerror}.") from None
+    if len(content) > most:
+        raise PlainFileError(
+            f"{path}: not readable: expected at most {most:,} bytes. Received more."
+        )
+    return content
+
+
+def read_text(path, most: int = MOST_BYTES, *, follow=False) -> str:
+    """The text of a file in UTF-8; see `read_bytes`."""
+    try:
+        return read_bytes(path, most, follow=follow).decode()
+    except UnicodeDecodeError as error:
+        raise PlainFileError(
+            f"{path}: not readable: expected text in UTF-8: {error}."
+        ) from None
+
+
+def read_json(path, expected: type = dict):
+    """The value in a JSON file.
+
+    Args:
+        path: See `opened`.
+        expected: Its type, `dict` by default.
+
+    Raises:
+        PlainFileError: see `read_bytes` and `parse_json`; another type.
+    """
+    value = parse_json(read_bytes(path), path)
+    if not isinstance(value, expected):
+        raise PlainFileError(
+            f"{path}: not readable: expected a {expected.__name__}. Received a "
+            f"{type(value).__name__}."
+        )
+    return value
+
+
+def parse_json(content: bytes, name):
+    """The value of a JSON text that has been bounded first.
+
+    Args:
+        content: In UTF-8.
+        name: Of what it was read from, for messages.
+
+    Raises:
+        PlainFileError: it is no JSON, nested too deeply, or has too many values.
+    """
+    try:
+        _bound(content)
+        return json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise PlainFileError(f"{name}: not readable: {error}.") from None
+
+
+def _bound(content):
+    # In a string they count too; texts of ours are far from both bounds.
+    values = sum(map(content.count, (b",", b"[", b"{")))
+    if values > MOST_VALUES:
+        raise ValueError(f"expected at most {MOST_VALUES:,} values, not {values:,}")
+    # Possessive, or the engine remembers a place for every character.
+    outside = re.sub(rb'"(?:[^"\\]++|\\.)*+"?', b"", content, flags=re.DOTALL)
+    text = np.frombuffer(outside, np.uint8)
+    opening = np.isin(text, np.frombuffer(b"[{", np.uint8)).astype(np.int32)
+    closing = np.isin(text, np.frombuffer(b"]}", np.uint8))
+    if np.cumsum(opening - closing).max(initial=0) > MOST_DEPTH:
+        raise ValueError(f"expected at most {MOST_DEPTH} levels. Received more")
+
+
+def sha256(path, *, follow=False) -> str:
+    """The checksum of a file of any size; see `opened`."""
+    with opened(path, follow=follow) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise PlainFileError(f"{path}: not readable: {error.strerror}.") from None
+
+
+def _named(mode) -> str:
+    names = {
+        stat.S_ISDIR: "a folder",
+        stat.S_ISFIFO: "a pipe",
+        stat.S_ISLNK: "a link",
+        stat.S_ISSOCK: "a socket",
+    }
+    return next((name for test, name in names.items() if test(mode)), "a device")

@@ -1,0 +1,293 @@
+"""Which files of a folder are images of which split and class, from names alone.
+
+    <root>/train/<class>/**.jpg     train, test and validation have other usual names
+    <root>/<class>/*.jpg            all of it is `train`
+
+What is passed over is kept with the tree, so that it can be told.
+"""
+
+import collections
+import dataclasses
+import os
+import random
+from collections.abc import Iterator
+
+from trainers.data import image_files
+from trainers.data.class_names import composed, is_plain, shown
+from trainers.data.errors import DataError, refuse
+from trainers.data.many_files import few
+
+# Names of folders in any case, and the split that they are.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+# What systems and tools leave beside the images; whatever starts with a dot, too.
+_LITTER = frozenset(
+    (
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "thumbs.db",
+        "desktop.ini",
+        "icon\r",
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A file with the suffix of an image.
+
+    Attributes:
+        path: Of the file.
+        name: `<split>/<class>/<rest of the path>`, the same wherever the set lies.
+        label: Its class.
+    """
+
+    path: str
+    name: str
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """What is in a folder.
+
+    Attributes:
+        root: Absolute path.
+        files: Images by split, in a fixed order that mixes the classes.
+        labels: Names of the folders of classes by split, images in them or not.
+        passed: Names of what was passed over, by what it is.
+    """
+
+    root: str
+    files: dict[str, tuple[ImageFile, ...]]
+    labels: dict[str, frozenset[str]]
+    passed: dict[str, list[str]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, sorted: those of `train`."""
+        return tuple(sorted(self.labels["train"]))
+
+    def without(self, paths) -> "Tree":
+        """The same tree without some files."""
+        files = {
+            split: tuple(file for file in files if file.path not in paths)
+            for split, files in self.files.items()
+        }
+        return dataclasses.replace(self, files=files)
+
+
+def read(root: str) -> Tree:
+    """Lists a folder.
+
+    Args:
+        root: Absolute path of a folder.
+
+    Raises:
+        DataError: no split to train on, two folders of one split, a name of a class
+            that cannot be shown, or a folder that cannot be read.
+    """
+    passed = collections.defaultdict(list)
+    files, labels = {}, {}
+    for split, folder in _split_folders(root, passed).items():
+        found = []
+        labels[split] = set()
+        for entry in _entries(folder):
+            if not entry.is_dir():
+                passed["files outside of the folders of classes"].append(
+                    os.path.relpath(entry.path, root)
+                )
+                continue
+            label = _label(entry, root)
+            labels[split].add(label)
+            for path in _images(entry.path, root, passed):
+                rest = os.path.relpath(path, entry.path).split(os.sep)
+                name = composed("/".join((split, label, *rest)))
+                found.append(ImageFile(path, name, label))
+        found.sort(key=lambda file: (file.label, file.name, file.path))
+        # As sets are read a part at a time, and a part should hold every class.
+        random.Random(split).shuffle(found)
+        files[split] = tuple(found)
+    labels = {split: frozenset(names) for split, names in labels.items()}
+    return Tree(root, files, labels, dict(passed))
+
+
+def is_set(folder: str) -> bool:
+    """Whether a folder is there and has something to train on."""
+    try:
+        return "train" in _split_folders(folder, collections.defaultdict(list))
+    except DataError:
+        return False
+
+
+def images_below(folder: str) -> list[str]:
+    """Paths of all images in a folder, however deep, by name."""
+    return list(_images(folder, folder, collections.defaultdict(list)))
+
+
+def check(tree: Tree) -> None:
+    """Refuses classes that cannot be learned.
+
+    Raises:
+        DataError: fewer than two classes, one without images to train on, or one of
+            another split that `train` does not have.
+    """
+    learned = {file.label for file in tree.files["train"]}
+    empty = [label for label in tree.class_names if label not in learned]
+    if empty:
+        refuse(
+            "dataset",
+            "images in each folder of a class of train",
+            f"none in {few(map(repr, empty))}{_also(tree)}",
+            "add images or remove the folder",
+        )
+    if len(learned) < 2:
+        refuse(
+            "dataset",
+            "at least two folders of classes in train",
+            f"{len(learned)} in {shown(tree.root)!r}: {few(map(repr, learned))}",
+            "put each class into a folder of its own",
+        )
+    for split, files in tree.files.items():
+        unknown = {file.label for file in files} - learned
+        if unknown:
+            alike = {label.casefold(): label for label in sorted(learned)}
+            label = min(unknown)
+            twin = alike.get(label.casefold())
+            refuse(
+                "dataset",
+                f"in {split} only classes of train",
+                few(map(repr, sorted(unknown)))
+                + (f", which train spells {twin!r}" if twin else ""),
+                "add images of it to train, or rename or remove the folder",
+            )
+
+
+def notes(tree: Tree) -> list[str]:
+    """What a user should know of a tree, a line each."""
+    found = []
+    if tree.passed:
+        kinds = (
+            f"{kind}: {len(names)} ({few(map(shown, names))})"
+            for kind, names in sorted(tree.passed.items())
+        )
+        found.append(f"passed over: {'; '.join(kinds)}")
+    for split, files in tree.files.items():
+        missing = set(tree.class_names) - {file.label for file in files}
+        if files and missing:
+            names = few(map(repr, sorted(missing)))
+            found.append(f"{split} has no images of {names}")
+    return found
+
+
+def _split_folders(root, passed) -> dict[str, str]:
+    """Folders by split."""
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    found = {}
+    for entry in folders:
+        split = SPLITS.get(entry.name.lower())
+        if split is None:
+            continue
+        if split in found:
+            names = [os.path.basename(found[split]), entry.name]
+            refuse(
+                "dataset",
+                f"one folder of the split {split} in {shown(root)!r}",
+                " and ".join(sorted(names)),
+                "merge them or rename one",
+            )
+        found[split] = entry.path
+    if not found and len(folders) > 1 and all(map(_holds_images, folders)):
+        return {"train": root}
+    if "train" not in found:
+        inner = [e.path for e in folders if "train" in map(_split_of, _entries(e.path))]
+        remedy = (
+            f"name {shown(inner[0])!r}"
+            if inner
+            else "make a folder train with a folder of images for each class"
+        )
+        refuse(
+            "dataset",
+            "a folder train in the set",
+            f"{shown(root)!r} with {few(shown(e.name) for e in folders) or 'none'}",
+            remedy,
+        )
+    others = [e.name for e in folders if e.path not in found.values()]
+    if others:
+        passed["folders of no split"].extend(others)
+    return found
+
+
+def _split_of(entry) -> str | None:
+    return SPLITS.get(entry.name.lower()) if entry.is_dir() else None
+
+
+def _holds_images(entry) -> bool:
+    return any(image_files.is_image(inner.name) for inner in _entries(entry.path))
+
+
+def _label(entry, root) -> str:
+    name = composed(entry.name)
+    if not is_plain(name):
+        refuse(
+            "dataset",
+            "names of classes without control characters",
+            f"'{shown(os.path.relpath(entry.path, root))}'",
+            "rename the folder",
+        )
+    return name
+
+
+def _images(folder, root, passed, above=()) -> Iterator[str]:
+    """Paths of the images in a folder, however deep; what else there is, is noted."""
+    identity = os.path.realpath(folder)
+    if identity in above:  # A link to a folder that it is in.
+        return
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _images(entry.path, root, passed, (*above, identity))
+        elif entry.is_file() and image_files.is_image(entry.name):
+            yield entry.path
+        else:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            kind = f"{shown(suffix)} files" if suffix else "files without a suffix"
+            if not entry.is_file():
+                kind = "no regular files"
+            passed[kind].append(os.path.relpath(entry.path, root))
+
+
+def _entries(folder) -> list[os.DirEntry]:
+    """What is in a folder, sorted, without hidden things and litter."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not _is_litter(entry.name)]
+    except OSError as error:
+        refuse(
+            "dataset",
+            "folders that can be read",
+            f"{shown(folder)!r}: {error.strerror}",
+            "allow it or move the folder away",
+        )
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_litter(name) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _also(tree) -> str:
+    """What was passed over, which may be the images."""
+    kinds = [f"{kind}: {len(names)}" for kind, names in sorted(tree.passed.items())]
+    return f" (passed over: {', '.join(kinds)})" if kinds else ""

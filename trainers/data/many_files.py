@@ -1,0 +1,52 @@
+"""Reads many image files at once, and says which of them cannot be read."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from trainers.data import image_files
+from trainers.data.class_names import shown
+from trainers.data.image_files import Unreadable
+
+# Files are waited for, on drives of a network for long.
+_THREADS = 16
+_NAMED = 3  # Of a list in a line.
+
+
+def each(function: Callable, paths: Sequence[str]) -> dict:
+    """What a function of a path returns, or the Unreadable that it raises, by path."""
+
+    def tried(path):
+        try:
+            return function(path)
+        except Unreadable as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(paths, pool.map(tried, paths), strict=True))
+
+
+def broken(paths: Sequence[str]) -> dict[str, Unreadable]:
+    """Reads all images; returns those that cannot be read."""
+
+    def nothing(path):
+        image_files.pixels(path)
+
+    found = each(nothing, paths)
+    return {path: error for path, error in found.items() if error is not None}
+
+
+def listed(found: Mapping[str, Unreadable], root: str) -> str:
+    """Some that are `broken`, below a folder, in words; empty if there are none."""
+    names = (
+        f"{shown(os.path.relpath(path, root))} ({error})"
+        for path, error in sorted(found.items())
+    )
+    return f"{len(found)} that cannot be read: {few(names)}" if found else ""
+
+
+def few(names: Iterable[str]) -> str:
+    """The first of some names, and how many there are beside them."""
+    names = list(names)
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

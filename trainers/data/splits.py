@@ -1,0 +1,126 @@
+"""Which stored examples are for training, for validation and for testing."""
+
+import dataclasses
+
+import numpy as np
+
+from trainers.data.errors import refuse, tell
+from trainers.data.stored import Stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Examples of one part.
+
+    Attributes:
+        split: The split that they are stored in.
+        positions: Where in it, increasing; none, if the part is empty.
+        first: Number of the first of them among those of train and validation.
+    """
+
+    split: str
+    positions: np.ndarray
+    first: int = 0
+
+    def __len__(self):
+        return len(self.positions)
+
+
+def parts(
+    stored: Stored, validation_fraction: float, test_fraction: float, seed: int
+) -> dict[str, Part]:
+    """`train`, `validation` and `test` of a set.
+
+    A set's own splits are taken where it has them. Its `validation` is the test where
+    it has no `test` and none is held out.
+
+    Args:
+        stored: The set.
+        validation_fraction: Part of what is left of `train` to take from its end; where
+            there is a split for it, 0 leaves that out and else nothing is taken.
+        test_fraction: Part of each class of `train` to hold out, 0 for none.
+        seed: Of what is held out for testing.
+
+    Raises:
+        DataError: a part would be empty, or there are two of a kind.
+    """
+    has = sorted(split for split, size in stored.splits.items() if size)
+    if "train" not in has:
+        _refuse_splits(stored, has, "add the missing split or choose another set")
+    if test_fraction and "test" in has:
+        refuse(
+            "test_fraction",
+            f"0, as {stored.name!r} has a split test of its own",
+            repr(test_fraction),
+            "leave the option out",
+        )
+    own = next((s for s in ("test", "validation") if s in has), None)
+    if test_fraction:
+        held_out = _held_out(stored, test_fraction, seed)
+        test = Part("train", held_out)
+    elif own:
+        held_out = np.arange(0)
+        test = Part(own, np.arange(stored.splits[own]))
+    else:
+        _refuse_splits(
+            stored,
+            has,
+            "hold a part of train out, as by --test_fraction=0.2, or choose another "
+            "set",
+        )
+    left = np.delete(np.arange(stored.splits["train"]), held_out)
+    if "validation" in has and test.split != "validation":
+        size = stored.splits["validation"]
+        if validation_fraction:
+            tell(
+                f"{stored.name}: validation is its own split of {size} images; "
+                "validation_fraction holds nothing out"
+            )
+        own_validation = np.arange(size if validation_fraction else 0)
+        return {
+            "train": Part("train", left),
+            "validation": Part("validation", own_validation),
+            "test": test,
+        }
+    count = len(left)
+    kept = count - round(count * validation_fraction)
+    if not kept or (validation_fraction and kept == count):
+        refuse(
+            "validation_fraction",
+            f"one that leaves both parts of {count} examples non-empty",
+            repr(validation_fraction),
+            "choose another fraction, or 0",
+        )
+    return {
+        "train": Part("train", left[:kept]),
+        "validation": Part("train", left[kept:], kept),
+        "test": test,
+    }
+
+
+def _held_out(stored, fraction, seed) -> np.ndarray:
+    """Positions in `train` of a random part of each class, in proportion."""
+    labels = stored.labels("train")
+    rank = np.empty(len(labels))
+    rng = np.random.default_rng(seed)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    count = round(len(labels) * fraction)
+    if not 0 < count < len(labels):
+        refuse(
+            "test_fraction",
+            f"one that leaves both parts of {len(labels)} examples non-empty",
+            repr(fraction),
+            "choose another fraction",
+        )
+    return np.sort(np.argsort(rank, kind="stable")[:count])
+
+
+def _refuse_splits(stored, has, remedy):
+    refuse(
+        "dataset",
+        "a set with examples in splits train and test",
+        f"{stored.name!r} with {has}",
+        remedy,
+    )
