@@ -129,6 +129,7 @@ def _load(directory, description, verified) -> Checkpoint:
     known = (file for file in verified if (file.path, file.sha256) == (path, sha256))
     try:
         weights = next(known, None) or tensor_file.VerifiedFile(path, sha256)
+        weights.check_header()  # Far quicker than what follows.
         weights.check_shapes(shapes(description["architecture"]))
         net = rebuilt(description["architecture"])
         targets = named_variables(net)

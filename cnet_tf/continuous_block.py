@@ -122,6 +122,11 @@ class ContinuousBlock(keras.layers.Layer):
     def build(self, input_shape):
         if not self.rate.built:
             self.rate.build(input_shape)
+        if is_graph(self.rate) and not _fits(self.rate.input_shape, input_shape):
+            raise ValueError(
+                f"unit: expected an input of shape {tuple(input_shape)}. Received a "
+                f"unit {self.rate.name!r} of inputs {self.rate.input_shape}."
+            )
         output_shape = self.rate.compute_output_shape(input_shape)
         if tuple(output_shape)[1:] != tuple(input_shape)[1:]:
             raise ValueError(
@@ -206,3 +211,12 @@ class ContinuousBlock(keras.layers.Layer):
             "horizon": self.horizon,
             "restriction": self.restriction,
         }
+
+
+def _fits(found, expected) -> bool:
+    """Whether an input of one shape is what a model takes; a free size fits any."""
+    return (
+        isinstance(found, tuple)
+        and len(found) == len(expected)
+        and all(a in (None, b) for a, b in zip(found[1:], expected[1:], strict=True))
+    )

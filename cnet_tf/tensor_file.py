@@ -78,6 +78,15 @@ class VerifiedFile:
     def __post_init__(self):
         check(self.path, self.sha256)
 
+    def check_header(self):
+        """Refuses a file whose header cannot be read.
+
+        Raises:
+            TensorFileError: see `read`.
+        """
+        with self._opened() as file:
+            _header(file)
+
     def check_shapes(self, expected: dict[str, tuple]):
         """Refuses other names or shapes than expected, by the header of the file.
 
