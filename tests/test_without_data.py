@@ -1,4 +1,4 @@
-"""Exports of a net whose data set is not there: compared on other images, and said so."""
+"""Exports of a net whose data set is not there: compared on others, and said so."""
 
 import os
 import re
@@ -92,7 +92,10 @@ def test_given_images_take_the_place_of_the_data(options, tmp_path, capsys):
     told = capsys.readouterr()
     assert "note: " not in told.err
     for text in (told.out, card_of(path)):
-        assert "No accuracy was measured: the export was compared with Keras on given" in text
+        assert (
+            "No accuracy was measured: the export was compared with Keras on given"
+            in text
+        )
         assert re.search(r"\| +3 \| +1.0000 \|", text)
 
 
