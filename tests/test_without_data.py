@@ -12,6 +12,7 @@ from trained_run import DIGITS, SMALL, files, parse, save_run
 from export import onnx_graph, report, saved_model, single_file, survey, tflite
 from export.formats.table import FORMATS
 from export.job import Job
+from export.source import Source
 from trainers.data import DataError
 from trainers.errors import OptionError
 
@@ -64,6 +65,12 @@ def test_every_format_is_exported_from_the_net_alone(options, capsys, form):
         assert unmeasured in text
         assert "same label as Keras" in text and "accuracy, Keras" not in text
     assert "trained on `folder:pets`" in card and "/no/such" not in card
+
+
+def test_a_net_travels_without_its_run(run, tmp_path):
+    shutil.copytree(run / "net", tmp_path / "mine")
+    alone, within = Source.read(tmp_path / "mine"), Source.read(run)
+    assert (alone.sha256, alone.metadata) == (within.sha256, within.metadata)
 
 
 def test_it_is_the_same_file_as_with_the_data(options, run, tmp_path):
