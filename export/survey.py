@@ -79,6 +79,8 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         recipe.kind,
         recipe.precision,
         recipe.samples if job.calibrated else None,
+        recipe.outputs,
+        recipe.batch,
     )
     with staging.workspace(parent) as folder:
         path = form.build(source, recipe, description, folder)
