@@ -20,8 +20,8 @@ _MOUNT = "/models"
 # Requests of a signature wait up to 2 ms to form a batch of at most 32; two batches run
 # at a time. Larger requests, up to 1024 images, are split. The server rejects what
 # exceeds 64 queued batches, so that overload shows at once instead of as late answers.
-# Batches are padded to one of four sizes, as the runtime prepares a graph for every size
-# it meets; the last has to be that of an execution (the server's batching_session.cc).
+# Batches are padded to one of four sizes, as the runtime prepares a graph for every
+# size it meets; the last has to be that of an execution (its batching_session.cc).
 _BATCHING = """\
 max_batch_size { value: 1024 }
 enable_large_batch_splitting { value: true }

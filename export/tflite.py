@@ -3,7 +3,7 @@
     python export/tflite.py --steps=2
     python export/tflite.py --precision=int8 --input=uint8
     python export/tflite.py --scheme=rk4 --manifestations=euler:2,midpoint:2
-    python export/tflite.py --batch=1 --outputs=probabilities    # MediaPipe Tasks
+    python export/tflite.py --input=uint8 --outputs=probabilities # for MediaPipe Tasks
 
 writes <output>/<scheme>-<steps>[-<precision>].tflite, replacing any earlier one, and
 its model card beside it. Signatures `serving_default`, `euler_2` ..: image -> logits,

@@ -59,7 +59,7 @@ def _model(description):
     }
     return {
         _MODEL["name"]: description["architecture"],
-        _MODEL["description"]: f"Classifies images as {description['data']}.",
+        _MODEL["description"]: "Classifies images.",
         _MODEL["subgraphs"]: [graph],
         _MODEL["parser"]: "1.0.0",
     }

@@ -97,7 +97,7 @@ def test_batching_config(tmp_path):
     wrapped = dict(
         re.fullmatch(r"(\w+) { value: (\d+) }", line).groups()
         for line in lines
-        if "{" in line
+        if "{" in line and "true" not in line
     )
     assert wrapped.keys() == {
         "max_batch_size",
