@@ -9,6 +9,7 @@ import numpy as np
 
 from export import measure, model_card, parity, serving, staging
 from export.description import describe
+from export.formats.record import Format
 from export.job import Job
 from export.source import manifestation_name
 
@@ -59,7 +60,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         rows.append(parity.row(named, size, result, gate, seconds, batch))
     print(parity.table(rows))
     for result in results:
-        parity.check(result, gate, _remedy(job))
+        parity.check(result, gate, remedy(form, recipe.precision))
     card = model_card.card(
         name,
         form,
@@ -73,9 +74,9 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
     return path, card
 
 
-def _remedy(job: Job) -> str:
-    """What the same command can be given besides, where accuracy is lost."""
-    more = job.form.more_bits(job.recipe.precision)
+def remedy(form: Format, precision: str) -> str:
+    """What to do where accuracy is lost: something that the same command takes."""
+    more = form.more_bits(precision)
     if not more:
         return "please report it"
     return f"keep more bits with --precision={' or '.join(more)}"
