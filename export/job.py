@@ -11,7 +11,9 @@ from export import compared_images, origin
 from export.calibration import calibration_images
 from export.formats.record import Format, Recipe
 from export.options import Export
+from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
 from export.source import Source
+from trainers.errors import OptionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Job:
         source = source.manifested(
             options.scheme, options.steps, options.manifestations
         )
+        _check_channels(source.data["image_shape"][-1], options.input)
         calibrated = form.precisions[options.precision].calibrated
         compared = compared_images.chosen(source, options, calibrated)
         source = source.recalibrated(compared.data, options.recalibrate)
@@ -67,7 +70,15 @@ class Job:
         return cls(
             form,
             source,
-            Recipe(options.input, options.precision, samples, options.model_name),
+            Recipe(
+                options.input,
+                options.precision,
+                samples,
+                options.model_name,
+                options.outputs,
+                options.batch,
+                options.float_outputs,
+            ),
             images,
             labels,
             options.parity_images,
@@ -86,3 +97,12 @@ class Job:
         """What the name of a file ends with: `[-<precision>].<form>`."""
         precision = self.recipe.precision
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
+
+
+def _check_channels(channels: int, kind: str) -> None:
+    if INPUTS[kind].encoded and channels not in ENCODED_CHANNELS:
+        raise OptionError(
+            f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "
+            f"{', '.join(map(str, ENCODED_CHANNELS))} channels. Received {kind!r} for "
+            f"images of {channels}: choose another."
+        )

@@ -4,28 +4,25 @@ After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
 
 import pathlib
-import string
 
 from cnet_tf.escaping import code, markdown
-from export import training_record
+from export import snippets, training_record
+from export.formats.record import Format, Tensor
 from export.generated_images import GENERATED
-from export.parity import table
-from export.runtimes import SIGNATURE
+from export.parity import LATENCY, table
+from export.serving import INPUTS
 
 _LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
-# Cells that differ each time the same net is exported.
-_MEASURED = ("latency, 1 image (ms)",)
 
 
 def card(
     file: str,
-    title: str,
-    usage: dict[str, str],
+    form: Format,
     description: dict,
     rows: list[dict],
     run: pathlib.Path,
+    tensors: dict[str, Tensor],
     *,
-    dtype: str,
     license: str,
     model: str = "cnet",
     unmeasured: str = "",
@@ -34,35 +31,29 @@ def card(
 
     Args:
         file: Name of the artefact where it is used.
-        title, usage: Of its `Format`.
+        form: Of the artefact.
         description: From `describe`.
         rows: From `parity.row`, one a manifestation.
         run: The run directory; its recipe and results are quoted.
-        dtype: NumPy's name of the type of `image`.
+        tensors: From `Format.tensors`.
         license: Of the weights.
         model: Its name in TF Serving. Default `"cnet"`.
         unmeasured: A sentence on what could not be measured. Default: all was.
     """
-    shape = description["image_shape"]
-    names = {
-        "file": file,
-        "model": model,
-        "signature": SIGNATURE,
-        "dtype": dtype,
-        "shape": ", ".join(map(str, shape)),
-        "zeros": f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
-    }
     parts = [
         f"# {markdown(file)}",
-        f"A {title} of a {markdown(description['architecture'])} "
+        f"A {form.title} of a {markdown(description['architecture'])} "
         f"{_trained(description)}, "
         "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
-        _io(description, dtype),
+        _io(description, tensors),
         "## Manifestations",
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
-        table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
+        # Latencies differ each time the same net is exported.
+        table(
+            {k: v for k, v in row.items() if not k.startswith(LATENCY)} for row in rows
+        ),
         *([unmeasured] if unmeasured else []),
         "## Net",
         _net(description),
@@ -70,9 +61,10 @@ def card(
         training_record.text(run),
         "## Use",
         *(
-            f"{_LANGUAGES[language]}:\n\n```{language}\n"
-            f"{string.Template(text).substitute(names)}```"
-            for language, text in usage.items()
+            f"{_LANGUAGES[language]}:\n\n```{language}\n{text}```"
+            for language, text in snippets.usage(
+                form, description, tensors, file, model
+            ).items()
         ),
         "## Licence",
         f"Weights: {markdown(license)}. cnet_tf: Apache-2.0.{_data_terms(description)}",
@@ -92,20 +84,52 @@ def _data_terms(description) -> str:
     return f" Data set {code(description['data'])}: the terms of its provider."
 
 
-def _io(description, dtype) -> str:
-    shape = ", ".join(map(str, description["image_shape"]))
-    classes = len(description["labels"])
+def _io(description, tensors) -> str:
+    batch = description["batch"] or "batch"
+    lines = [f"- `image`: {_input(description, tensors['image'], batch)}"]
+    for name in description["outputs"]:
+        lines.append(_output(description, tensors[name], batch))
+    if description["batch"]:
+        lines.append(f"- The batch is fixed: {batch} at a time, no more and no fewer.")
+    return "\n".join(lines)
+
+
+def _input(description, tensor, batch) -> str:
     normalization = description["normalization"]
-    return "\n".join(
-        [
-            f"- `image`: {dtype} (batch, {shape}), which is NHWC, channels last; "
-            f"{description['input_text']}, with "
-            f"mean {_numbers(normalization['mean'])} and std "
-            f"{_numbers(normalization['std'])} per channel",
-            f"- `logits`, `probabilities`: (batch, {classes})",
-            "- `label`: (batch,), an index into: "
-            + ", ".join(map(markdown, description["labels"])),
-        ]
+    shape = ", ".join(map(str, description["image_shape"]))
+    if INPUTS[description["input"]].encoded:
+        layout = (
+            f"strings ({batch},); {description['input_text']}, here ({shape}): height, "
+            "width, channels. Other sizes are refused, what a camera says of the "
+            "orientation is not looked at"
+        )
+    else:
+        layout = (
+            f"{tensor.dtype} ({batch}, {shape}), which is NHWC, channels last; "
+            f"{description['input_text']}{_integers(tensor)}"
+        )
+    return (
+        f"{layout}, with mean {_numbers(normalization['mean'])} and std "
+        f"{_numbers(normalization['std'])} per channel"
+    )
+
+
+def _output(description, tensor, batch) -> str:
+    labels = description["labels"]
+    if tensor.name == "label":
+        names = ", ".join(map(markdown, labels))
+        return f"- `label`: {tensor.dtype} ({batch},), an index into: {names}"
+    shape = f"({batch}, {len(labels)})"
+    return f"- `{tensor.name}`: {tensor.dtype} {shape}{_integers(tensor)}"
+
+
+def _integers(tensor) -> str:
+    """What the integers of a tensor mean; nothing where they are plain numbers."""
+    if not tensor.scale:
+        return ""
+    return (
+        f", stored as integers q of which the real number is scale (q - zero point), "
+        f"scale {tensor.scale:.9g}, zero point {tensor.zero_point}"
     )
 
 

@@ -26,6 +26,8 @@ FLOWS = {
         ("export.saved_model", "export.tflite", "export.onnx_graph", "export.report"),
         ("export.single_file", "export.survey", "export.report_files"),
         ("export.gated_export",),
+        ("export.model_card",),
+        ("export.snippets",),
         ("export.job",),
         ("export.options", "export.formats.table"),
         (

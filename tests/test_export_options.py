@@ -19,12 +19,13 @@ EVERY = {
     *("run", "output", "input", "data_dir", "parity_images", "accuracy_images"),
     *("basis_size", "recalibrate"),
 }
-FILE = {"model", "labels", "mean", "std"}
-ONE = EVERY | {"steps", "scheme", "fold", "license", "images", *FILE}
+ONE = EVERY | {"steps", "scheme", "fold", "license", "images", "outputs"}
+ONE |= {"model", "labels", "mean", "std"}
+FILE = ONE | {"precision", "calibration_images", "threads", "batch"}
 NAMES = {
     saved_model: ONE | {"manifestations", "model_name", "version"},
-    tflite: ONE | {"manifestations", "precision", "calibration_images", "threads"},
-    onnx_graph: ONE | {"precision", "calibration_images", "threads"},
+    tflite: FILE | {"manifestations", "float_outputs"},
+    onnx_graph: FILE,
     report: EVERY
     | {"manifestations", "formats", "precisions", "calibration_images", "threads"}
     | {"runs", "budget_ms", "budget_kb"},
