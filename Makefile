@@ -1,18 +1,21 @@
-# make demo | test | test-all | lint. Each builds .venv from requirements.txt first,
-# and rebuilds it when that file changes. To use an interpreter of your own instead:
+# make demo | test | test-all | lint | runtimes. Each builds .venv from requirements.txt
+# first, and rebuilds it when that file changes; tests add requirements-test.txt. To use
+# an interpreter of your own instead:
 #     make test PYTHON=/path/to/python
 PYTHON = .venv/bin/python
 # A process a core, each with whole files, whose tests share trainings.
 PARALLEL = -n auto --dist loadfile
 SYSTEM_PYTHON ?= python3
 STAMP := .venv/requirements.stamp
+TEST_STAMP := .venv/requirements-test.stamp
 
 # With PYTHON given on the command line there is no environment to build.
 ifeq ($(PYTHON),.venv/bin/python)
 ENVIRONMENT := $(STAMP)
+TEST_ENVIRONMENT := $(TEST_STAMP)
 endif
 
-.PHONY: venv demo test test-slow test-all lint
+.PHONY: venv demo test test-slow test-all lint runtimes
 
 venv: $(STAMP)
 
@@ -22,6 +25,11 @@ $(STAMP): requirements.txt
 	.venv/bin/python -m pip install --quiet -r requirements.txt
 	touch $@
 
+# Both files, so that neither moves what the other asks for.
+$(TEST_STAMP): $(STAMP) requirements-test.txt
+	.venv/bin/python -m pip install --quiet -r requirements.txt -r requirements-test.txt
+	touch $@
+
 demo: $(ENVIRONMENT)
 	$(PYTHON) trainers/train.py --flagfile=digits.flags
 	$(PYTHON) trainers/evaluate.py
@@ -29,10 +37,10 @@ demo: $(ENVIRONMENT)
 	$(PYTHON) export/tflite.py --steps=2
 	$(PYTHON) export/onnx_graph.py --steps=2
 
-test: $(ENVIRONMENT)
+test: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)
 
-test-slow: $(ENVIRONMENT)
+test-slow: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m pytest -m slow
 
 test-all: test test-slow
@@ -40,3 +48,8 @@ test-all: test test-slow
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+# Exports in runtimes of other versions and makers, each in an environment of its own
+# below build/runtimes; needs a package index, npm and Debian's chromium.
+runtimes: $(TEST_ENVIRONMENT)
+	$(PYTHON) tests/runtimes.py

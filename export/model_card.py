@@ -4,6 +4,7 @@ After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
 
 import json
+import math
 import pathlib
 import string
 
@@ -15,7 +16,12 @@ _NOT_MEASURED = (
     "No accuracy was measured: a .keras file does not say what it was trained on, so "
     "the export was compared with Keras on generated images."
 )
-_LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
+_LANGUAGES = {
+    "python": "Python",
+    "shell": "Shell",
+    "cpp": "C++",
+    "javascript": "JavaScript",
+}
 # Cells that differ each time the same net is exported.
 _MEASURED = ("latency, 1 image (ms)",)
 
@@ -50,6 +56,7 @@ def card(
         "model": model,
         "signature": SIGNATURE,
         "dtype": dtype,
+        "size": math.prod(shape),
         "shape": ", ".join(map(str, shape)),
         "zeros": f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
     }

@@ -35,14 +35,19 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
     return max(fitting, key=lambda row: (row["accuracy_percent"], -row["median_ms"]))
 
 
-def front(rows: list[dict]) -> list[dict]:
-    """Finds the rows that no quicker one equals in accuracy, by latency."""
+def front(
+    rows: list[dict], cost: str = "median_ms", score: str = "accuracy_percent"
+) -> list[dict]:
+    """Finds the rows that no cheaper one equals in its score, the cheapest first.
+
+    Args:
+        rows: Dicts of numbers.
+        cost: Key of what should be small. Default: the latency.
+        score: Key of what should be large. Default: the accuracy.
+    """
     kept = []
-    by_speed = sorted(
-        rows, key=lambda row: (row["median_ms"], -row["accuracy_percent"])
-    )
-    for row in by_speed:
-        if not kept or row["accuracy_percent"] > kept[-1]["accuracy_percent"]:
+    for row in sorted(rows, key=lambda row: (row[cost], -row[score])):
+        if not kept or row[score] > kept[-1][score]:
             kept.append(row)
     return kept
 

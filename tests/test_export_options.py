@@ -9,12 +9,12 @@ from absl import flags
 from trained_run import parse
 
 import export
-from export import onnx_graph, report, saved_model, tflite
+from export import onnx_graph, report, saved_model, tflite, web
 from trainers import option_table
 from trainers.errors import OptionError
 from trainers.option_table import OptionTable
 
-SCRIPTS = (saved_model, tflite, onnx_graph, report)
+SCRIPTS = (saved_model, tflite, onnx_graph, report, web)
 EVERY = {
     *("run", "output", "input", "data_dir", "parity_images", "accuracy_images"),
     *("basis_size", "recalibrate"),
@@ -24,6 +24,8 @@ NAMES = {
     saved_model: ONE | {"manifestations", "model_name", "version"},
     tflite: ONE | {"manifestations", "precision", "calibration_images", "threads"},
     onnx_graph: ONE | {"precision", "calibration_images", "threads"},
+    web: ONE - {"input", "recalibrate"}
+    | {"manifestations", "samples", "onnxruntime_web"},
     report: EVERY
     | {"manifestations", "formats", "precisions", "calibration_images", "threads"}
     | {"runs", "budget_ms", "budget_kb"},
