@@ -1,6 +1,7 @@
 """Training images from which integer formats learn the ranges of their activations."""
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -32,6 +33,19 @@ def calibration_images(data: ImageData, count: int) -> np.ndarray:
         )
     spread = data.train.shard(size // count, 0).take(count).batch(count)
     return next(spread.as_numpy_iterator())["image"]
+
+
+def whole_batches(images: np.ndarray, batch: int | None) -> Iterator[np.ndarray]:
+    """Splits images into batches of one size; its own images fill up the last one.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        batch: Images at a time, or None for one.
+    """
+    size = batch or 1
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        yield np.resize(part, (size, *part.shape[1:]))
 
 
 def sha256(images: np.ndarray) -> str:

@@ -4,12 +4,17 @@ import keras
 
 from cnet_tf.surgery import blocks_of
 from export.calibration import sha256
-from export.serving import INPUTS
+from export.serving import INPUTS, OUTPUTS
 from export.source import Source
 
 
 def describe(
-    source: Source, kind: str, precision: str = "float32", calibration=None
+    source: Source,
+    kind: str,
+    precision: str = "float32",
+    calibration=None,
+    outputs: tuple[str, ...] = tuple(OUTPUTS),
+    batch: int | None = None,
 ) -> dict:
     """The net, its manifestations, its input and its labels, without times or paths.
 
@@ -18,6 +23,8 @@ def describe(
         kind: A key of `INPUTS`.
         precision: Of the artefact. Default `"float32"`.
         calibration: uint8 images used to learn integer ranges, or None.
+        outputs: What it gives, in order. Default: all.
+        batch: Images that it takes at a time. Default: any number.
 
     Returns:
         A dict of JSON types, the same for the same net.
@@ -39,6 +46,8 @@ def describe(
         "image_shape": list(data["image_shape"]),
         "input": kind,
         "input_text": INPUTS[kind].text,
+        "outputs": list(outputs),
+        "batch": batch,
         "normalization": {key: list(data[key]) for key in ("mean", "std")},
     }
     if calibration is not None:

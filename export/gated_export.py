@@ -5,8 +5,11 @@ Job -> Format.build -> Format.reload -> measure -> parity -> model card
 
 import pathlib
 
+import numpy as np
+
 from export import measure, model_card, parity, serving, staging
 from export.description import describe
+from export.formats.record import Format
 from export.job import Job
 from export.source import manifestation_name
 
@@ -33,15 +36,18 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         recipe.kind,
         recipe.precision,
         recipe.samples if job.calibrated else None,
+        recipe.outputs,
+        recipe.batch,
     )
     path = form.build(source, recipe, description, folder)
     calls = form.reload(path, job.threads)
     feed = serving.feeder(source.data, recipe.kind)
-    one, size = feed(job.images[:1]), staging.size_on_disk(path)
+    batch, size = recipe.batch or 1, staging.size_on_disk(path)
+    timed = feed(np.resize(job.images, (batch, *job.images.shape[1:])))
     results, rows = [], []
     for signature, net in source.nets.items():
         call = calls[signature]
-        seconds = measure.latency(lambda call=call: call(one)).median
+        seconds = measure.latency(lambda call=call: call(timed)).median
         result = parity.compare(
             serving.keras_logits(net, source.data),
             lambda pixels, call=call: call(feed(pixels)),
@@ -50,19 +56,27 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
             job.parity_images,
         )
         results.append(result)
-        rows.append(parity.row(manifestation_name(net), size, result, gate, seconds))
+        named = manifestation_name(net)
+        rows.append(parity.row(named, size, result, gate, seconds, batch))
     print(parity.table(rows))
     for result in results:
-        parity.check(result, gate)
+        parity.check(result, gate, remedy(form, recipe.precision))
     card = model_card.card(
         name,
-        form.title,
-        form.usage,
+        form,
         description,
         rows,
         source.path,
-        dtype=form.image_dtype(path, recipe.kind),
+        form.tensors(path),
         license=job.license,
         model=recipe.model,
     )
     return path, card
+
+
+def remedy(form: Format, precision: str) -> str:
+    """What to do where accuracy is lost: something that the same command takes."""
+    more = form.more_bits(precision)
+    if not more:
+        return "please report it"
+    return f"keep more bits with --precision={' or '.join(more)}"

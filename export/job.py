@@ -11,6 +11,7 @@ from export import origin
 from export.calibration import calibration_images
 from export.formats.record import Format, Recipe
 from export.options import Export
+from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
 from export.source import Source, first_test_images
 from trainers.errors import OptionError
 
@@ -54,6 +55,7 @@ class Job:
         source = source.manifested(
             options.scheme, options.steps, options.manifestations
         )
+        _check_channels(source.data["image_shape"][-1], options.input)
         data = source.load_data(options.data_dir)
         source = source.recalibrated(data, options.recalibrate)
         alone = not options.manifestations
@@ -72,7 +74,15 @@ class Job:
         return cls(
             form,
             source,
-            Recipe(options.input, options.precision, samples, options.model_name),
+            Recipe(
+                options.input,
+                options.precision,
+                samples,
+                options.model_name,
+                options.outputs,
+                options.batch,
+                options.float_outputs,
+            ),
             images,
             labels,
             options.parity_images,
@@ -90,3 +100,12 @@ class Job:
         """What the name of a file ends with: `[-<precision>].<form>`."""
         precision = self.recipe.precision
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
+
+
+def _check_channels(channels: int, kind: str) -> None:
+    if INPUTS[kind].encoded and channels not in ENCODED_CHANNELS:
+        raise OptionError(
+            f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "
+            f"{', '.join(map(str, ENCODED_CHANNELS))} channels. Received {kind!r} for "
+            f"images of {channels}: choose another."
+        )

@@ -4,13 +4,13 @@ After Mitchell et al. 2019, Model Cards for Model Reporting, arXiv 1810.03993.
 """
 
 import json
-import math
 import pathlib
-import string
 
+from export import snippets
+from export.formats.record import Format, Tensor
 from export.generated_images import GENERATED
-from export.parity import table
-from export.runtimes import SIGNATURE
+from export.parity import LATENCY, table
+from export.serving import INPUTS
 
 _NOT_MEASURED = (
     "No accuracy was measured: a .keras file does not say what it was trained on, so "
@@ -22,19 +22,16 @@ _LANGUAGES = {
     "cpp": "C++",
     "javascript": "JavaScript",
 }
-# Cells that differ each time the same net is exported.
-_MEASURED = ("latency, 1 image (ms)",)
 
 
 def card(
     file: str,
-    title: str,
-    usage: dict[str, str],
+    form: Format,
     description: dict,
     rows: list[dict],
     run: pathlib.Path,
+    tensors: dict[str, Tensor],
     *,
-    dtype: str,
     license: str,
     model: str = "cnet",
 ) -> str:
@@ -42,34 +39,27 @@ def card(
 
     Args:
         file: Name of the artefact where it is used.
-        title, usage: Of its `Format`.
+        form: Of the artefact.
         description: From `describe`.
         rows: From `parity.row`, one a manifestation.
         run: The run directory; its recipe and results are quoted.
-        dtype: NumPy's name of the type of `image`.
+        tensors: From `Format.tensors`.
         license: Of the weights.
         model: Its name in TF Serving. Default `"cnet"`.
     """
-    shape = description["image_shape"]
-    names = {
-        "file": file,
-        "model": model,
-        "signature": SIGNATURE,
-        "dtype": dtype,
-        "size": math.prod(shape),
-        "shape": ", ".join(map(str, shape)),
-        "zeros": f"[[[0] * {shape[2]}] * {shape[1]}] * {shape[0]}",
-    }
     parts = [
         f"# {file}",
-        f"A {title} of a {description['architecture']} {_trained(description)}, "
+        f"A {form.title} of a {description['architecture']} {_trained(description)}, "
         "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
-        _io(description, dtype),
+        _io(description, tensors),
         "## Manifestations",
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
-        table({k: v for k, v in row.items() if k not in _MEASURED} for row in rows),
+        # Latencies differ each time the same net is exported.
+        table(
+            {k: v for k, v in row.items() if not k.startswith(LATENCY)} for row in rows
+        ),
         *([_NOT_MEASURED] if description["data"] == GENERATED else []),
         "## Net",
         _net(description),
@@ -77,9 +67,10 @@ def card(
         _training(run),
         "## Use",
         *(
-            f"{_LANGUAGES[language]}:\n\n```{language}\n"
-            f"{string.Template(text).substitute(names)}```"
-            for language, text in usage.items()
+            f"{_LANGUAGES[language]}:\n\n```{language}\n{text}```"
+            for language, text in snippets.usage(
+                form, description, tensors, file, model
+            ).items()
         ),
         "## Licence",
         f"Weights: {license}. cnet_tf: Apache-2.0.{_data_terms(description)}",
@@ -99,19 +90,53 @@ def _data_terms(description) -> str:
     return f" Data set `{description['data']}`: the terms of its provider."
 
 
-def _io(description, dtype) -> str:
-    shape = ", ".join(map(str, description["image_shape"]))
-    classes = len(description["labels"])
+def _io(description, tensors) -> str:
+    batch = description["batch"] or "batch"
+    lines = [f"- `image`: {_input(description, tensors['image'], batch)}"]
+    for name in description["outputs"]:
+        lines.append(_output(description, tensors[name], batch))
+    if description["batch"]:
+        lines.append(f"- The batch is fixed: {batch} at a time, no more and no fewer.")
+    return "\n".join(lines)
+
+
+def _input(description, tensor, batch) -> str:
     normalization = description["normalization"]
-    return "\n".join(
-        [
-            f"- `image`: {dtype} (batch, {shape}), which is NHWC, channels last; "
-            f"{description['input_text']}, with "
-            f"mean {_numbers(normalization['mean'])} and std "
-            f"{_numbers(normalization['std'])} per channel",
-            f"- `logits`, `probabilities`: (batch, {classes})",
-            "- `label`: (batch,), an index into: " + ", ".join(description["labels"]),
-        ]
+    shape = ", ".join(map(str, description["image_shape"]))
+    if INPUTS[description["input"]].encoded:
+        layout = (
+            f"strings ({batch},); {description['input_text']}, here ({shape}): height, "
+            "width, channels. Other sizes are refused, what a camera says of the "
+            "orientation is not looked at"
+        )
+    else:
+        layout = (
+            f"{tensor.dtype} ({batch}, {shape}), which is NHWC, channels last; "
+            f"{description['input_text']}{_integers(tensor)}"
+        )
+    return (
+        f"{layout}, with mean {_numbers(normalization['mean'])} and std "
+        f"{_numbers(normalization['std'])} per channel"
+    )
+
+
+def _output(description, tensor, batch) -> str:
+    labels = description["labels"]
+    if tensor.name == "label":
+        return f"- `label`: {tensor.dtype} ({batch},), an index into: " + ", ".join(
+            labels
+        )
+    shape = f"({batch}, {len(labels)})"
+    return f"- `{tensor.name}`: {tensor.dtype} {shape}{_integers(tensor)}"
+
+
+def _integers(tensor) -> str:
+    """What the integers of a tensor mean; nothing where they are plain numbers."""
+    if not tensor.scale:
+        return ""
+    return (
+        f", stored as integers q of which the real number is scale (q - zero point), "
+        f"scale {tensor.scale:.9g}, zero point {tensor.zero_point}"
     )
 
 

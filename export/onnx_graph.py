@@ -4,9 +4,9 @@
     python export/onnx_graph.py --scheme=midpoint --precision=int8
 
 writes <output>/<scheme>-<steps>[-int8].onnx, replacing any earlier one, and its model
-card beside it. The graph takes `image` (batch, height, width, channels), any batch, and
-returns `logits`, `probabilities` and `label`. Labels and metadata are in the file's
-metadata_props.
+card beside it. The graph takes `image` (batch, height, width, channels), any batch
+unless `--batch` fixes it. It returns `logits`, `probabilities` and `label`, or
+those that `--outputs` names. Labels and metadata are in the file's metadata_props.
 
 The export is checked by onnx and run by ONNX Runtime. In float32 it must agree with
 Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may lose
@@ -38,6 +38,7 @@ class Options(options.Export):
 
     COMBINATIONS = (*options.Export.COMBINATIONS, options.takes_input(FORMAT))
 
+    batch: int | None = options.batch()
     precision: str = option(
         "float32",
         one_of(FORMAT.precisions),

@@ -14,7 +14,7 @@ from typing import ClassVar
 from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST
 from export.origin import Origin
-from export.serving import INPUTS
+from export.serving import INPUTS, OUTPUTS
 from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 
@@ -86,8 +86,9 @@ class Export(Common, Origin):
     """The options of one artefact.
 
     Attributes:
-        manifestations, precision, threads, model_name: As here where a format leaves
-            no choice; the table of a format that does makes them options.
+        manifestations, precision, threads, batch, float_outputs, model_name: As here
+            where a format leaves no choice; the table of a format that does makes them
+            options.
     """
 
     COMBINATIONS = (
@@ -115,10 +116,20 @@ class Export(Common, Origin):
                 f"{_SHARED}which share their statistics: leave one of the two out."
             ),
         ),
+        (
+            "outputs",
+            lambda options: not options.outputs,
+            lambda options: (
+                f"expected some of {', '.join(OUTPUTS)}. Received none: leave the flag "
+                "out for all."
+            ),
+        ),
     )
     manifestations: ClassVar[tuple] = ()
     precision: ClassVar[str] = "float32"
     threads: ClassVar[int | None] = None
+    batch: ClassVar[int | None] = None
+    float_outputs: ClassVar[bool] = False
     model_name: ClassVar[str] = "cnet"
 
     steps: int | None = option(
@@ -137,6 +148,11 @@ class Export(Common, Origin):
         "not in a SavedModel, nor where several manifestations share their weights; "
         "else yes",
     )
+    outputs: tuple[str, ...] = option(
+        tuple(OUTPUTS),
+        list_of(one_of(OUTPUTS), unique=True),
+        "What the exported graph gives, in this order",
+    )
     license: str = option(
         "unspecified", text(), "Licence of the weights, for the model card"
     )
@@ -152,6 +168,17 @@ def manifestations():
 def calibration_images():
     """The option of formats with integer precisions."""
     return option(500, integer(SMALLEST), "Training images to learn int8 ranges on")
+
+
+def batch():
+    """The option of formats whose graphs may take one number of images only."""
+    return option(
+        None,
+        integer(1),
+        "Images that the graph takes at a time, for runtimes that want it fixed; it is "
+        "compared and timed with that many",
+        "any number",
+    )
 
 
 def takes_input(form) -> tuple:

@@ -1,6 +1,4 @@
-"""Picks the Pareto front of artefacts: no quicker one is as accurate."""
-
-import io
+"""Picks the Pareto front of artefacts: none that costs less is as accurate."""
 
 
 class BudgetError(ValueError):
@@ -50,46 +48,3 @@ def front(
         if not kept or row[score] > kept[-1][score]:
             kept.append(row)
     return kept
-
-
-def picture(rows: list[dict]) -> bytes:
-    """Draws accuracy over latency as a PNG, with the front as a line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    names = dict.fromkeys(row["manifestation"] for row in rows)
-    colors = {name: f"C{i}" for i, name in enumerate(names)}
-    forms = dict.fromkeys((row["format"], row["precision"]) for row in rows)
-    markers = dict(zip(forms, "osv^D<>PX*hd", strict=False))
-    for row in rows:
-        axes.plot(
-            row["median_ms"],
-            row["accuracy_percent"],
-            markers[row["format"], row["precision"]],
-            color=colors[row["manifestation"]],
-            markersize=7,
-        )
-    line = front(rows)
-    axes.step(
-        [row["median_ms"] for row in line],
-        [row["accuracy_percent"] for row in line],
-        where="post",
-        color="0.6",
-        zorder=0,
-    )
-    for name, color in colors.items():
-        axes.plot([], [], "s", color=color, label=name)
-    for (form, precision), marker in markers.items():
-        axes.plot([], [], marker, color="0.3", label=f"{form}, {precision}")
-    axes.set_xscale("log")
-    axes.set_xlabel("median latency of one image, ms")
-    axes.set_ylabel("accuracy, %")
-    axes.set_title("One trained net in every form; the line has the best choices")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

@@ -2,8 +2,10 @@
 
     delta = max |logits of the export - logits of Keras|
 
-over real test images in batches of 1, 7 and 128, and over edge inputs. Functions here
-know neither formats nor files.
+over real test images in batches of 1, 7 and 128, and over edge inputs. An export that
+gives probabilities p in place of logits z is compared by those: as
+|dp| <= max |dz| / 2, half of the delta is allowed. Functions here know neither formats
+nor files.
 """
 
 import dataclasses
@@ -12,9 +14,17 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+# What the heading of the one cell begins with that differs from export to export.
+LATENCY = "latency"
+
 # One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
 # fails.
 BATCH_SIZES = (1, 7, 128)
+
+
+# What an export is compared by, the first that it gives; how much of the delta of
+# logits is allowed. Labels have no delta, only an accuracy.
+SHARES = {"logits": 1.0, "probabilities": 0.5, "label": math.inf}
 
 
 class ParityError(ValueError):
@@ -29,11 +39,14 @@ class Gate:
         delta: Largest max |delta logits|.
         drop, gain: Points of test accuracy that it may lose or gain (0.01 is one image
             in ten thousand).
+        images: It may lose so many images all the same: where there are few, a drop in
+            points can be less than one. Default: 0.
     """
 
     delta: float
     drop: float
     gain: float
+    images: int = 0
 
     @classmethod
     def exact(cls, delta) -> "Gate":
@@ -42,8 +55,15 @@ class Gate:
 
     @classmethod
     def reduced(cls) -> "Gate":
-        """For reduced precision: at most half a point of accuracy is lost."""
-        return cls(math.inf, 0.5, math.inf)
+        """For reduced precision: half a point of accuracy may be lost, or two images.
+
+        Two, as one image more or less is what a change of rounding gives by chance.
+        """
+        return cls(math.inf, 0.5, math.inf, images=2)
+
+    def allowed_drop(self, images: int) -> float:
+        """Points of accuracy that may be lost on so many images."""
+        return max(self.drop, 100 * self.images / images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +71,14 @@ class Parity:
     """How an export compares with Keras.
 
     Attributes:
-        delta: max |delta logits|; infinite where either is not finite.
+        delta: max |delta| of `compared`; infinite where a number is not finite.
         worst: The batch with that difference.
         images: Images behind the accuracies.
         labelled: Whether they have labels. Without any, that of Keras is taken for
             right, so that the export's accuracy is how often both agree.
+        compared: A key of `SHARES`.
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
-            the export's from its own labels.
+            the export's from its own labels, or scores if it gives none.
     """
 
     delta: float
@@ -66,6 +87,7 @@ class Parity:
     reference_accuracy: float
     candidate_accuracy: float
     labelled: bool = True
+    compared: str = "logits"
 
     @property
     def gained(self) -> float:
@@ -104,7 +126,7 @@ def max_delta(reference, candidate) -> float:
     reference, candidate = np.asarray(reference), np.asarray(candidate)
     if reference.shape != candidate.shape:
         raise ParityError(
-            f"parity: expected logits of shape {reference.shape}. Received "
+            f"parity: expected scores of shape {reference.shape}. Received "
             f"{candidate.shape}: the exported graph is wrong, please report it."
         )
     if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
@@ -123,7 +145,7 @@ def compare(
 
     Args:
         reference: Function to logits.
-        candidate: Function to a dict with logits and label.
+        candidate: Function to a dict with some of logits, probabilities and label.
         images: uint8 (B, H, W, C), B at least 1.
         labels: (B,), or None where nobody knows them.
         parity_images: Compare logits on that many images, rounded up to whole batches,
@@ -138,21 +160,57 @@ def compare(
         expected, received = np.asarray(reference(batch)), candidate(batch)
         if parity_images is None or seen < parity_images:
             name = f"images {seen}..{seen + len(batch) - 1}"
-            deltas[name] = max_delta(expected, received["logits"])
-        votes = expected.argmax(-1), np.asarray(received["label"])
+            deltas[name] = _delta(expected, received)
+        votes = expected.argmax(-1), _votes(received)
         truth = votes[0] if labels is None else labels[seen : seen + len(batch)]
         right += [np.sum(vote == truth) for vote in votes]
         seen += len(batch)
     for name, batch in edge_batches(images.shape[1:]).items():
-        deltas[name] = max_delta(reference(batch), candidate(batch)["logits"])
+        deltas[name] = _delta(np.asarray(reference(batch)), candidate(batch))
     worst = max(deltas, key=deltas.get)
     accuracies = (right / seen).tolist()
-    return Parity(deltas[worst], worst, seen, *accuracies, labels is not None)
+    known = labels is not None
+    return Parity(deltas[worst], worst, seen, *accuracies, known, _compared(received))
 
 
-def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dict:
-    """Formats the facts of one export as cells of a table, by heading."""
-    exact = math.isfinite(gate.delta)
+def _compared(outputs) -> str:
+    return next(name for name in SHARES if name in outputs)
+
+
+def _delta(logits, outputs) -> float:
+    name = _compared(outputs)
+    if name == "label":
+        return 0.0
+    expected = _softmax(logits) if name == "probabilities" else logits
+    return max_delta(expected, outputs[name])
+
+
+def _softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _votes(outputs):
+    if "label" in outputs:
+        return np.asarray(outputs["label"])
+    return np.asarray(outputs[_compared(outputs)]).argmax(-1)
+
+
+def row(
+    name: str, size: int, parity: Parity, gate: Gate, latency: float, batch: int = 1
+) -> dict:
+    """Formats the facts of one export as cells of a table, by heading.
+
+    Args:
+        name: Of the manifestation.
+        size: In bytes.
+        parity, gate: What was found, and what it must keep to.
+        latency: Seconds for `batch` images.
+        batch: Default: 1.
+    """
+    limit = gate.delta * SHARES[parity.compared]
+    drop = f"-{gate.allowed_drop(parity.images):.2g} points"
+    delta = {f"max abs delta {parity.compared}": f"{parity.delta:.1e}"}
     scores = {
         "accuracy, Keras": f"{parity.reference_accuracy:.4f}",
         "accuracy, export": f"{parity.candidate_accuracy:.4f}",
@@ -162,11 +220,11 @@ def row(name: str, size: int, parity: Parity, gate: Gate, latency: float) -> dic
     return {
         "manifestation": name,
         "size (kB)": f"{size / 1000:,.1f}",
-        "max abs delta logits": f"{parity.delta:.1e}",
-        "gate": f"{gate.delta:.0e}" if exact else f"-{gate.drop} points",
+        **({} if parity.compared == "label" else delta),
+        "gate": f"{limit:.0e}" if math.isfinite(limit) else drop,
         "images": f"{parity.images:,}",
         **scores,
-        "latency, 1 image (ms)": f"{1000 * latency:.3f}",
+        f"{LATENCY}, {batch} image{'s' * (batch > 1)} (ms)": f"{1000 * latency:.3f}",
     }
 
 
@@ -186,19 +244,28 @@ def _cells(line, widths):
     return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
 
 
-def check(parity: Parity, gate: Gate) -> None:
-    """Raises ParityError unless the logits and the accuracy are within the gate."""
-    if not (math.isfinite(parity.delta) and parity.delta <= gate.delta):
+def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
+    """Raises ParityError unless the scores and the accuracy are within the gate.
+
+    Args:
+        parity: What was found.
+        gate: What it must keep to.
+        remedy: What the user can do where accuracy is lost. Default: tell us.
+    """
+    limit = gate.delta * SHARES[parity.compared]
+    if not (math.isfinite(parity.delta) and parity.delta <= limit):
         raise ParityError(
-            f"parity: expected logits within {gate.delta:.0e} of Keras. Received a "
-            f"difference of {parity.delta:.1e} on {parity.worst}: nothing was written, "
-            "please report it."
+            f"parity: expected {parity.compared} within {limit:.0e} of Keras. Received "
+            f"a difference of {parity.delta:.1e} on {parity.worst}: nothing was "
+            "written, please report it."
         )
+    drop = gate.allowed_drop(parity.images)
     # One vote in 5,000 is 0.02 points exactly, but not in binary.
-    if not -gate.drop - 1e-9 <= parity.gained <= gate.gain + 1e-9:
+    if not -drop - 1e-9 <= parity.gained <= gate.gain + 1e-9:
         raise ParityError(
-            f"parity: expected an accuracy from {gate.drop} points below to "
+            f"parity: expected an accuracy from {drop:.2g} points below to "
             f"{gate.gain} above the {100 * parity.reference_accuracy:.2f} % of Keras. "
             f"Received {100 * parity.candidate_accuracy:.2f} % on {parity.images} "
-            "images: nothing was written, keep more bits or recalibrate."
+            f"images, of which one is {100 / parity.images:.2g} points: nothing was "
+            f"written, {remedy}."
         )

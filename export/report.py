@@ -5,8 +5,8 @@
 
 builds each artefact as the export scripts do, runs it on the test set and on single
 images, and writes report.csv, report.md and pareto.png to <output>/report/. With a
-budget it names the most accurate artefact that fits. It keeps no artefact: export the
-one you choose with the script of its format.
+budget it names the most accurate artefact that fits, in the picture too. It keeps no
+artefact: export the one you choose with the script of its format.
 
 Latencies and memory are those of one image in a process of its own on this machine.
 Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
@@ -114,10 +114,18 @@ def main(options) -> list[dict]:
     # First, so that a folder that cannot be written is found before the work.
     with staging.workspace(folder) as parent:
         rows = survey.measured(options, parent, lambda row: print(line(row)))
-        write(folder, rows)
+        budgets = options.budget_ms, options.budget_kb
+        chosen, none_fits = None, None
+        if budgets != (None, None):
+            try:
+                chosen = best(rows, *budgets)
+            except BudgetError as error:  # Told when the report is written.
+                none_fits = error
+        write(folder, rows, budgets, chosen)
     print(f"{markdown(rows)}\nWrote {folder}: report.csv, report.md, pareto.png")
-    if options.budget_ms is not None or options.budget_kb is not None:
-        chosen = best(rows, options.budget_ms, options.budget_kb)
+    if none_fits:
+        raise none_fits
+    if chosen:
         print(f"Best within the budget: {line(chosen)}")
     return rows
 

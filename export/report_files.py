@@ -6,14 +6,14 @@ import pathlib
 
 from cnet_tf.atomic_file import write_bytes
 from export import parity, staging
-from export.pareto import picture
+from export.pareto_picture import picture
 
 
 def line(row) -> str:
     """Formats a row as a line of progress."""
     return (
         f"{row['manifestation']} {row['format']} {row['precision']}: "
-        f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.2f} ms, "
+        f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.3g} ms, "
         f"{row['size_kb']:,.0f} kB"
     )
 
@@ -30,16 +30,24 @@ def markdown(rows) -> str:
             "max abs delta logits": f"{row['max_abs_delta_logits']:.1e}",
             "size, kB": f"{row['size_kb']:,.0f}",
             "M MACs": f"{row['macs'] / 1e6:,.1f}",
-            "latency, ms (5..95 %)": f"{row['median_ms']:.2f} "
-            f"({row['p5_ms']:.2f}..{row['p95_ms']:.2f})",
+            "latency, ms (5..95 %)": f"{row['median_ms']:.3g} "
+            f"({row['p5_ms']:.3g}..{row['p95_ms']:.3g})",
             "peak memory, MB": f"{row['peak_memory_mb']:,}",
         }
         for row in rows
     )
 
 
-def write(folder, rows) -> None:
-    """Writes report.csv, report.md and pareto.png, each whole or not at all."""
+def write(
+    folder, rows, budgets: tuple = (None, None), chosen: dict | None = None
+) -> None:
+    """Writes report.csv, report.md and pareto.png, each whole or not at all.
+
+    Args:
+        folder: Made if it is missing.
+        rows: From `survey.measured`.
+        budgets, chosen: See `picture`.
+    """
     folder = pathlib.Path(folder)
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
@@ -48,7 +56,7 @@ def write(folder, rows) -> None:
     contents = {
         "report.csv": text.getvalue().encode(),
         "report.md": f"{markdown(rows)}\n".encode(),
-        "pareto.png": picture(rows),
+        "pareto.png": picture(rows, budgets, chosen),
     }
     with staging.writing():
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
     outputs = reader(path, threads)[signature](image)    # NumPy arrays by name
 
+A graph of a fixed batch runs as often as it must, the last time filled up with copies.
+
 A reader imports its runtime when it is called, and this file imports NumPy alone: a
 process that measures an artefact holds nothing but the runtime of its format.
 """
@@ -62,7 +64,8 @@ def tflite(path, threads: int | None = 1) -> dict:
                 for name, value in outputs.items()
             }
 
-        return run
+        batch = takes["image"]["shape_signature"][0]
+        return run if batch < 1 else _in_batches(run, batch)
 
     return {name: function(name) for name in interpreter.get_signature_list()}
 
@@ -100,4 +103,21 @@ def onnx(path, threads: int | None = 1) -> dict:
     def run(image):
         return dict(zip(names, session.run(names, {"image": image}), strict=True))
 
-    return {SIGNATURE: run}
+    batch, *_ = session.get_inputs()[0].shape  # A name where it is free.
+    return {SIGNATURE: _in_batches(run, batch) if isinstance(batch, int) else run}
+
+
+def _in_batches(run, size: int):
+    """Runs any number of images through a graph that takes `size` at a time."""
+
+    def call(image):
+        found = []
+        for start in range(0, len(image), size):
+            part = np.asarray(image[start : start + size])
+            found.append(run(np.resize(part, (size, *part.shape[1:]))))
+        return {
+            name: np.concatenate([outputs[name] for outputs in found])[: len(image)]
+            for name in found[0]
+        }
+
+    return call

@@ -1,6 +1,7 @@
-"""The serving graph: image -> {logits, probabilities, label}.
+"""The serving graph: image -> {logits, probabilities, label}, or some of them.
 
-x = (image / 255 - mean) / std                 inside the graph, for raw pixels
+pixels = decode(image)                         inside the graph, for encoded images
+x = (pixels / 255 - mean) / std                inside the graph, for raw pixels
 logits = net(x),  probabilities = softmax(logits),  label = argmax(logits)
 """
 
@@ -21,7 +22,7 @@ class InputKind:
     """An input `image` of a serving graph.
 
     Attributes:
-        dtype: Of the tensor.
+        dtype: Of the tensor; strings are files, which the graph decodes.
         raw: Whether it holds pixels 0..255, which the graph normalises.
         text: The same for people.
     """
@@ -30,48 +31,93 @@ class InputKind:
     raw: bool
     text: str
 
+    @property
+    def encoded(self) -> bool:
+        """Whether it holds whole files instead of numbers."""
+        return self.dtype == tf.string
+
 
 INPUTS: dict[str, InputKind] = {
     "normalized": InputKind(tf.float32, False, "float32, (pixel/255 - mean)/std"),
     "float": InputKind(tf.float32, True, "float32 pixels, 0..255"),
     "uint8": InputKind(tf.uint8, True, "uint8 pixels, 0..255"),
+    "encoded": InputKind(
+        tf.string, True, "the bytes of a JPEG or PNG file of the size of the images"
+    ),
+}
+
+# Those that are numbers, as every runtime takes them.
+ARRAYS = tuple(name for name, kind in INPUTS.items() if not kind.encoded)
+
+# Channels that an encoded image can have.
+ENCODED_CHANNELS = (1, 3, 4)
+
+# By name, of logits: what a serving graph can give.
+OUTPUTS = {
+    "logits": tf.identity,
+    "probabilities": tf.nn.softmax,
+    "label": lambda logits: tf.argmax(logits, axis=-1, output_type=tf.int32),
 }
 
 
-def image_spec(kind: str, data: dict) -> tf.TensorSpec:
-    """The input of a serving graph; the batch size is free.
+def image_spec(kind: str, data: dict, batch: int | None = None) -> tf.TensorSpec:
+    """The input of a serving graph.
 
     Args:
         kind: A key of `INPUTS`.
         data: With image_shape, as the trainer saved it.
+        batch: Images at a time. Default: any number.
     """
-    return tf.TensorSpec((None, *data["image_shape"]), INPUTS[kind].dtype, "image")
+    shape = () if INPUTS[kind].encoded else data["image_shape"]
+    return tf.TensorSpec((batch, *shape), INPUTS[kind].dtype, "image")
 
 
-def serving_function(net, data: dict, kind: str = "normalized"):
+def serving_function(
+    net, data: dict, kind: str = "normalized", outputs: tuple[str, ...] = tuple(OUTPUTS)
+):
     """A function of an `image_spec` tensor.
 
     Args:
         net: Takes normalised images, gives logits; called with training=False.
-        data: With mean and std, as the trainer saved it.
+        data: With mean, std and image_shape, as the trainer saved it.
         kind: A key of `INPUTS`. Default `"normalized"`.
+        outputs: Keys of `OUTPUTS`. Default: all.
 
     Returns:
-        Function to a dict of logits and probabilities, float32 (B, classes), and label,
-        int32 (B,).
+        Function to a dict of those of logits and probabilities, float32 (B, classes),
+        and label, int32 (B,), that were asked for.
     """
 
     def serve(image):
+        if INPUTS[kind].encoded:
+            image = _decoded(image, data["image_shape"])
         if INPUTS[kind].raw:
             image = normalize(image, data["mean"], data["std"])
         logits = net(image, training=False)
-        return {
-            "logits": logits,
-            "probabilities": tf.nn.softmax(logits),
-            "label": tf.argmax(logits, axis=-1, output_type=tf.int32),
-        }
+        return {name: OUTPUTS[name](logits) for name in outputs}
 
     return serve
+
+
+def _decoded(files, shape):
+    """Pixels, uint8 (B, *shape), of the bytes of JPEG or PNG files (B,).
+
+    Images of another size are refused: how a user would crop them is not known here.
+    """
+    height, width, channels = shape
+
+    def decode(content):
+        pixels = tf.io.decode_image(content, channels, expand_animations=False)
+        size = tf.shape(pixels)[:2]
+        message = f"image: expected {height} x {width} pixels (height x width). "
+        fits = tf.debugging.Assert(
+            tf.reduce_all(size == [height, width]),
+            [f"{message}Received", size, "resize it first."],
+        )
+        with tf.control_dependencies([fits]):
+            return tf.ensure_shape(tf.identity(pixels), shape)
+
+    return tf.map_fn(decode, files, fn_output_signature=tf.uint8)
 
 
 def feeder(data: dict, kind: str = "normalized"):
@@ -80,6 +126,8 @@ def feeder(data: dict, kind: str = "normalized"):
     def feed(pixels):
         if not INPUTS[kind].raw:
             return normalize(pixels, data["mean"], data["std"]).numpy()
+        if INPUTS[kind].encoded:  # Without loss. A PNG never ends in a zero byte.
+            return np.array([tf.io.encode_png(image).numpy() for image in pixels])
         return np.asarray(pixels, INPUTS[kind].dtype.as_numpy_dtype)
 
     return feed
@@ -91,7 +139,14 @@ def keras_logits(net, data: dict):
     return lambda pixels: np.asarray(net(feed(pixels), training=False))
 
 
-def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized"):
+def write_archive(
+    directory,
+    graphs: dict,
+    data: dict,
+    kind: str = "normalized",
+    outputs: tuple[str, ...] = tuple(OUTPUTS),
+    batch: int | None = None,
+):
     """Writes serving graphs as a SavedModel, one signature each.
 
     The same net in a new process gives the same bytes. Within one process TensorFlow
@@ -105,15 +160,16 @@ def write_archive(directory, graphs: dict, data: dict, kind: str = "normalized")
         directory: Made.
         graphs: Layers from normalised images to logits, by signature. Variables that
             they share are written once.
-        data, kind: See `serving_function`.
+        data, kind, outputs: See `serving_function`.
+        batch: See `image_spec`.
     """
     module = tf.Module()
     variables = [v.value for graph in graphs.values() for v in graph.variables]
     module.weights = list({id(v): v for v in variables}.values())
     signatures = {
         name: tf.function(
-            serving_function(graph, data, kind),
-            input_signature=[image_spec(kind, data)],
+            serving_function(graph, data, kind, outputs),
+            input_signature=[image_spec(kind, data, batch)],
             autograph=False,
         ).get_concrete_function()
         for name, graph in graphs.items()

@@ -79,6 +79,8 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         recipe.kind,
         recipe.precision,
         recipe.samples if job.calibrated else None,
+        recipe.outputs,
+        recipe.batch,
     )
     with staging.workspace(parent) as folder:
         path = form.build(source, recipe, description, folder)
@@ -102,11 +104,16 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
             "max_abs_delta_logits": float(f"{found.delta:.3g}"),
             "size_kb": round(staging.size_on_disk(path) / 1000, 1),
             "macs": graph_cost.macs(source.net, job.images.shape[1:]),
-            "median_ms": round(1000 * cost.median, 3),
-            "p5_ms": round(1000 * cost.low, 3),
-            "p95_ms": round(1000 * cost.high, 3),
+            "median_ms": _milliseconds(cost.median),
+            "p5_ms": _milliseconds(cost.low),
+            "p95_ms": _milliseconds(cost.high),
             "peak_memory_mb": round(cost.peak_memory / 1e6),
         }
+
+
+def _milliseconds(seconds: float) -> float:
+    """Four digits, however quick it is: small nets take hundredths."""
+    return float(f"{1000 * seconds:.4g}")
 
 
 def remembered(function):

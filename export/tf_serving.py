@@ -18,11 +18,14 @@ from cnet_tf.atomic_file import write_bytes
 _MOUNT = "/models"
 
 # Requests of a signature wait up to 2 ms to form a batch of at most 32; two batches run
-# at a time. The server rejects what exceeds 64 queued batches, so that overload shows
-# at once instead of as late answers. Batches are padded to one of four sizes, as the
-# runtime prepares a graph for every size it meets.
+# at a time. Larger requests, up to 1024 images, are split. The server rejects what
+# exceeds 64 queued batches, so that overload shows at once instead of as late answers.
+# Batches are padded to one of four sizes, as the runtime prepares a graph for every
+# size it meets; the last has to be that of an execution (its batching_session.cc).
 _BATCHING = """\
-max_batch_size { value: 32 }
+max_batch_size { value: 1024 }
+enable_large_batch_splitting { value: true }
+max_execution_batch_size { value: 32 }
 allowed_batch_sizes: 1
 allowed_batch_sizes: 4
 allowed_batch_sizes: 16

@@ -3,11 +3,13 @@
     python export/tflite.py --steps=2
     python export/tflite.py --precision=int8 --input=uint8
     python export/tflite.py --scheme=rk4 --manifestations=euler:2,midpoint:2
+    python export/tflite.py --input=uint8 --outputs=probabilities # for MediaPipe Tasks
 
 writes <output>/<scheme>-<steps>[-<precision>].tflite, replacing any earlier one, and
 its model card beside it. Signatures `serving_default`, `euler_2` ..: image -> logits,
 probabilities, label; they share one set of weights. The file uses built-in operations
-only, takes any batch size, and carries its metadata and a zip archive of its labels.
+only, takes any batch unless `--batch` fixes it, and carries its metadata, LiteRT's
+standard ones included, and a zip archive of its labels.
 
 LiteRT runs the export again. In float32 it must agree with Keras within 1e-4 in all
 logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
@@ -28,7 +30,7 @@ from export import options
 from export.formats.tflite import FORMAT
 from export.parity import ParityError
 from export.single_file import to_file
-from trainers.option_kinds import integer, one_of
+from trainers.option_kinds import integer, one_of, switch
 from trainers.option_table import option, run
 
 
@@ -39,11 +41,18 @@ class Options(options.Export):
     COMBINATIONS = (*options.Export.COMBINATIONS, options.takes_input(FORMAT))
 
     manifestations: tuple = options.manifestations()
+    batch: int | None = options.batch()
     precision: str = option(
         "float32",
         one_of(FORMAT.precisions),
         "Precision: float16 and dynamic (int8) are those of the weights; int8 is that "
-        "of everything, input and outputs too",
+        "of everything, outputs and a normalised input too",
+    )
+    float_outputs: bool = option(
+        False,
+        switch(),
+        "Give floats in int8 too; with --input=float for runtimes that read floats "
+        "alone",
     )
     calibration_images: int = options.calibration_images()
     threads: int = option(

@@ -52,9 +52,11 @@ PRECISIONS: dict[str, Precision] = {
 
 # For int8, by kind of input: the kind that is traced, and the type it is quantised to.
 # Pixels are traced as floats, so that quantising them is the converter's: the identity,
-# as their range is 0..255. A graph that casts integers itself would hold floats.
+# as their range is 0..255. A graph that casts integers itself would hold floats. Float
+# pixels stay floats, for runtimes that read no other type, and are quantised inside.
 INTEGER_INPUTS: dict[str, tuple[str, tf.DType]] = {
     "normalized": ("normalized", tf.int8),
+    "float": ("float", tf.float32),
     "uint8": ("float", tf.uint8),
 }
 
@@ -65,6 +67,7 @@ def convert(
     precision: str = "float32",
     inputs: list | tuple = (),
     input_type: tf.DType | None = None,
+    output_type: tf.DType = tf.int8,
 ) -> bytes:
     """Converts some signatures of a SavedModel; constants they share are stored once.
 
@@ -72,8 +75,8 @@ def convert(
         archive: Folder of the SavedModel.
         signatures: Their names.
         precision: A key of `PRECISIONS`.
-        inputs: For int8, what `image` takes in the SavedModel: arrays of one image.
-        input_type: For int8, of `image` in the result.
+        inputs: For int8, what `image` takes in the SavedModel, arrays of a batch each.
+        input_type, output_type: For int8, of `image` and of scores in the result.
 
     Raises:
         OptionError: the graph has operations that LiteRT lacks.
@@ -92,7 +95,7 @@ def convert(
             for image in inputs
         )
         converter.inference_input_type = input_type
-        converter.inference_output_type = tf.int8
+        converter.inference_output_type = output_type
     with warnings.catch_warnings():
         # TensorFlow calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")

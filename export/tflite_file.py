@@ -1,10 +1,8 @@
 """Finishes a .tflite after its conversion: metadata, labels, fewer bytes.
 
-Metadata follow LiteRT's standard: an entry in the flatbuffer's own list, and labels in
-a zip archive behind it, which `unzip model.tflite` lists and runtimes ignore. The entry
-is JSON named `cnet_tf`, as the standard's own schema (`TFLITE_METADATA`) has no package
-for this Python.
-https://ai.google.dev/edge/litert/models/metadata
+Metadata are entries in the flatbuffer's own list: LiteRT's standard ones, see
+`tflite_metadata`, and the whole description as JSON named `cnet_tf`. Labels are a zip
+archive behind it, which `unzip model.tflite` lists and runtimes ignore.
 """
 
 import io
@@ -15,18 +13,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from export import tflite_graph
+from export import tflite_graph, tflite_metadata
 from export.parity import ParityError
 from export.runtimes import SIGNATURE
 
 _ENTRY = "cnet_tf"
-_LABELS = "labels.txt"
 # A zip archive stores a time for every file; this is the earliest.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def finish(content: bytes, description: dict) -> bytes:
-    """Returns the file to ship: the same graph in fewer bytes, with metadata.
+    """Returns the file to ship: the same graphs in fewer bytes, with metadata.
+
+    Outputs are in the order of the description, and inputs and outputs have the names
+    that signatures give them, for what reads tensors without signatures.
 
     Args:
         content: As the converter wrote it.
@@ -36,18 +36,20 @@ def finish(content: bytes, description: dict) -> bytes:
     tflite_graph.read_labels_from_integers(model)
     tflite_graph.strip(model)
     tflite_graph.put_first(model, SIGNATURE)
-    _add_metadata(model, json.dumps(description, sort_keys=True))
+    tflite_graph.name_ends(model, description["outputs"])
+    _add_metadata(model, _ENTRY, json.dumps(description, sort_keys=True).encode())
+    _add_metadata(model, tflite_metadata.ENTRY, tflite_metadata.pack(description))
     file = io.BytesIO(tflite_graph.pack(model))
     with zipfile.ZipFile(file, "a") as archive:
         labels = "".join(f"{label}\n" for label in description["labels"])
-        archive.writestr(zipfile.ZipInfo(_LABELS, _NO_TIME), labels)
+        archive.writestr(zipfile.ZipInfo(tflite_metadata.LABELS, _NO_TIME), labels)
     return file.getvalue()
 
 
-def _add_metadata(model, text) -> None:
+def _add_metadata(model, name: str, content: bytes) -> None:
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(text.encode(), np.uint8)
-    entry.name, entry.buffer = _ENTRY, len(model.buffers)
+    buffer.data = np.frombuffer(content, np.uint8)
+    entry.name, entry.buffer = name, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata.append(entry)
 

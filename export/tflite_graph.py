@@ -71,6 +71,22 @@ def put_first(model, signature: str) -> None:
                     setattr(operator.builtinOptions, name, number[value])
 
 
+def name_ends(model, outputs) -> None:
+    """Names inputs and outputs as signatures do, and puts outputs in an order.
+
+    Args:
+        model: Changed.
+        outputs: Their names, which all signatures have.
+    """
+    for found in model.signatureDefs:
+        graph = model.subgraphs[found.subgraphIndex]
+        for end in (*found.inputs, *found.outputs):
+            graph.tensors[end.tensorIndex].name = _text(end.name)
+        found.outputs.sort(key=lambda end: outputs.index(_text(end.name)))
+        places = [end.tensorIndex for end in found.outputs]
+        graph.outputs = np.array(places, np.int32)
+
+
 def _text(name) -> str:
     return name if isinstance(name, str) else name.decode()
 

@@ -32,6 +32,7 @@ from export import gated_export, options, origin, staging, web_page, web_runtime
 from export.formats.web import FORMAT
 from export.job import Job
 from export.parity import ParityError
+from export.serving import OUTPUTS
 from trainers.option_kinds import integer, switch, text
 from trainers.option_table import option, run
 
@@ -42,12 +43,13 @@ _SHARED = ("fold", "recalibrate")
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Export):
-    """The options of a page, which takes pixels in float32 from a browser."""
+    """The options of a page, which takes pixels of a browser."""
 
     COMBINATIONS = tuple(
         rule for rule in options.Export.COMBINATIONS if rule[0] not in _SHARED
     )
     input: ClassVar[str] = "uint8"
+    outputs: ClassVar[tuple[str, ...]] = tuple(OUTPUTS)
     recalibrate: ClassVar[int] = 0
 
     fold: bool | None = option(

@@ -34,6 +34,8 @@ FLOWS = {
             "export.report_files",
         ),
         ("export.gated_export",),
+        ("export.model_card",),
+        ("export.snippets",),
         ("export.job",),
         ("export.options", "export.formats.table"),
         ("export.formats.web",),

@@ -20,11 +20,13 @@ EVERY = {
     *("basis_size", "recalibrate"),
 }
 ONE = EVERY | {"steps", "scheme", "fold", "license", "model", "labels", "mean", "std"}
+ONE |= {"outputs"}
+FILE = ONE | {"precision", "calibration_images", "threads", "batch"}
 NAMES = {
     saved_model: ONE | {"manifestations", "model_name", "version"},
-    tflite: ONE | {"manifestations", "precision", "calibration_images", "threads"},
-    onnx_graph: ONE | {"precision", "calibration_images", "threads"},
-    web: ONE - {"input", "recalibrate"}
+    tflite: FILE | {"manifestations", "float_outputs"},
+    onnx_graph: FILE,
+    web: ONE - {"input", "outputs", "recalibrate"}
     | {"manifestations", "samples", "onnxruntime_web"},
     report: EVERY
     | {"manifestations", "formats", "precisions", "calibration_images", "threads"}

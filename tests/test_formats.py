@@ -44,10 +44,11 @@ def test_a_new_format_is_a_row_of_the_report(export_flags, monkeypatch):
 
 def test_inputs_that_a_precision_does_not_take_are_refused(export_flags, tmp_path):
     """By the scripts and by the report, before any work."""
-    message = "--input: expected normalized or uint8 with --precision=int8. Rec"
+    message = "expected normalized or float or uint8 with --precision=float32. Rec"
     assert FORMATS["tflite"].refusal("float32", "float") == ""
-    with pytest.raises(OptionError, match=message):
-        tflite.Options(precision="int8", input="float")
-    with pytest.raises(OptionError, match=message):
-        parse(["--input=float", f"--run={tmp_path}"], report.Options)
+    with pytest.raises(OptionError, match=f"--input: {message}"):
+        tflite.Options(input="encoded")
+    with pytest.raises(OptionError, match=f"--input: {message}"):
+        parse(["--input=encoded", f"--run={tmp_path}"], report.Options)
+    parse(["--input=encoded", "--formats=saved_model"], report.Options)
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from trained_run import parse
 
 from export import model_card
 from export.description import describe
+from export.formats.record import Tensor
 from export.formats.table import FORMATS
 from export.job import Job
 
@@ -24,15 +25,25 @@ def source(runs, digits_dir):
     return Job.read(values, FORMATS["tflite"]).source
 
 
+TENSORS = {
+    name: Tensor(name, dtype)
+    for name, dtype in {
+        "image": "uint8",
+        "logits": "float32",
+        "probabilities": "float32",
+        "label": "int32",
+    }.items()
+}
+
+
 def _card(source, form="tflite", run=None, **description):
     return model_card.card(
         "rk4-1.tflite",
-        FORMATS[form].title,
-        FORMATS[form].usage,
+        FORMATS[form],
         {**describe(source, "uint8"), **description},
         [ROW],
         run or source.path,
-        dtype="uint8",
+        TENSORS,
         license="CC0",
     )
 

@@ -109,6 +109,71 @@ def test_the_gate_of_accuracy(gate, reference, candidate, passes):
             parity.check(found, gate)
 
 
+@pytest.mark.parametrize(
+    "images, lost, passes",
+    [
+        (355, 2, True),  # 0.56 points, as one image is 0.28.
+        (355, 3, False),
+        (40, 2, True),
+        (40, 3, False),
+        (1000, 5, True),
+        (1000, 6, False),
+    ],
+)
+def test_a_gate_knows_the_points_of_one_image(images, lost, passes):
+    right = int(0.98 * images)
+    found = parity.Parity(0.0, "x", images, right / images, (right - lost) / images)
+    gate = parity.Gate.reduced()
+    if passes:
+        parity.check(found, gate)
+    else:
+        message = f"on {images} images, of which one is {100 / images:.2g} points"
+        with pytest.raises(parity.ParityError, match=message):
+            parity.check(found, gate)
+    # Where nothing is lost to precision, no image may be.
+    with pytest.raises(parity.ParityError, match="0.02 points below"):
+        parity.check(found, EXACT)
+
+
+def test_the_gate_in_a_row_is_the_one_that_is_checked():
+    found = parity.Parity(0.0, "x", 355, 0.98, 0.98)
+    assert parity.row("a", 1, found, parity.Gate.reduced(), 1)["gate"] == "-0.56 points"
+    found = parity.Parity(0.0, "x", 1000, 0.98, 0.98, compared="probabilities")
+    assert parity.row("a", 1, found, EXACT, 1)["gate"] == "5e-06"
+
+
+def _softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+def test_probabilities_are_compared_where_there_are_no_logits():
+    def export(pixels, error=0.0):
+        return {"probabilities": _softmax(_logits(pixels)) + error}
+
+    found = parity.compare(_logits, export, _IMAGES, _LABELS)
+    assert found.compared == "probabilities" and found.delta < 1e-6
+    assert found.candidate_accuracy == 1
+    parity.check(found, EXACT)
+    found = parity.compare(_logits, lambda x: export(x, 6e-6), _IMAGES, _LABELS)
+    with pytest.raises(parity.ParityError, match="expected probabilities within 5e-06"):
+        parity.check(found, EXACT)  # Half of what logits may differ.
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_labels_alone_are_compared_by_accuracy(shift):
+    def export(pixels):
+        return {"label": (_logits(pixels).argmax(-1) + shift) % 3}
+
+    found = parity.compare(_logits, export, _IMAGES, _LABELS)
+    row = parity.row("a", 1, found, EXACT, 1)
+    assert not [heading for heading in row if "delta" in heading]
+    if shift:
+        with pytest.raises(parity.ParityError, match="expected an accuracy"):
+            parity.check(found, EXACT)
+    else:
+        parity.check(found, EXACT)
+
+
 def test_logits_of_as_many_images_as_asked_for_are_compared():
     def broken(pixels):
         return {**_export(pixels), "logits": _logits(pixels) + (139 in pixels)}

@@ -156,12 +156,6 @@ def test_int8_of_pixels_takes_them_as_they_are(flags_for, monkeypatch):
     assert "`image`: uint8 (batch, 8, 8, 1)" in text
 
 
-def test_int8_of_floats_is_refused(flags_for, tmp_path):
-    with pytest.raises(OptionError, match="--input: expected normalized or uint8"):
-        tflite.main(flags_for("--precision=int8", "--input=float"))
-    assert os.listdir(tmp_path) == []
-
-
 def test_a_calibration_set_that_is_too_large_for_the_data_is_refused(
     flags_for, tmp_path
 ):

@@ -9,7 +9,17 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from export import parity, tflite_conversion, tflite_file
 
-DESCRIPTION = {"labels": ["a", "b", "Größe"], "scheme": "rk4", "steps": [2, 2]}
+DESCRIPTION = {
+    "architecture": "net",
+    "data": "letters",
+    "labels": ["a", "b", "Größe"],
+    "image_shape": [1, 2, 1],
+    "input": "normalized",
+    "input_text": "floats",
+    "normalization": {"mean": [0.5], "std": [0.25]},
+    "outputs": ["logits"],
+    "steps": [2, 2],
+}
 
 
 class _Net(tf.Module):

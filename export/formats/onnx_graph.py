@@ -9,7 +9,8 @@ import tensorflow as tf
 import tf2onnx
 
 from export import runtimes, serving, staging
-from export.formats.record import Format, Precision, Recipe, declared_dtype
+from export.calibration import whole_batches
+from export.formats.record import Format, Precision, Recipe, Tensor
 from export.onnx_file import in_fixed_order, without_erfc
 from export.onnx_int8 import quantize
 from export.parity import Gate
@@ -42,10 +43,10 @@ def finished(
     Raises:
         OptionError: the layer has operations that ONNX has not.
     """
-    model = convert(graph, source.data, recipe.kind)
+    model = convert(graph, source.data, recipe.kind, recipe.outputs, recipe.batch)
     if FORMAT.precisions[recipe.precision].calibrated:
         feed = serving.feeder(source.data, recipe.kind)
-        inputs = [feed(image[None]) for image in recipe.samples]
+        inputs = [feed(batch) for batch in whole_batches(recipe.samples, recipe.batch)]
         model = quantize(model, inputs, folder)
     model = in_fixed_order(model)
     properties = {key: json.dumps(value) for key, value in description.items()}
@@ -61,19 +62,44 @@ def finished(
     return model
 
 
-def convert(graph, data: dict, kind: str) -> onnx.ModelProto:
-    """The ONNX graph of a layer from images to logits."""
+def convert(
+    graph,
+    data: dict,
+    kind: str,
+    outputs: tuple[str, ...] = tuple(serving.OUTPUTS),
+    batch: int | None = None,
+) -> onnx.ModelProto:
+    """The ONNX graph of a layer from images to logits; see `serving_function`."""
     serve = tf.function(
-        serving.serving_function(graph, data, kind),
-        input_signature=[serving.image_spec(kind, data)],
+        serving.serving_function(graph, data, kind, outputs),
+        input_signature=[serving.image_spec(kind, data, batch)],
     )
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     model, _ = tf2onnx.convert.from_function(
         serve, input_signature=serve.input_signature, opset=OPSET
     )
+    found = {value.name: value for value in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(found[name] for name in outputs)
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        first = value.type.tensor_type.shape.dim[0]
+        if batch is None:
+            first.dim_param = "batch"
+        else:
+            first.dim_value = batch
     return without_erfc(model)
+
+
+def tensors(path) -> dict[str, Tensor]:
+    """See `Format.tensors`. Of int8, inputs and outputs are floats."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return {
+        value.name: Tensor(
+            value.name,
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+        )
+        for value in (*graph.input, *graph.output)
+    }
 
 
 _USAGE = {
@@ -82,23 +108,40 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("$file")
-image = np.zeros((1, $shape), "$dtype")
-logits, probabilities, label = session.run(
-    ["logits", "probabilities", "label"], {"image": image}
-)
+$pixels
+$image
+names = [output.name for output in session.get_outputs()]
+outputs = dict(zip(names, session.run(names, {"image": image})))
+$results
 """,
     "shell": """\
-onnxruntime_perf_test -e cpu -f batch:1 -I $file
+python3 -c 'import numpy, onnxruntime
+session = onnxruntime.InferenceSession("$file")
+image = numpy.zeros(($batch, $shape), "$dtype")
+print(session.run(["$output"], {"image": image}))'
 """,
     "cpp": """\
 #include <onnxruntime_cxx_api.h>
 
-Ort::Env environment;
-Ort::Session session(environment, "$file", Ort::SessionOptions());
-const char* inputs[] = {"image"};
-const char* outputs[] = {"logits"};
-// image: an Ort::Value of $dtype and shape (batch, $shape)
-auto logits = session.Run(Ort::RunOptions(), inputs, &image, 1, outputs, 1);
+#include <array>
+#include <iostream>
+#include <vector>
+
+int main() {
+  Ort::Env environment;
+  Ort::Session session(environment, "$file", Ort::SessionOptions());
+  std::array<int64_t, 4> shape{$batch, $shape};
+  std::vector<$type> pixels($batch * $size);  // Your images, row by row.
+  auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  auto image = Ort::Value::CreateTensor<$type>(
+      memory, pixels.data(), pixels.size(), shape.data(), shape.size());
+  const char* inputs[] = {"image"};
+  const char* outputs[] = {"$output"};
+  auto found = session.Run(Ort::RunOptions(), inputs, &image, 1, outputs, 1);
+  const auto count = found[0].GetTensorTypeAndShapeInfo().GetElementCount();
+  const auto* values = found[0].GetTensorData<$output_type>();
+  for (size_t i = 0; i < count; ++i) std::cout << $number << " ";
+}
 """,
 }
 
@@ -112,6 +155,6 @@ FORMAT = Format(
     folds=True,
     build=build,
     reload=runtimes.onnx,
-    image_dtype=declared_dtype,
+    tensors=tensors,
     usage=_USAGE,
 )

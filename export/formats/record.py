@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from export.parity import Gate
-from export.serving import INPUTS
+from export.serving import ARRAYS, OUTPUTS
 from export.source import Source
 
 
@@ -18,12 +18,12 @@ class Precision:
     Attributes:
         gate: What an export must keep to.
         calibrated: Whether it learns the ranges of activations from training images.
-        inputs: Keys of `serving.INPUTS` that it takes. Default: all.
+        inputs: Keys of `serving.INPUTS` that it takes. Default: all but files.
     """
 
     gate: Gate
     calibrated: bool = False
-    inputs: tuple[str, ...] = tuple(INPUTS)
+    inputs: tuple[str, ...] = ARRAYS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,37 @@ class Recipe:
         samples: uint8 (B, H, W, C): training images to calibrate on, or images that a
             server warms up with.
         model: Name of the model in TF Serving. Default `"cnet"`.
+        outputs: Keys of `serving.OUTPUTS`, in their order. Default: all.
+        batch: Images at a time. Default: any number.
+        float_outputs: Whether outputs are floats though all else is integers.
     """
 
     kind: str
     precision: str
     samples: np.ndarray
     model: str = "cnet"
+    outputs: tuple[str, ...] = tuple(OUTPUTS)
+    batch: int | None = None
+    float_outputs: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input or an output as the artefact itself declares it.
+
+        real number = scale * (stored number - zero_point)
+
+    Attributes:
+        name: Its name in the signature.
+        dtype: NumPy's name of its type; `"object"` are strings.
+        scale, zero_point: Of stored integers; scale 0 means that numbers are stored as
+            they are.
+    """
+
+    name: str
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,16 +76,17 @@ class Format:
     Attributes:
         name: In `table.FORMATS`, in reports, and the suffix of its files.
         title: For people.
-        precisions: By name.
+        precisions: By name, those with more bits first.
         folds: Whether a single manifestation is folded unless the user decides.
         build: `(source, recipe, description, folder)` to the path of the artefact, a
             file or folder in `folder`. It carries the description as far as the format
             has a place for it.
         reload: `(path, threads)` to its signatures, as functions of an array; a
             function that `measure` can import, see `runtimes`.
-        image_dtype: `(path, kind)` to NumPy's name of the type that `image` has.
-        usage: By language, how to call it: a `string.Template` of `$file`, `$model`,
-            `$signature`, `$dtype`, `$shape` and `$zeros`.
+        tensors: `(path)` to the `Tensor`s of `serving_default` by name: `image`, and
+            the outputs.
+        usage: By language, how to call it: a `string.Template` of what `snippets.names`
+            gives.
     """
 
     name: str
@@ -69,7 +95,7 @@ class Format:
     folds: bool
     build: Callable[[Source, Recipe, dict, pathlib.Path], pathlib.Path]
     reload: Callable[..., dict[str, Callable]]
-    image_dtype: Callable[[pathlib.Path, str], str]
+    tensors: Callable[[pathlib.Path], dict[str, Tensor]]
     usage: dict[str, str]
 
     def refusal(self, precision: str, kind: str) -> str:
@@ -83,7 +109,7 @@ class Format:
             "choose another."
         )
 
-
-def declared_dtype(path, kind: str) -> str:
-    """The `image_dtype` of formats that keep the type of the traced graph."""
-    return INPUTS[kind].dtype.name
+    def more_bits(self, precision: str) -> tuple[str, ...]:
+        """The precisions before this one: those that keep more bits."""
+        names = tuple(self.precisions)
+        return names[: names.index(precision)]

@@ -4,9 +4,10 @@ import json
 import pathlib
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from export import runtimes, serving, staging, tf_serving
-from export.formats.record import Format, Precision, Recipe, declared_dtype
+from export.formats.record import Format, Precision, Recipe, Tensor
 from export.parity import Gate
 from export.source import Source
 
@@ -17,7 +18,7 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
     The description has no place in it: it is in the model card beside the model.
     """
     path = pathlib.Path(folder, "model")
-    serving.write_archive(path, source.graphs, source.data, recipe.kind)
+    serving.write_archive(path, source.graphs, source.data, recipe.kind, recipe.outputs)
     # SavedModel's own place for files that the graph does not read.
     extra = path / "assets.extra"
     names = "".join(f"{name}\n" for name in source.data["class_names"])
@@ -36,43 +37,65 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
     return path
 
 
+def tensors(path) -> dict[str, Tensor]:
+    """See `Format.tensors`."""
+    content = pathlib.Path(path, "saved_model.pb").read_bytes()
+    graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    signature = graphs[0].signature_def[runtimes.SIGNATURE]
+    return {
+        name: Tensor(name, tf.as_dtype(info.dtype).as_numpy_dtype.__name__)
+        for ends in (signature.inputs, signature.outputs)
+        for name, info in ends.items()
+    }
+
+
 _USAGE = {
     "python": """\
 import numpy as np
 import tensorflow as tf
 
 model = tf.saved_model.load(".")  # The folder of this card.
-image = np.zeros((1, $shape), "$dtype")
+$pixels
+$image
 outputs = model.signatures["$signature"](image=tf.constant(image))
-print(outputs["label"], outputs["probabilities"])
+$results
 """,
     "shell": """\
-python3 -c 'import json; print(json.dumps({
-    "signature_name": "$signature", "instances": [{"image": $zeros}]}))' |
+# One image to TF Serving, over REST.
+python3 -c 'import $modules; print(json.dumps({
+    "signature_name": "$signature", "instances": [{"image": $instance}]}))' |
   curl -d @- http://localhost:8501/v1/models/$model:predict
 """,
     "cpp": """\
+#include <iostream>
+#include <string>
+#include <vector>
+
 #include "tensorflow/cc/saved_model/loader.h"
 
-tensorflow::SavedModelBundle model;
-TF_CHECK_OK(tensorflow::LoadSavedModel({}, {}, ".", {"serve"}, &model));
-const auto& signature = model.GetSignatures().at("$signature");
-tensorflow::Tensor image(signature.inputs().at("image").dtype(), {1, $shape});
-std::vector<tensorflow::Tensor> outputs;
-TF_CHECK_OK(model.GetSession()->Run(
-    {{signature.inputs().at("image").name(), image}},
-    {signature.outputs().at("logits").name()}, {}, &outputs));
+int main() {
+  tensorflow::SavedModelBundle model;  // Of the folder of this card.
+  TF_CHECK_OK(tensorflow::LoadSavedModel({}, {}, ".", {"serve"}, &model));
+  const auto& signature = model.GetSignatures().at("$signature");
+  const auto& input = signature.inputs().at("image");
+  $tensor
+  std::vector<tensorflow::Tensor> outputs;
+  TF_CHECK_OK(model.GetSession()->Run(
+      {{input.name(), image}}, {signature.outputs().at("$output").name()}, {},
+      &outputs));
+  std::cout << outputs[0].DebugString() << std::endl;
+}
 """,
 }
 
 FORMAT = Format(
     "saved_model",
     "TensorFlow SavedModel",
-    {"float32": Precision(Gate.exact(1e-5))},
+    {"float32": Precision(Gate.exact(1e-5), inputs=tuple(serving.INPUTS))},
     # A gate of 1e-5 leaves no room for more rounding, and servers fold by themselves.
     folds=False,
     build=build,
     reload=runtimes.saved_model,
-    image_dtype=declared_dtype,
+    tensors=tensors,
     usage=_USAGE,
 )

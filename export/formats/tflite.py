@@ -3,10 +3,12 @@
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from export import runtimes, serving, staging, tflite_file
-from export.formats.record import Format, Precision, Recipe
+from export.calibration import whole_batches
+from export.formats.record import Format, Precision, Recipe, Tensor
 from export.source import Source
 from export.tflite_conversion import INTEGER_INPUTS, PRECISIONS, convert
 
@@ -14,19 +16,23 @@ from export.tflite_conversion import INTEGER_INPUTS, PRECISIONS, convert
 def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.Path:
     """Writes a .tflite with all signatures of the source; see `Format.build`."""
     archive = pathlib.Path(folder, "saved_model")
-    inputs, traced, input_type = (), recipe.kind, None
+    inputs, traced, types = (), recipe.kind, ()
     if PRECISIONS[recipe.precision].integer:
-        traced, input_type = INTEGER_INPUTS[recipe.kind]
+        traced, taken = INTEGER_INPUTS[recipe.kind]
+        types = taken, tf.float32 if recipe.float_outputs else tf.int8
         feed = serving.feeder(source.data, traced)
-        inputs = [feed(image[None]) for image in _with_ends(recipe.samples)]
-    serving.write_archive(archive, source.graphs, source.data, traced)
+        batches = whole_batches(_with_ends(recipe.samples), recipe.batch)
+        inputs = [feed(batch) for batch in batches]
+    serving.write_archive(
+        archive, source.graphs, source.data, traced, recipe.outputs, recipe.batch
+    )
     signatures = list(source.graphs)
-    content = convert(archive, signatures, recipe.precision, inputs, input_type)
+    content = convert(archive, signatures, recipe.precision, inputs, *types)
     content = tflite_file.finish(content, description)
     path = pathlib.Path(folder, "model.tflite")
     with staging.writing():
         path.write_bytes(content)
-    if input_type and image_dtype(path) == "uint8":
+    if tf.uint8 in types:
         tflite_file.require_pixels(path)
     return path
 
@@ -37,10 +43,16 @@ def _with_ends(images):
     return np.concatenate([images, black, black + 255])
 
 
-def image_dtype(path, kind: str | None = None) -> str:
-    """NumPy's name of the type of the image that a .tflite takes."""
-    (image,) = Interpreter(model_path=str(path)).get_input_details()[:1]
-    return np.dtype(image["dtype"]).name
+def tensors(path) -> dict[str, Tensor]:
+    """See `Format.tensors`."""
+    interpreter = Interpreter(model_path=str(path))
+    runner = interpreter.get_signature_runner(runtimes.SIGNATURE)
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    return {
+        name: Tensor(name, np.dtype(found["dtype"]).name, float(scale), int(zero))
+        for name, found in details.items()
+        for scale, zero in [found["quantization"]]
+    }
 
 
 _USAGE = {
@@ -49,28 +61,39 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 interpreter = Interpreter(model_path="$file")
-image = np.zeros((1, $shape), "$dtype")
+$pixels
+$image
 outputs = interpreter.get_signature_runner("$signature")(image=image)
-print(outputs["label"], outputs["probabilities"])
+$results
 """,
     "shell": """\
 litert-benchmark --model=$file --signature=$signature
 """,
     "cpp": """\
+#include <iostream>
+#include <memory>
+
 #include "tflite/interpreter_builder.h"
 #include "tflite/kernels/register.h"
 #include "tflite/model_builder.h"
 
-auto model = tflite::FlatBufferModel::BuildFromFile("$file");
-tflite::ops::builtin::BuiltinOpResolver resolver;
-std::unique_ptr<tflite::Interpreter> interpreter;
-tflite::InterpreterBuilder(*model, resolver)(&interpreter);
-auto* signature = interpreter->GetSignatureRunner("$signature");
-signature->ResizeInputTensor("image", {1, $shape});
-signature->AllocateTensors();
-// Fill signature->input_tensor("image")->data, then:
-signature->Invoke();
-const TfLiteTensor* logits = signature->output_tensor("logits");
+int main() {
+  auto model = tflite::FlatBufferModel::BuildFromFile("$file");
+  tflite::ops::builtin::BuiltinOpResolver resolver;
+  std::unique_ptr<tflite::Interpreter> interpreter;
+  tflite::InterpreterBuilder(*model, resolver)(&interpreter);
+  auto* signature = interpreter->GetSignatureRunner("$signature");
+  signature->ResizeInputTensor("image", {$batch, $shape});
+  signature->AllocateTensors();
+  auto* image = reinterpret_cast<$type*>(signature->input_tensor("image")->data.raw);
+  // Fill image[0] .. here, row by row.
+  signature->Invoke();
+  const TfLiteTensor* output = signature->output_tensor("$output");
+  const auto* values = reinterpret_cast<const $output_type*>(output->data.raw);
+  for (size_t i = 0; i < output->bytes / sizeof(*values); ++i) {
+    std::cout << $number << " ";
+  }
+}
 """,
 }
 
@@ -86,6 +109,6 @@ FORMAT = Format(
     folds=True,
     build=build,
     reload=runtimes.tflite,
-    image_dtype=image_dtype,
+    tensors=tensors,
     usage=_USAGE,
 )

@@ -13,7 +13,7 @@ import onnx
 
 from export import runtimes, staging
 from export.formats import onnx_graph
-from export.formats.record import Format, Precision, Recipe, declared_dtype
+from export.formats.record import Format, Precision, Recipe, Tensor
 from export.parity import Gate
 from export.source import Source
 
@@ -84,16 +84,22 @@ def reload(path, threads: int | None = 1) -> dict:
     }
 
 
+def tensors(path) -> dict[str, Tensor]:
+    """See `Format.tensors`."""
+    return onnx_graph.tensors(pathlib.Path(path, f"{runtimes.SIGNATURE}.onnx"))
+
+
 _USAGE = {
     "python": """\
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession("$signature.onnx")  # In the folder of this card.
-image = np.zeros((1, $shape), "$dtype")
-logits, probabilities, label = session.run(
-    ["logits", "probabilities", "label"], {"image": image}
-)
+session = onnxruntime.InferenceSession("$signature.onnx")  # weights.bin lies beside it.
+$pixels
+$image
+names = [output.name for output in session.get_outputs()]
+outputs = dict(zip(names, session.run(names, {"image": image})))
+$results
 """,
     "shell": """\
 python3 -m http.server --directory .  # Then open http://localhost:8000
@@ -117,6 +123,6 @@ FORMAT = Format(
     folds=True,
     build=build,
     reload=reload,
-    image_dtype=declared_dtype,
+    tensors=tensors,
     usage=_USAGE,
 )
