@@ -16,8 +16,10 @@ _NOT_MEASURED = (
     "No accuracy was measured: a .keras file does not say what it was trained on, so "
     "the export was compared with Keras on generated images."
 )
+# By what a block of code begins with: its language, and what only we read.
 _LANGUAGES = {
     "python": "Python",
+    "python grpc": "Python, from TF Serving over gRPC",
     "shell": "Shell",
     "cpp": "C++",
     "javascript": "JavaScript",

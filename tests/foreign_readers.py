@@ -119,7 +119,9 @@ def compiled_model(path) -> dict:
     model = CompiledModel.from_file(str(path))
 
     def run(signature, image):
-        model.resize_input_tensor_by_name(signature, "image", image.shape)
+        (taken,) = model.get_input_tensor_details(signature).values()
+        if list(taken["shape"]) != list(image.shape):
+            model.resize_input_tensor_by_name(signature, "image", image.shape)
         image_buffer = model.create_input_buffer_by_name(signature, "image")
         image_buffer.write(np.ascontiguousarray(image))
         details = model.get_output_tensor_details(signature)
@@ -139,3 +141,109 @@ def _read(buffer, tensor, batch):
     shape = (batch, *tensor["shape"][1:])
     count = int(np.prod(shape))
     return buffer.read(count, np.dtype(tensor["dtype"])).reshape(shape)
+
+
+def tflite_runtime(path) -> dict:
+    """Reads a .tflite with tflite-runtime, the package before LiteRT's."""
+    from tflite_runtime.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+
+    def function(signature):
+        runner = interpreter.get_signature_runner(signature)
+        takes, gives = runner.get_input_details(), runner.get_output_details()
+
+        def run(image):
+            image = _stored(image, takes["image"]["quantization"], takes["image"])
+            return {
+                name: _real(value, gives[name]["quantization"])
+                for name, value in runner(image=image).items()
+            }
+
+        return run
+
+    return {name: function(name) for name in interpreter.get_signature_list()}
+
+
+def _stored(values, quantization, tensor):
+    """Integers for real numbers, where a tensor holds such and they are not yet."""
+    scale, zero = quantization
+    if not scale or values.dtype == tensor["dtype"]:
+        return values
+    limits = np.iinfo(tensor["dtype"])
+    levels = np.clip(np.round(values / scale) + zero, limits.min, limits.max)
+    return levels.astype(tensor["dtype"])
+
+
+def _real(values, quantization):
+    scale, zero = quantization
+    return scale * (values.astype("float32") - zero) if scale else values
+
+
+def mediapipe(path) -> dict:
+    """Reads a .tflite with MediaPipe Tasks: the probabilities of RGB images."""
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    classifier = vision.ImageClassifier.create_from_options(
+        vision.ImageClassifierOptions(BaseOptions(model_asset_path=str(path)))
+    )
+
+    def probabilities(pixels):
+        image = mediapipe.Image(
+            mediapipe.ImageFormat.SRGB, np.ascontiguousarray(pixels)
+        )
+        (found,) = classifier.classify(image).classifications
+        scores = {category.index: category.score for category in found.categories}
+        return [scores[i] for i in range(len(scores))]
+
+    def run(image):
+        return {"probabilities": np.array([probabilities(one) for one in image])}
+
+    return {SIGNATURE: run}
+
+
+def own(form):
+    """Our reader of a format, which needs no other module of ours."""
+
+    def read(path):
+        from export import runtimes
+
+        return getattr(runtimes, form)(path)
+
+    return read
+
+
+READERS = {
+    "openvino": openvino,
+    "opencv": opencv,
+    "compiled_model": compiled_model,
+    "tflite_runtime": tflite_runtime,
+    "mediapipe": mediapipe,
+    **{form: own(form) for form in ("saved_model", "tflite", "onnx")},
+}
+
+
+def main(name, path, images, batches, result):
+    """Runs every signature of an artefact and saves what it gives.
+
+    Args:
+        name: A key of `READERS`.
+        path: Of the artefact.
+        images: A .npy of what `image` takes.
+        batches: Numbers with commas between.
+        result: The .npz to write, arrays by `<signature>/<batch>/<output>`.
+    """
+    images, found = np.load(images), {}
+    for signature, call in READERS[name](path).items():
+        for batch in map(int, batches.split(",")):
+            for output, values in call(images[:batch]).items():
+                found[f"{signature}/{batch}/{output}"] = values
+    np.savez(result, **found)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    main(*sys.argv[1:])

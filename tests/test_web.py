@@ -1,5 +1,6 @@
 """The page of export/web.py: whole and right, in a browser too."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -149,9 +150,10 @@ def test_a_page_that_does_not_agree_leaves_the_one_before(
     page, runs, digits_dir, package, monkeypatch
 ):
     before = files(page.parent)
-    monkeypatch.setattr(web, "FORMAT", types.SimpleNamespace(**vars(FORMAT)))
-    web.FORMAT.reload = lambda *_: dict.fromkeys(NETS, stand_in()["serving_default"])
-    web.FORMAT.refusal = FORMAT.refusal
+    wrong = dict.fromkeys(NETS, stand_in()["serving_default"])
+    monkeypatch.setattr(
+        web, "FORMAT", dataclasses.replace(FORMAT, reload=lambda *_: wrong)
+    )
     with pytest.raises(ParityError):
         export_page(runs["small"], digits_dir, page.parent, package, ONE)
     assert files(page.parent) == before
