@@ -12,7 +12,14 @@ from export.generated_images import GENERATED
 from export.parity import LATENCY, table
 from export.serving import INPUTS
 
-_LANGUAGES = {"python": "Python", "shell": "Shell", "cpp": "C++"}
+# By what a block of code begins with: its language, and what only we read.
+_LANGUAGES = {
+    "python": "Python",
+    "python grpc": "Python, from TF Serving over gRPC",
+    "shell": "Shell",
+    "cpp": "C++",
+    "javascript": "JavaScript",
+}
 
 
 def card(

@@ -51,6 +51,46 @@ def publish_file(file, target: pathlib.Path, card: str) -> None:
         os.replace(file, target)
 
 
+def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
+    """Raises OptionError if `publish_folder` would replace what is none of ours.
+
+    Args:
+        target: A folder, a missing or an empty one among them.
+        marks: Names that are in every folder of ours.
+    """
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if os.path.lexists(target) and not all((target / mark).is_file() for mark in marks):
+        raise OptionError(
+            f"--output: expected a folder in which {target.name} is missing, or an "
+            f"earlier export. Received {target}, which has no {' and '.join(marks)}: "
+            "move it away or choose another."
+        )
+
+
+def publish_folder(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Renames a folder to `target`, and removes what was there.
+
+    Args:
+        folder: In a `workspace` of the same file system.
+        target: See `refuse_foreign`.
+
+    Raises:
+        OptionError: the file system refuses. What was there stays.
+    """
+    old = pathlib.Path(folder).with_name("replaced")
+    with writing():
+        there = os.path.lexists(target)
+        if there:
+            os.rename(target, old)  # The workspace is removed, and this with it.
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if there:
+                os.rename(old, target)
+            raise
+
+
 def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
     """Renames a folder to `parent/<version>`, which never replaces one that is there.
 

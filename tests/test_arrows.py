@@ -23,13 +23,22 @@ FLOWS = {
         ("trainers.plan",),
     ),
     "export": (
-        ("export.saved_model", "export.tflite", "export.onnx_graph", "export.report"),
-        ("export.single_file", "export.survey", "export.report_files"),
+        (
+            *("export.saved_model", "export.tflite", "export.onnx_graph"),
+            *("export.report", "export.web"),
+        ),
+        (
+            "export.web_page",
+            "export.single_file",
+            "export.survey",
+            "export.report_files",
+        ),
         ("export.gated_export",),
         ("export.model_card",),
         ("export.snippets",),
         ("export.job",),
         ("export.options", "export.formats.table"),
+        ("export.formats.web",),
         (
             "export.formats.saved_model",
             "export.formats.tflite",

@@ -30,7 +30,9 @@ def test_help_explains_every_flag(script):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["saved_model", "tflite", "onnx_graph", "report"])
+@pytest.mark.parametrize(
+    "name", ["saved_model", "tflite", "onnx_graph", "web", "report"]
+)
 def test_help_of_the_exports_explains_every_flag(name):
     script = importlib.import_module(f"export.{name}")
     text = _run(f"export/{name}.py", "--help").stdout

@@ -9,12 +9,12 @@ from absl import flags
 from trained_run import parse
 
 import export
-from export import onnx_graph, report, saved_model, tflite
+from export import onnx_graph, report, saved_model, tflite, web
 from trainers import option_table
 from trainers.errors import OptionError
 from trainers.option_table import OptionTable
 
-SCRIPTS = (saved_model, tflite, onnx_graph, report)
+SCRIPTS = (saved_model, tflite, onnx_graph, report, web)
 EVERY = {
     *("run", "output", "input", "data_dir", "parity_images", "accuracy_images"),
     *("basis_size", "recalibrate"),
@@ -26,6 +26,8 @@ NAMES = {
     saved_model: ONE | {"manifestations", "model_name", "version"},
     tflite: FILE | {"manifestations", "float_outputs"},
     onnx_graph: FILE,
+    web: ONE - {"input", "outputs", "recalibrate"}
+    | {"manifestations", "samples", "onnxruntime_web"},
     report: EVERY
     | {"manifestations", "formats", "precisions", "calibration_images", "threads"}
     | {"runs", "budget_ms", "budget_kb"},

@@ -22,14 +22,28 @@ OPSET = 18
 
 def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.Path:
     """Writes the graph of the first signature; see `Format.build`."""
-    model = convert(
-        source.graphs[runtimes.SIGNATURE],
-        source.data,
-        recipe.kind,
-        recipe.outputs,
-        recipe.batch,
+    model = finished(
+        source.graphs[runtimes.SIGNATURE], source, recipe, description, folder
     )
     path = pathlib.Path(folder, "model.onnx")
+    with staging.writing():
+        onnx.save(model, path)
+    return path
+
+
+def finished(
+    graph, source: Source, recipe: Recipe, description: dict, folder
+) -> onnx.ModelProto:
+    """The ONNX graph of one layer of a source, quantised, ordered and checked.
+
+    Args:
+        graph: One of `source.graphs`.
+        source, recipe, description, folder: See `Format.build`.
+
+    Raises:
+        OptionError: the layer has operations that ONNX has not.
+    """
+    model = convert(graph, source.data, recipe.kind, recipe.outputs, recipe.batch)
     if FORMAT.precisions[recipe.precision].calibrated:
         feed = serving.feeder(source.data, recipe.kind)
         inputs = [feed(batch) for batch in whole_batches(recipe.samples, recipe.batch)]
@@ -45,9 +59,7 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
             f"--run, --model: expected layers that ONNX opset {OPSET} knows. Received: "
             f"{reason}: use other layers, or another format."
         ) from error
-    with staging.writing():
-        onnx.save(model, path)
-    return path
+    return model
 
 
 def convert(

@@ -61,6 +61,24 @@ $image
 outputs = model.signatures["$signature"](image=tf.constant(image))
 $results
 """,
+    "python grpc": """\
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+$pixels
+$image
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "$model"
+request.model_spec.signature_name = "$signature"
+request.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
+with grpc.insecure_channel("localhost:8500") as channel:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    found = stub.Predict(request, timeout=10).outputs
+outputs = {name: tf.make_ndarray(value) for name, value in found.items()}
+$results
+""",
     "shell": """\
 # One image to TF Serving, over REST.
 python3 -c 'import $modules; print(json.dumps({

@@ -1,0 +1,128 @@
+"""ONNX graphs of several manifestations beside one file of weights, for a page.
+
+<folder>/<signature>.onnx    graphs, whose large tensors are in
+<folder>/weights.bin         each stored once, whichever graphs hold it
+
+It is in no table: `export/web.py` alone writes it, and reports measure ONNX.
+"""
+
+import hashlib
+import pathlib
+
+import onnx
+
+from export import runtimes, staging
+from export.formats import onnx_graph
+from export.formats.record import Format, Precision, Recipe, Tensor
+from export.parity import Gate
+from export.source import Source
+
+WEIGHTS = "weights.bin"
+
+# Smaller tensors stay in the graph: shapes are read from there, and a reference to
+# another file takes some 100 bytes.
+_SMALLEST = 512
+# For readers that map the file into memory.
+_ALIGNMENT = 64
+
+
+def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.Path:
+    """Writes a graph a signature and their weights; see `Format.build`."""
+    path = pathlib.Path(folder, "model")
+    with staging.writing():
+        path.mkdir()
+    weights = SharedWeights()
+    for signature, graph in source.graphs.items():
+        model = onnx_graph.finished(graph, source, recipe, description, folder)
+        weights.take_from(model)
+        with staging.writing():
+            onnx.save(model, path / f"{signature}.onnx")
+    with staging.writing():
+        (path / WEIGHTS).write_bytes(weights.content)
+    return path
+
+
+class SharedWeights:
+    """The large tensors of ONNX graphs, end to end, equal ones once.
+
+    Attributes:
+        content: The bytes so far.
+    """
+
+    def __init__(self):
+        self.content = bytearray()
+        self._places = {}
+
+    def take_from(self, model: onnx.ModelProto) -> None:
+        """Moves the large tensors of a graph here, and leaves references to them."""
+        for tensor in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor).tobytes()
+            if len(values) < _SMALLEST:
+                continue
+            place = self._place(values)
+            tensor.ClearField("float_data")
+            tensor.raw_data = values  # `set_external_data` asks for it.
+            onnx.external_data_helper.set_external_data(
+                tensor, WEIGHTS, offset=place, length=len(values)
+            )
+            tensor.ClearField("raw_data")
+
+    def _place(self, values: bytes) -> int:
+        key = hashlib.sha256(values).digest()
+        if key not in self._places:
+            self.content += bytes(-len(self.content) % _ALIGNMENT)
+            self._places[key] = len(self.content)
+            self.content += values
+        return self._places[key]
+
+
+def reload(path, threads: int | None = 1) -> dict:
+    """Reads every graph with ONNX Runtime, by its signature."""
+    files = sorted(pathlib.Path(path).glob("*.onnx"))
+    return {
+        file.stem: runtimes.onnx(file, threads)[runtimes.SIGNATURE] for file in files
+    }
+
+
+def tensors(path) -> dict[str, Tensor]:
+    """See `Format.tensors`."""
+    return onnx_graph.tensors(pathlib.Path(path, f"{runtimes.SIGNATURE}.onnx"))
+
+
+_USAGE = {
+    "python": """\
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("$signature.onnx")  # weights.bin lies beside it.
+$pixels
+$image
+names = [output.name for output in session.get_outputs()]
+outputs = dict(zip(names, session.run(names, {"image": image})))
+$results
+""",
+    "shell": """\
+python3 -m http.server --directory .  # Then open http://localhost:8000
+""",
+    "javascript": """\
+import * as ort from "./onnxruntime/ort.js";
+
+const weights = new Uint8Array(await (await fetch("weights.bin")).arrayBuffer());
+const session = await ort.InferenceSession.create("$signature.onnx", {
+  externalData: [{ path: "weights.bin", data: weights }],
+});
+const image = new ort.Tensor("uint8", new Uint8Array($size), [1, $shape]);
+const { probabilities } = await session.run({ image });
+""",
+}
+
+FORMAT = Format(
+    "web",
+    "page of ONNX graphs",
+    {"float32": Precision(Gate.exact(1e-4), inputs=("uint8",))},
+    folds=True,
+    build=build,
+    reload=reload,
+    tensors=tensors,
+    usage=_USAGE,
+)

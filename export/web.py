@@ -1,0 +1,91 @@
+"""Exports a trained net as a page that runs it in a browser.
+
+    python export/web.py
+    python export/web.py --manifestations=euler:1,euler:4,rk4:2
+
+writes <output>/web/, a folder for any static server, with nothing to fetch from
+elsewhere: drop an image or pick a sample, move the slider over the manifestations from
+the cheapest to the dearest, and see the answer, its time, and where it stands between
+accuracy and cost. An earlier page there is replaced.
+
+    python -m http.server --directory exports/<run>/web
+
+ONNX Runtime Web is taken from the npm package, through npm the first time.
+Each manifestation is a graph of its own beside one file of weights. ONNX Runtime runs
+them again: they must agree with Keras within 1e-4 in all logits and within 0.02 points
+of accuracy. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing
+is left.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import ClassVar
+
+if not __package__:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    # Silences TensorFlow's own notes; it reads this when it is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from export import gated_export, options, origin, staging, web_page, web_runtime
+from export.formats.web import FORMAT
+from export.job import Job
+from export.parity import ParityError
+from export.serving import OUTPUTS
+from trainers.option_kinds import integer, switch, text
+from trainers.option_table import option, run
+
+# Of exports whose manifestations share one set of variables. Those of a page are
+# graphs of their own, so they may be folded.
+_SHARED = ("fold", "recalibrate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(options.Export):
+    """The options of a page, which takes pixels of a browser."""
+
+    COMBINATIONS = tuple(
+        rule for rule in options.Export.COMBINATIONS if rule[0] not in _SHARED
+    )
+    input: ClassVar[str] = "uint8"
+    outputs: ClassVar[tuple[str, ...]] = tuple(OUTPUTS)
+    recalibrate: ClassVar[int] = 0
+
+    fold: bool | None = option(
+        True, switch(), "Fold batch norms, step and horizon into the kernels"
+    )
+    manifestations: tuple | None = option(
+        None,
+        options.MANIFESTATIONS,
+        "Shown beside the first",
+        "euler, midpoint and rk4 with a quarter, half and all of the steps of the net",
+    )
+    samples: int = option(10, integer(1), "Test images to pick from, one a class")
+    onnxruntime_web: str | None = option(
+        None,
+        text(),
+        f"Folder or .tgz of the npm package {web_runtime.PACKAGE}",
+        f"version {web_runtime.VERSION} from the cache, which npm fills the first time",
+    )
+
+
+def main(options) -> pathlib.Path:
+    """Exports as the options say. Returns the folder of the page."""
+    target = options.folder / "web"
+    staging.refuse_foreign(target, web_page.MARKS)
+    runtime = web_runtime.find(options.onnxruntime_web)
+    with staging.workspace(options.folder) as folder:
+        net = origin.read(options).manifested(options.scheme, options.steps).net
+        wanted = web_page.manifestations(net, options.manifestations)
+        job = Job.read(dataclasses.replace(options, manifestations=wanted), FORMAT)
+        web_page.check(job)
+        path, card = gated_export.write(job, folder, target.name)
+        web_page.finish(path, job, card, runtime, options.samples)
+        staging.publish_folder(path, target)
+    print(f"Wrote {target}\nServe it: python -m http.server --directory {target}")
+    return target
+
+
+if __name__ == "__main__":
+    run(main, Options, failures=[ParityError])

@@ -1,0 +1,143 @@
+"""Finds the two files of ONNX Runtime Web that a page needs, and checks them.
+
+They come from the npm package onnxruntime-web, of a version that pages were tested
+with: from a folder or archive that the user names, from the cache, or through npm.
+"""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+
+from export import staging
+from trainers.errors import OptionError
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+# Of the archive; `npm view onnxruntime-web@1.30.0 dist.integrity` prints it in base64.
+SHA512 = (
+    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
+    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
+)
+
+# What the page calls them, and where they are in the package. The first holds its
+# loader, so a page needs no third, and is one that servers know as JavaScript.
+FILES = {
+    "ort.js": "dist/ort.wasm.bundle.min.mjs",
+    "ort.wasm": "dist/ort-wasm-simd-threaded.wasm",
+}
+# The package has no licence text; its files and its package.json name it.
+_LICENSE = """\
+ONNX Runtime Web, npm package onnxruntime-web.
+Copyright (c) Microsoft Corporation. All rights reserved.
+Licensed under the MIT License:
+https://github.com/microsoft/onnxruntime/blob/main/LICENSE
+"""
+_URL = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
+
+
+def cache() -> pathlib.Path:
+    """The archive of the package once it was downloaded."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home, "cnet_tf", f"{PACKAGE}-{VERSION}.tgz")
+
+
+def find(given: str | None) -> pathlib.Path:
+    """The package: a folder, or an archive.
+
+    Args:
+        given: `--onnxruntime_web`: its folder, as in node_modules, or its .tgz. None
+            takes the cache, which npm fills if it is empty.
+
+    Raises:
+        OptionError: it is not there, is another, or cannot be downloaded.
+    """
+    if given is None:
+        archive = cache()
+        if not archive.is_file():
+            _download(archive)
+        _check(archive)
+        return archive
+    path = pathlib.Path(given)
+    if path.is_dir():
+        missing = [name for name in FILES.values() if not (path / name).is_file()]
+        if missing:
+            raise OptionError(
+                f"--onnxruntime_web: expected a folder of the npm package {PACKAGE}, "
+                f"like node_modules/{PACKAGE}. Received {given!r}, which has no "
+                f"{missing[0]}."
+            )
+    elif path.is_file():
+        _check(path)
+    else:
+        raise OptionError(
+            f"--onnxruntime_web: expected a folder or a .tgz of the npm package "
+            f"{PACKAGE}. Received {given!r}, which does not exist: download {_URL}"
+        )
+    return path
+
+
+def copy(package: pathlib.Path, folder: pathlib.Path) -> None:
+    """Copies the files of a package that `find` found to a new folder.
+
+    Raises:
+        OptionError: the file system refuses.
+    """
+    with staging.writing():
+        folder.mkdir()
+        (folder / "LICENSE.txt").write_text(_LICENSE)
+        if package.is_dir():
+            for name, inside in FILES.items():
+                shutil.copyfile(package / inside, folder / name)
+            return
+        with tarfile.open(package) as archive:
+            for name, inside in FILES.items():
+                with archive.extractfile(f"package/{inside}") as source:
+                    (folder / name).write_bytes(source.read())
+
+
+def _check(archive: pathlib.Path) -> None:
+    found = hashlib.sha512(archive.read_bytes()).hexdigest()
+    if found != SHA512:
+        raise OptionError(
+            f"--onnxruntime_web: expected {PACKAGE} {VERSION} as npm has it. Received "
+            f"{str(archive)!r}, which is something else: remove it, or name the "
+            f"package's folder in node_modules if you want another version."
+        )
+
+
+def _download(archive: pathlib.Path) -> None:
+    """Fills the cache through npm, which knows the user's registry and proxy."""
+    remedy = f"download {_URL} and name it, or a node_modules/{PACKAGE}"
+    npm = shutil.which("npm")
+    if not npm:
+        raise OptionError(
+            f"--onnxruntime_web: expected the npm package {PACKAGE}. Received none, "
+            f"and there is no npm to download it with: {remedy}."
+        )
+    print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            done = subprocess.run(
+                [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", folder],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=600,
+            )
+            made = pathlib.Path(folder, archive.name)
+            if done.returncode or not made.is_file():
+                lines = done.stderr.strip().splitlines() or ["no file"]
+                raise OptionError(
+                    f"--onnxruntime_web: expected npm to download {PACKAGE} {VERSION}. "
+                    f"Received {lines[0][:200]!r}: {remedy}."
+                )
+            os.replace(made, archive)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OptionError(
+            f"--onnxruntime_web: expected a cache that npm can fill. Received {error}: "
+            f"{remedy}."
+        ) from error
