@@ -41,6 +41,9 @@ class After:
     def __exit__(self, *_):
         pass
 
+    def listen(self):
+        pass
+
     def defer(self):
         pass
 

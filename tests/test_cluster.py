@@ -144,7 +144,8 @@ class Workers:
 
     def __init__(self, count, others):
         self.num_replicas_in_sync = 2 * count
-        self.others = others  # (worker, content) of those that are not here.
+        self.others = others  # Content by worker, of those that are not here.
+        self.sums = 0
 
     def experimental_distribute_values_from_function(self, of_replica):
         return [
@@ -156,8 +157,10 @@ class Workers:
         del axis
         total = tf.add_n(values).numpy()
         for worker, content in self.others.items():
-            row = [len(content)] if total.shape[1] == 1 else list(content)
+            # First the lengths are exchanged.
+            row = list(content) if self.sums else [len(content)]
             total[worker, : len(row)] += np.array(row, total.dtype)
+        self.sums += 1
         return tf.constant(total)
 
 

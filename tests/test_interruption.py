@@ -43,8 +43,9 @@ def test_handlers_are_put_back_and_taken_again():
     """A cluster of TensorFlow takes that of SIGTERM while it starts."""
     before = signal.getsignal(signal.SIGTERM)
     with Interruption() as interruption:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         interruption.defer()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        interruption.listen()
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.reason == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) == before

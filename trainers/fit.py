@@ -69,6 +69,7 @@ def fit(options: Options) -> dict:
 
 def _fit(options, began, interruption):
     place = Place.of(options)
+    interruption.listen()  # Clusters of TensorFlow take the handler of SIGTERM.
     data = load(
         options.dataset,
         options.data_dir,

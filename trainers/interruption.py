@@ -39,7 +39,7 @@ class Interruption:
 
     def __enter__(self):
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._listen()
+        self.listen()
         return self
 
     def __exit__(self, *_):
@@ -50,8 +50,6 @@ class Interruption:
     def defer(self):
         """From here on signals are requests."""
         self._deferred = True
-        # Again: clusters of TensorFlow take the handler of SIGTERM.
-        self._listen()
 
     @property
     def reason(self) -> str | None:
@@ -62,7 +60,8 @@ class Interruption:
             return "--max_minutes"
         return None
 
-    def _listen(self):
+    def listen(self):
+        """Takes the signals, again where something else has taken them since."""
         for number in _SIGNALS:
             ignored = signal.getsignal(number) == signal.SIG_IGN
             # As `nohup` asks for. Shells have Ctrl-C ignored by what runs behind them.
