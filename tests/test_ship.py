@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from trained_run import parse
+from trained_run import DIGITS, parse, save_run
 
 from cnet_tf import checkpoint, continuous_net, pretrained
 from trainers import ship
@@ -37,6 +37,12 @@ def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
     for words in ("50.00 %", "| scheme |", "First A, then B.", "Apache-2.0", "digits"):
         assert words in card
     assert (folder / "summary.json").is_file()
+
+
+def test_where_the_data_were_is_not_shipped(tmp_path, weights):
+    data = {**DIGITS, "found_in": "/home/me/data"}
+    folder = ship.main(options(save_run(tmp_path / "run", data=data), "digits"))
+    assert checkpoint.metadata(folder / "net")["data"] == DIGITS
 
 
 def test_a_net_of_another_preset_is_not_shipped(runs, weights):

@@ -54,7 +54,9 @@ def main(options) -> pathlib.Path:
     net = copied(trained.net, "float32", input_shape=shape)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
-    checkpoint.save(net, folder / "net", trained.metadata)
+    # But for where they are on this machine.
+    data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
+    checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
     for name in _RECORDS:
         if (run / name).is_file():
             shutil.copyfile(run / name, folder / name)
