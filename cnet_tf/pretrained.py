@@ -23,6 +23,11 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in _WEIGHTS.glob("*/net"))
 
 
+def folder_of(preset: str) -> pathlib.Path:
+    """Where the weights of a preset are, or would be."""
+    return _WEIGHTS / preset
+
+
 def run_directory(name) -> pathlib.Path:
     """The folder that holds a trained net: that of a run, or `pretrained:<preset>`.
 
@@ -40,7 +45,7 @@ def run_directory(name) -> pathlib.Path:
             f"expected {_PREFIX} and one of {', '.join(shipped())}. Received {name!r}."
             f"{hint}"
         )
-    return _WEIGHTS / preset
+    return folder_of(preset)
 
 
 def is_shipped(folder) -> bool:

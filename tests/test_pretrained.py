@@ -1,5 +1,6 @@
 """Weights that ship: found by name, loaded by path, refused in a line."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,8 +10,11 @@ from refinable_nets import randomize
 from trained_run import DIGITS, parse
 
 from cnet_tf import checkpoint, continuous_net, presets, pretrained
+from cnet_tf.paths import named_variables
 from trainers import evaluate
 from trainers.errors import OptionError
+from trainers.fit import fit
+from trainers.options import Options
 
 X = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
 SMALL = {"widths": (4,), "strides": (1,), "nodes": 2}
@@ -98,3 +102,35 @@ def test_what_ships_is_whole():
         card = (folder / "card.md").read_text()
         assert "Licence" in card and data["name"] in card
         assert json.loads((folder / "net" / "net.json").read_text())["format"]
+
+
+@pytest.fixture
+def fine_tuning(shipped, digits_dir, tmp_path):
+    return Options(
+        data_dir=digits_dir,
+        preset="tiny",
+        weights="digits",
+        epochs=1,
+        batches_per_epoch=2,
+        batch_size=32,
+        runs_dir=str(tmp_path / "runs"),
+        tensorboard=False,
+        verbose=0,
+    )
+
+
+@pytest.mark.parametrize("part", ["all", "head"])
+def test_training_starts_from_the_weights_that_ship(fine_tuning, shipped, part):
+    """The head alone learns, or all; features that stay keep their statistics too."""
+    summary = fit(dataclasses.replace(fine_tuning, train_only=part))
+    trained = named_variables(checkpoint.load(f"{summary['run']}/net").net)
+    before = named_variables(shipped)
+    moved = {p for p, v in trained.items() if np.any(np.array(v) != before[p])}
+    assert {"head/kernel", "head/bias"} <= moved
+    assert (len(moved) == 2) == (part == "head")
+
+
+def test_weights_that_do_not_fit_leave_no_run(fine_tuning, tmp_path):
+    with pytest.raises(OptionError, match="--preset and its overrides: weights: exp"):
+        fit(dataclasses.replace(fine_tuning, nodes=(4,)))
+    assert not (tmp_path / "runs").exists()
