@@ -38,7 +38,18 @@ NUMBERS = strategies.one_of(
 )
 TEXTS = strategies.one_of(
     strategies.sampled_from(
-        ["", "0", "\n", "\x1b[31m", "<script>", "../..", "same", "rk4", "hat", "x" * 999]
+        [
+            "",
+            "0",
+            "\n",
+            "\x1b[31m",
+            "<script>",
+            "../..",
+            "same",
+            "rk4",
+            "hat",
+            "x" * 999,
+        ]
     ),
     strategies.sampled_from(["Dense", "Lambda", "ContinuousBlock", "keras.layers"]),
     strategies.text(max_size=8),
