@@ -8,7 +8,7 @@ from cnet_tf.escaping import is_plain
 from export.keras_file import read_model
 from export.source import Source
 from trainers.errors import OptionError
-from trainers.option_kinds import list_of, number, text
+from trainers.option_kinds import list_of, number, run_folder, text
 from trainers.option_table import OptionTable, option
 
 LATEST = "runs/latest"
@@ -46,8 +46,8 @@ class Origin(OptionTable):
 
     run: str | None = option(
         None,
-        text(),
-        "Folder of a run of trainers/train.py, to export",
+        run_folder(),
+        "What to export",
         f"{LATEST}, or none with --model",
     )
     model: str | None = option(

@@ -5,6 +5,7 @@
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
 training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
+A net that ships with the package is --run=pretrained:<preset>.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -25,13 +26,14 @@ if __name__ == "__main__":
 from cnet_tf import checkpoint, plain_file
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.escaping import line
+from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.description import checked
 from trainers.data_option import data_dir
-from trainers.option_kinds import integer, list_of, one_of, text
+from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
 
@@ -40,7 +42,13 @@ from trainers.option_table import run as run_program
 class Options(OptionTable):
     """The flags of an evaluation."""
 
-    run: str = option("runs/latest", text(), "Run directory")
+    run: str = option("runs/latest", run_folder(), "What to score")
+    output: str | None = option(
+        None,
+        text(),
+        "Folder for the results",
+        "<run>/evaluation, or evaluations/<preset> of a net that ships",
+    )
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4", "rk4_38"),
         list_of(one_of(SCHEMES)),
@@ -65,15 +73,12 @@ class Options(OptionTable):
         None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
     )
     data_dir: str | None = data_dir()
-    output: str | None = option(
-        None, text(), "Folder for the results", "<run>/evaluation"
-    )
 
 
 def main(options):
     """Scores the grid, writes and prints it."""
     run = pathlib.Path(options.run)
-    folder = pathlib.Path(options.output or run / "evaluation")
+    folder = _output(options)
     trained = checkpoint.load(run / "net")
     said = checked(trained.metadata, run, trained.net)
     if not options.output:
@@ -97,6 +102,17 @@ def main(options):
                 os.replace(aside / name, folder / name)
     print(grid.markdown(rows))
     print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
+
+
+def _output(options) -> pathlib.Path:
+    run = pathlib.Path(options.run)
+    if options.output:
+        return pathlib.Path(options.output)
+    return (
+        pathlib.Path("evaluations", run.name)
+        if is_shipped(run)
+        else (run / "evaluation")
+    )
 
 
 if __name__ == "__main__":
