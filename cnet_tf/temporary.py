@@ -50,7 +50,7 @@ def file(path):
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            _to_disk(file.fileno())
+            to_disk(file.fileno())
         os.replace(temporary, path)
 
 
@@ -180,10 +180,21 @@ def _close(descriptor):
         os.close(descriptor)
 
 
-def _to_disk(descriptor):
+def to_disk(descriptor):
     """Flushes to the disk, where the file system can (some drives answer EINVAL)."""
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_FSYNC:
             raise
+
+
+def folder_to_disk(path):
+    """Makes a rename in a folder survive a loss of power, where the system can."""
+    if os.name == "nt":  # Windows opens no folders.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        to_disk(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,14 +8,13 @@ Reference: https://github.com/huggingface/safetensors, "Format".
 import contextlib
 import dataclasses
 import hashlib
-import os
 import pathlib
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from cnet_tf import plain_file
+from cnet_tf import plain_file, temporary
 from cnet_tf.line_error import LineError
 
 # NumPy's names of the types that nets and optimizers have.
@@ -56,7 +55,7 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        temporary.to_disk(file.fileno())
     return hashlib.sha256(content).hexdigest()
 
 

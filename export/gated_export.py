@@ -10,6 +10,9 @@ from export.description import describe
 from export.job import Job
 from export.source import manifestation_name
 
+# Images on which a net is looked at before anything is built of it.
+_LOOKED_AT = 64
+
 
 def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]:
     """Builds an artefact, prints how it compares with Keras, and checks its gate.
@@ -23,7 +26,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         The path of the artefact, in `folder`, and its model card.
 
     Raises:
-        ParityError: it does not agree with Keras.
+        ParityError: it does not agree with Keras, or Keras gives no numbers.
         OptionError: it cannot be written.
     """
     form, source, recipe = job.form, job.source, job.recipe
@@ -34,6 +37,9 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         recipe.precision,
         recipe.samples if job.calibrated else None,
     )
+    for net in source.nets.values():
+        first = serving.keras_logits(net, source.data)(job.images[:_LOOKED_AT])
+        parity.check_usable(manifestation_name(net), first)
     path = form.build(source, recipe, description, folder)
     calls = form.reload(path, job.threads)
     feed = serving.feeder(source.data, recipe.kind)

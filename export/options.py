@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 from typing import ClassVar
 
+from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST
 from export.origin import Origin
@@ -20,7 +21,8 @@ from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
 from trainers.option_table import OptionTable, option
 
 MANIFESTATIONS = list_of(
-    pair(one_of(SCHEMES), integer(1), "scheme:steps, like rk4:2"), unique=True
+    pair(one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:steps, like rk4:2"),
+    unique=True,
 )
 
 
@@ -55,7 +57,7 @@ class Common(OptionTable):
     )
     basis_size: int | None = option(
         None,
-        integer(1),
+        integer(1, most=MOST_NODES),
         "K', functions of a smaller basis to project the weights onto first (L2)",
         "as trained",
     )
@@ -127,7 +129,7 @@ class Export(Common, Origin):
 
     steps: int | None = option(
         None,
-        integer(1),
+        integer(1, most=MOST_STEPS),
         "N, steps of every block; graph and latency grow with it",
         "as trained",
     )

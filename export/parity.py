@@ -24,6 +24,12 @@ class ParityError(LineError):
     """An export that does not agree with Keras. The message is one line."""
 
 
+class UnusableNet(ParityError):
+    """A net that gives no finite numbers in Keras either. The message is one line."""
+
+    exit_code = 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Gate:
     """How far an export may differ from Keras.
@@ -115,6 +121,23 @@ def max_delta(reference, candidate) -> float:
     return float(np.abs(candidate.astype("float64") - reference).max())
 
 
+def check_usable(name: str, logits) -> None:
+    """Refuses a net whose own logits are not finite: no export of it is of use.
+
+    Raises:
+        UnusableNet: some are not; names the manifestation.
+    """
+    logits = np.asarray(logits)
+    finite = np.isfinite(logits).all(axis=-1)
+    if not finite.all():
+        raise UnusableNet(
+            f"--run: expected a manifestation with finite logits. Received {name}, "
+            f"which gives others for {np.sum(~finite)} of {finite.size} images in "
+            "Keras already, so it is unusable and nothing was written: choose other "
+            "--steps or another --scheme, or train with a smaller --horizon."
+        )
+
+
 def compare(
     reference: Callable,
     candidate: Callable,
@@ -133,12 +156,13 @@ def compare(
             and accuracy on all. Default: all.
 
     Raises:
-        ParityError: shapes differ.
+        ParityError: shapes differ, or the logits of the reference are not finite.
     """
     deltas, right = {}, np.zeros(2, int)
     seen = 0
     for batch in split(images):
         expected, received = np.asarray(reference(batch)), candidate(batch)
+        check_usable("a net", expected)
         if parity_images is None or seen < parity_images:
             name = f"images {seen}..{seen + len(batch) - 1}"
             deltas[name] = max_delta(expected, received["logits"])

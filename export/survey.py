@@ -81,6 +81,7 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         recipe.precision,
         recipe.samples if job.calibrated else None,
     )
+    parity.check_usable(source.name, reference(job.images[:1]))
     with staging.workspace(parent) as folder:
         path = form.build(source, recipe, description, folder)
         call = form.reload(path)[SIGNATURE]

@@ -32,6 +32,7 @@ def test_data_that_changed_between_stop_and_resume(short_run, tmp_path, change, 
         png(tmp_path / split / name / f"{i}.png", 10 * label + i)
     options = short_run(
         dataset=f"folder:{tmp_path}",
+        data_dir=None,
         image_size=8,
         batch_size=4,
         validation_fraction=0,

@@ -47,12 +47,12 @@ def test_a_read_only_folder_is_refused_before_anything_is_trained(
     runs.parent.chmod(0o555)
     real = run_directory.start
 
-    def start(options):
+    def start(*args):
         request.getfixturevalue("nobody")
-        return real(options)
+        return real(*args)
 
     monkeypatch.setattr(run_directory, "start", start)
-    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make"):
+    with pytest.raises(OptionError, match="--runs_dir: .*Permission denied. Make it w"):
         fit.fit(options)
     assert not runs.exists()
 

@@ -2,8 +2,12 @@
 
 import json
 
+import tensorflow as tf
+
 from trainers import environment, onednn
 from trainers.options import Options
+from trainers.place import Place
+from trainers.plan import Plan
 
 
 def test_environment_names_versions_and_revision():
@@ -12,15 +16,18 @@ def test_environment_names_versions_and_revision():
     assert found["python"] and found["cores"] >= 1
 
 
-def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch):
+def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits):
+    place = Place(tf.distribute.get_strategy(), 32)
     for value in ("0", "1", None):
         if value is None:
             monkeypatch.delenv(onednn.VARIABLE)
         else:
             monkeypatch.setenv(onednn.VARIABLE, value)
-        environment.describe(tmp_path, Options())
+        environment.describe(tmp_path, Plan(Options(), place, digits))
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found["onednn"] is None
     earlier = found["earlier_starts"]
     assert [start["onednn"] for start in earlier] == ["0", "1"]
     assert all(start["started"] and start["processor"] for start in earlier)
+    assert all(start["code"]["source"] and start["epochs"] == 30 for start in earlier)
+    assert len(found["digest"]) == 64 and found["extended_from"] is None

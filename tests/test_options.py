@@ -77,6 +77,10 @@ def test_a_list_of_words_is_refused(flag_values):
             "--refine_epochs: the depth of preset 'resnet20' is fixed",
         ),
         ({"refine_factor": (1,)}, "--refine_factor: .*integers >= 2. Received '1'"),
+        (
+            {"refine_epochs": (1, 2), "refine_factor": (1000, 2)},
+            "--refine_factor: expected at most 1024 .* in the end. Received .* to 2000",
+        ),
         ({"refine_factor": ()}, "--refine_factor: expected a factor"),
         ({"refine": "sometimes"}, "--refine: .*'sometimes'"),
         (

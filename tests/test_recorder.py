@@ -79,4 +79,5 @@ def test_the_batch_of_all_replicas_identifies_a_run(make_plan):
             runs.append(recorder.run)
     assert runs[0] == runs[2] != runs[1]
     stored = json.loads((runs[1] / "options.json").read_text())
+    assert stored["verbose"] == 1  # All of them, for who reads it.
     assert stored["batch_size"] == 64 and stored["replica_batch_size"] == 32

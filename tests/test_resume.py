@@ -14,7 +14,7 @@ import short_runs
 from short_runs import After
 
 from cnet_tf import checkpoint
-from trainers import fit, run_directory, snapshots
+from trainers import fit, snapshots
 from trainers.interruption import Interrupted
 from trainers.options import Options
 
@@ -62,14 +62,56 @@ def outcome(options):
 def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
     options, uninterrupted, monkeypatch
 ):
-    """In the middle of an epoch, and one batch after the refinement."""
-    for batches in (2, 3):
+    """In the middle of an epoch, in a validation, and behind the refinement."""
+    for batches in (2, 3, 2):
         monkeypatch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
         with pytest.raises(Interrupted, match="test: .* Give the same command again"):
             fit.fit(options)
     monkeypatch.undo()
     fit.fit(options)
     assert outcome(options) == uninterrupted
+
+
+def test_a_stop_is_seen_after_a_batch_of_whatever_is_done(options, monkeypatch, capsys):
+    """The only one of an epoch, a validation, a recalibration, the test."""
+    options = dataclasses.replace(
+        options, epochs=1, batches_per_epoch=1, refine_epochs=(), ema=0.5
+    )
+    fit.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    places = []
+    # Of recalibrations 20 batches, then one of the test.
+    for batches in (1, 1, 2, 3, 21):
+        monkeypatch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
+        with pytest.raises(Interrupted) as stop:
+            fit.fit(options)
+        places.append(str(stop.value).partition("saved at ")[2].partition(".")[0])
+    assert places == ["epoch 0, batch 1"] * 2 + ["epoch 1, batch 0"] * 3
+    said = capsys.readouterr().out
+    assert "New run: " in said and " from epoch 0, batch 1." in said
+    monkeypatch.undo()
+    fit.fit(options)
+    assert " from epoch 1, batch 0." in capsys.readouterr().out
+    assert outcome(options) == outcome(
+        dataclasses.replace(options, runs_dir=options.runs_dir + "-0")
+    )
+
+
+def test_an_extended_run_is_that_of_more_epochs_from_the_start(options, capsys):
+    """Where the schedule does not depend on their number, growth included."""
+    options = dataclasses.replace(options, schedule="step", batches_per_epoch=2)
+    fit.fit(dataclasses.replace(options, runs_dir=options.runs_dir + "-0"))
+    short = fit.fit(dataclasses.replace(options, epochs=1, refine_epochs=()))
+    long = fit.fit(dataclasses.replace(options, extend=True, keep=9, verbose=0))
+    assert long["run"] == short["run"] and long["epochs"] == 2
+    said = capsys.readouterr().out
+    assert f"Extends {short['run']} from 1 to 2 epochs from epoch 1, batch 0. " in said
+    assert "--schedule=step does not depend on --epochs" in said
+    assert pathlib.Path(long["run"], "summary-1.json").exists()
+    environment = json.loads(pathlib.Path(long["run"], "environment.json").read_text())
+    assert environment["extended_from"] == 1 and environment["epochs"] == 2
+    assert outcome(options) == outcome(
+        dataclasses.replace(options, runs_dir=options.runs_dir + "-0")
+    )
 
 
 def test_killed_between_snapshots_the_run_goes_on_from_the_last(
@@ -100,7 +142,7 @@ def test_killed_between_snapshots_the_run_goes_on_from_the_last(
 def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     options, uninterrupted, monkeypatch, capsys
 ):
-    monkeypatch.setattr(fit, "Interruption", lambda _: After(6))
+    monkeypatch.setattr(fit, "Interruption", lambda _: After(7))
     with pytest.raises(Interrupted):
         fit.fit(options)
     monkeypatch.undo()
@@ -133,17 +175,6 @@ def test_other_options_a_finished_run_and_noresume_start_anew(options, monkeypat
     finished = {path.resolve() for path in runs.glob("*/summary.json")}
     assert len(finished) == 1
     assert len([path for path in runs.iterdir() if not path.is_symlink()]) == 3
-
-
-def test_a_run_that_is_under_way_is_left_alone(options):
-    run, lock = run_directory.start(options)
-    with lock:
-        other, second = run_directory.start(options)
-        second.close()
-    assert other != run
-    again, third = run_directory.start(options)
-    third.close()
-    assert again in (run, other)
 
 
 def command(runs, digits_dir, *more):

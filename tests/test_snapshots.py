@@ -1,5 +1,6 @@
 """A snapshot is there as a whole or not at all, and damage is noticed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -168,6 +169,26 @@ def test_a_hostile_snapshot_with_the_right_checksums_is_refused(tmp_path, edited
     with pytest.raises(SnapshotError) as error:
         snapshots.load(snapshots.newest(tmp_path), optimizer_of)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_on_a_drive_that_cannot_flush_it_is_saved(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    net, _, _ = save(tmp_path, 7)
+    found = snapshots.load(snapshots.newest(tmp_path), optimizer_of)
+    assert bits(found[0].variables) == bits(net.variables)
+
+
+def test_a_disk_that_fails_to_flush_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        save(tmp_path, 7)
 
 
 class Killed(BaseException):

@@ -1,7 +1,9 @@
 """Copies the chief's folder to every worker."""
 
 import contextlib
+import dataclasses
 import io
+import json
 import pathlib
 import tempfile
 import zipfile
@@ -9,6 +11,8 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from trainers.identity import Identity
+from trainers.identity import check_workers as compare
 from trainers.place import Place
 
 
@@ -34,6 +38,48 @@ def shared_folder(place: Place, folder):
     with tempfile.TemporaryDirectory() as copy:
         zipfile.ZipFile(io.BytesIO(content)).extractall(copy)
         yield pathlib.Path(copy)
+
+
+def gathered(place: Place, content: bytes) -> list[bytes]:
+    """What every worker gives, by their numbers; all workers must call it."""
+    if place.workers == 1:
+        return [content]
+    sizes = _rows(place, np.array([len(content)]))[:, 0]
+    padded = np.zeros(int(sizes.max()), "int32")
+    padded[: len(content)] = np.frombuffer(content, "uint8")
+    rows = _rows(place, padded).astype("uint8")
+    return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
+
+
+def check_workers(place: Place, identity: Identity) -> None:
+    """Compares what determines the numbers; all workers must call it.
+
+    Raises:
+        OptionError: see `identity.check_workers`.
+    """
+    found = gathered(place, json.dumps(dataclasses.asdict(identity)).encode())
+    compare([Identity(**json.loads(content)) for content in found])
+
+
+def anyone(place: Place, flag: bool) -> bool:
+    """Whether any worker raises its flag; all workers must call it."""
+    return any(content == b"1" for content in gathered(place, b"1" if flag else b"0"))
+
+
+def _rows(place, array) -> np.ndarray:
+    """An array of every worker, of one shape, as the rows of a table."""
+    here = place.replicas // place.workers
+
+    def of_replica(context):
+        worker, replica = divmod(context.replica_id_in_sync_group, here)
+        table = np.zeros((place.workers, len(array)), array.dtype)
+        if replica == 0:
+            table[worker] = array
+        return tf.constant(table)
+
+    strategy = place.strategy
+    values = strategy.experimental_distribute_values_from_function(of_replica)
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
 
 
 def _pack(folder) -> bytes:

@@ -4,7 +4,9 @@
 """
 
 import itertools
+import math
 
+from cnet_tf.bounds import MOST_NODES
 from cnet_tf.presets import PRESETS
 
 # Options that say how to build a net.
@@ -78,6 +80,23 @@ def _no_multiples(options):
 
 def _basis(options):
     return options.basis or PRESETS[options.preset].get("basis", "constant")
+
+
+def _largest(options) -> int:
+    """K and N at the end, whichever is more, as far as the options tell.
+
+    Plateaus may be fewer than allowed.
+    """
+    times = len(options.refine_epochs)
+    factors = options.refine_factor[:times]
+    rest = (times - len(factors)) if factors else 0
+    # Far beyond the bound it does not matter how far.
+    grown = math.prod(factors) * math.prod(factors[-1:]) ** min(rest, 20)
+    nodes = options.nodes
+    if not nodes and not options.model:
+        nodes = PRESETS[options.preset].get("nodes", 1)
+    nodes = nodes if isinstance(nodes, tuple) else (nodes or 1,)
+    return max(*nodes, *options.steps, 1) * grown
 
 
 def _grow_excludes(options):
@@ -214,6 +233,14 @@ COMBINATIONS = (
         lambda options: (
             "expected at least 1 with --schedule=one_cycle, which rises first. "
             "Received 0."
+        ),
+    ),
+    (
+        "refine_factor",
+        lambda options: _largest(options) > MOST_NODES,
+        lambda options: (
+            f"expected at most {MOST_NODES} functions and steps of a block in the end. "
+            f"Received factors that lead to {_largest(options)}: refine less often."
         ),
     ),
     (

@@ -1,7 +1,7 @@
 """The option of all commands that read a data set."""
 
 from trainers.option_kinds import text
-from trainers.option_table import option
+from trainers.option_table import PROCESS, option
 
 
 def data_dir():
@@ -11,4 +11,5 @@ def data_dir():
         text(),
         "Where TFDS keeps prepared sets; of 'folder:/path', the folder it was moved to",
         "$TFDS_DATA_DIR, else ~/tensorflow_datasets; the path",
+        PROCESS,
     )

@@ -18,11 +18,28 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def describe(run: pathlib.Path, options):
-    """Writes flags.txt and environment.json, which keeps what it knew of before."""
+# What an earlier start is remembered by.
+_KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
+
+
+def describe(run: pathlib.Path, plan, extended: int | None = None):
+    """Writes flags.txt and environment.json, which keeps what it knew of before.
+
+    Args:
+        run: The run directory.
+        plan: What the run does.
+        extended: The epochs that it had before this start gave it more, or None.
+    """
     path = run / "environment.json"
-    found = {**environment(), "earlier_starts": _starts(path)}
-    flags = flagfile(options).encode()
+    found = {
+        **environment(),
+        "digest": plan.identity.digest,
+        "code": plan.identity.code,
+        "epochs": plan.options.epochs,
+        "extended_from": extended,
+        "earlier_starts": _starts(path),
+    }
+    flags = flagfile(plan.options).encode()
     write_bytes(run / "flags.txt", flags)
     write_json(path, found)
 
@@ -33,7 +50,7 @@ def _starts(path) -> list[dict]:
         last = plain_file.read_json(path)
     except plain_file.PlainFileError:
         return []
-    shown = {key: last.get(key) for key in ("started", "processor", "onednn")}
+    shown = {key: last.get(key) for key in _KEPT}
     earlier = last.get("earlier_starts")
     return [*(earlier if isinstance(earlier, list) else []), shown]
 

@@ -9,7 +9,6 @@ import numpy as np
 from cnet_tf.surgery import blocks_of
 from trainers import members
 from trainers.growth import advance, factor_before, grow, stage_before
-from trainers.interruption import Interrupted
 from trainers.recorder import NotFinite
 from trainers.schedule import learning_rate
 
@@ -18,19 +17,19 @@ class Diverged(RuntimeError):
     """Training still diverges after all rollbacks; the message is one line."""
 
 
-def train(training, interruption):
+def train(training):
     """Trains the remaining epochs."""
     callbacks = _callbacks(training)
     callbacks.on_train_begin()
     while training.progress.epoch < training.plan.options.epochs:
         try:
-            _train_epoch(training, callbacks, interruption)
+            _train_epoch(training, callbacks)
         except NotFinite as event:
             _roll_back(training, event)
     callbacks.on_train_end()
 
 
-def _train_epoch(training, callbacks, interruption):
+def _train_epoch(training, callbacks):
     """Trains the current epoch: grows first, then the remaining batches, then logs.
 
     Raises:
@@ -49,7 +48,7 @@ def _train_epoch(training, callbacks, interruption):
         training.replace(members.start(training.state, options))
     callbacks.on_epoch_begin(epoch)
     before, first = progress.seconds, progress.batch
-    _train_batches(training, callbacks, interruption)
+    _train_batches(training, callbacks)
     seconds = progress.seconds - before
     examples = (plan.per_epoch - first) * plan.place.batch_size
     # The rate of the first batch, even where this process began in the middle.
@@ -75,7 +74,7 @@ def _train_epoch(training, callbacks, interruption):
     callbacks.on_epoch_end(epoch, logs)
 
 
-def _train_batches(training, callbacks, interruption):
+def _train_batches(training, callbacks):
     """Trains the remaining batches of the current epoch; see `_train_epoch`."""
     plan, progress, recorder = training.plan, training.progress, training.recorder
     updates, _ = training.make_programs()
@@ -86,9 +85,9 @@ def _train_batches(training, callbacks, interruption):
         callbacks.on_train_batch_begin(i)
         if rate != (rate := learning_rate(plan.options, plan.per_epoch, progress)):
             training.state.optimizer.learning_rate = rate
-        reason = interruption.reason
+        asked = training.interruption.reason is not None
         update = updates[progress.updates % len(updates)]
-        *sums, stop = update(*next(batches), reason is not None).tolist()
+        *sums, stop = update(*next(batches), asked).tolist()
         if not np.isfinite(sums[0]):
             raise NotFinite("the loss or the norm of its gradient is not finite")
         progress.totals = [t + v for t, v in zip(progress.totals, sums, strict=True)]
@@ -96,17 +95,11 @@ def _train_batches(training, callbacks, interruption):
         now = time.perf_counter()
         progress.seconds, start = progress.seconds + now - start, now
         callbacks.on_train_batch_end(i, _means(progress.totals))
-        if progress.batch == plan.per_epoch:
-            break  # The end of the epoch has a snapshot of its own.
-        if every and progress.batch % every == 0:
+        # The end of the epoch has a snapshot of its own.
+        if every and progress.batch % every == 0 and progress.batch < plan.per_epoch:
             recorder.save(training.state, progress)
         if stop:
-            recorder.save(training.state, progress, interrupted=True)
-            raise Interrupted(
-                f"{reason or 'another worker'}: {recorder.run or 'the run'} is saved "
-                f"at epoch {progress.epoch}, batch {progress.batch}. Give the same "
-                "command again to go on."
-            )
+            training.stop()
 
 
 def _roll_back(training, event):

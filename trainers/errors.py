@@ -1,7 +1,8 @@
 """How a command ends: with one line on stderr, an exit code, and nothing half-done.
 
-0 done, 1 a result that is none, 2 bad input or a disk that refuses, 128 + n on the
-signal n, 141 where the reader of a pipe has gone.
+0 done, stopped and saved, or running already; 1 a result that is none; 2 bad input or a
+disk that refuses; 3 a net that is unusable; 128 + n on the signal n, 141 where the
+reader of a pipe has gone.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from absl import app, flags, logging
 
 from cnet_tf.escaping import line
 from cnet_tf.line_error import LineError
+from trainers import flag_files
 
 # What ends a command from outside: `kill`, a closed terminal. Missing on Windows.
 _SIGNALS = [
@@ -34,12 +36,15 @@ def run_command(main, failures=()) -> NoReturn:
 
     Args:
         main: Reads its flags from `absl.flags.FLAGS`, all of which are defined already.
-        failures: Exceptions that tell of a result, not of bad input: exit code 1.
+        failures: Exceptions that tell of a result, not of bad input: exit code 1, or
+            their `exit_code`.
     """
 
     def parse(argv):
         try:
-            rest = flags.FLAGS(argv)[1:]
+            rest = flags.FLAGS([argv[0], *flag_files.expanded(argv[1:])])[1:]
+        except flag_files.FlagFileError as error:
+            _exit(2, error)
         except flags.Error as error:
             _exit(2, f"{str(error).removeprefix('flag ')}: see --help.")
         if rest:
@@ -53,7 +58,7 @@ def run_command(main, failures=()) -> NoReturn:
             main()
             sys.stdout.flush()  # A full disk behind it shows here at the latest.
         except tuple(failures) as error:
-            _exit(1, error)
+            _exit(getattr(error, "exit_code", 1), error)
         except LineError as error:
             _exit(2, error)
         except KeyboardInterrupt:

@@ -33,6 +33,7 @@ from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.description import checked
 from trainers.data_option import data_dir
+from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
@@ -55,7 +56,7 @@ class Options(OptionTable):
         "Schemes of the grid",
     )
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), list_of(integer(1, MOST_STEPS)), "Steps N of the grid"
+        (1, 2, 4, 8), list_of(integer(1, most=MOST_STEPS)), "Steps N of the grid"
     )
     split: str = option(
         "test", one_of(("train", "validation", "test")), "Split to score"
@@ -81,6 +82,8 @@ def main(options):
     folder = _output(options)
     trained = checkpoint.load(run / "net")
     said = checked(trained.metadata, run, trained.net)
+    if changed := other_code(trained.metadata):
+        print(f"note: {changed}", file=sys.stderr)
     if not options.output:
         plain_file.check_no_link(folder)
     # First, so that a folder that cannot be written is found before the work.

@@ -7,15 +7,18 @@ The order of initialisation, and why:
    runtime. What cannot be shared out among the replicas is refused before data is read.
 3. Data is loaded and its size is checked, so that bad input leaves no directory.
    Options, place and data are the plan (plan.py), which is all that the rest reads.
-4. The net and its optimizer are built from the seed, in the scope of the strategy; a
-   net that cannot be built leaves no directory.
-5. The chief finds its run directory (run_directory.py) and locks it: the newest one
-   whose options.json is equal, which has no summary.json and which no living process
-   has locked; a new one otherwise, or with --noresume. From here on one object writes
-   to it (recorder.py).
+4. Workers of a cluster compare what determines their numbers (identity.py) before
+   anything is built. The net and its optimizer are built from the seed, in the scope of
+   the strategy; a net that cannot be built leaves no directory. Up to here a signal
+   stops at once, from here on after a batch (interruption.py).
+5. The chief finds its run directory (run_directory.py) and locks it: the newest one of
+   the same identity that has no summary.json; one of fewer epochs with --extend; a new
+   one otherwise, or with --noresume. Where a living process has it, this one ends with
+   a line. From here on one object writes to it (recorder.py).
 6. The rule to resume: take the newest snapshot of that run that is whole
-   (snapshots.py). The chief decides and sends it to the other workers (broadcast.py);
-   net, optimizer and progress replace those of step 4. Without one, save the start.
+   (snapshots.py). The chief decides and sends it to the other workers (broadcast.py),
+   which refuse data that changed; net, optimizer and progress replace those of step 4.
+   Without one, save the start.
 7. Train the remaining epochs (epochs.py). Order, augmentation and learning rate are
    functions of seed and progress, so a resumed run ends with the same bits.
 8. Score, and write the summary, which marks the run as finished (summary.py).
@@ -27,6 +30,7 @@ import time
 
 import keras
 
+from trainers.broadcast import check_workers
 from trainers.data.images import load
 from trainers.epochs import train
 from trainers.first_net import first_net
@@ -54,10 +58,18 @@ def fit(options: Options) -> dict:
         OptionError, DataError: bad input, or a disk that cannot be written.
         Diverged: no lower rate that was allowed helped.
         Interrupted: a signal or the end of the minutes; everything is saved.
-        WorkerLost: another worker of the cluster is gone.
+        WorkerLost: another worker of the cluster is gone, or did not start.
+        Running: the same command is running already.
+        Unusable: the test loss is not finite; everything is saved.
     """
     began = time.perf_counter()
+    with Interruption(options.max_minutes) as interruption:
+        return _fit(options, began, interruption)
+
+
+def _fit(options, began, interruption):
     place = Place.of(options)
+    interruption.listen()  # Clusters of TensorFlow take the handler of SIGTERM.
     data = load(
         options.dataset,
         options.data_dir,
@@ -69,15 +81,16 @@ def fit(options: Options) -> dict:
     )
     plan = Plan(options, place, data)
     with place.together():
+        check_workers(place, plan.identity)
         keras.utils.set_random_seed(options.seed)
         net = first_net(plan)
         state = State(net, make_optimizer(options, net.trainable_variables))
-        with (
-            opened(plan) as recorder,
-            Interruption(options.max_minutes) as interruption,
-        ):
-            training = Training(plan, recorder, state)
-            if not training.restore(recorder.newest()):
+        interruption.defer()
+        with opened(plan) as recorder:
+            training = Training(plan, recorder, state, interruption)
+            resumed = training.restore(recorder.newest())
+            recorder.tell_start(training.progress, resumed)
+            if not resumed:
                 recorder.save(state, training.progress)
-            train(training, interruption)
+            train(training)
             return finish(training, began)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import pathlib
 
 from cnet_tf.any_depth import manifestation_of, members_of
@@ -52,8 +53,8 @@ def accuracy_grid(
     Returns:
         Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
         (whether it learned: the net's own manifestation, or a member of an any-depth
-        net), "accuracy", "loss",
-        "recalibrated_accuracy"}`; accuracies in [0, 1].
+        net), "accuracy", "loss", "recalibrated_accuracy"}`; accuracies in [0, 1], NaN
+        where logits are not finite.
     """
     scored = batches.eval_batches(data, split, _BATCH)
     if examples is not None:
@@ -74,7 +75,7 @@ def accuracy_grid(
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
             "trained": not found or (scheme, n) in learned,
-            "accuracy": scores["accuracy"],
+            "accuracy": _score(scores),
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
         }
@@ -90,17 +91,26 @@ def _recalibrated_accuracy(net, images, scored):
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return evaluate(net, scored)["accuracy"]
+        return _score(evaluate(net, scored))
     finally:
         restore_statistics(net, kept)
 
 
 def line(row) -> str:
     """One row as text, for progress."""
-    text = f"{row['scheme']} N={row['steps']}: {100 * row['accuracy']:.2f} %"
+    text = f"{row['scheme']} N={row['steps']}: {_percent(row['accuracy'])} %"
     if row["recalibrated_accuracy"] is not None:
-        text += f", recalibrated {100 * row['recalibrated_accuracy']:.2f} %"
+        text += f", recalibrated {_percent(row['recalibrated_accuracy'])} %"
     return text
+
+
+def _score(scores) -> float:
+    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
+    return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
+
+
+def _percent(accuracy) -> str:
+    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
 
 
 def markdown(rows) -> str:
@@ -123,9 +133,9 @@ def markdown(rows) -> str:
 def _cell(row):
     if row is None:
         return ""
-    text = f"{100 * row['accuracy']:.2f}"
+    text = _percent(row["accuracy"])
     if row["recalibrated_accuracy"] is not None:
-        text += f" / {100 * row['recalibrated_accuracy']:.2f}"
+        text += f" / {_percent(row['recalibrated_accuracy'])}"
     return text + (" *" if row["trained"] else "")
 
 

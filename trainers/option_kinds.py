@@ -6,7 +6,6 @@ A new kind of option is a `Kind`; nothing branches on types.
 """
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Callable, Collection
 from typing import Any
@@ -25,6 +24,8 @@ class Kind:
         holds: Whether a value is allowed.
         show: Value to the text that `read` reads back.
         switch: Whether it is given as --name or --noname, without a value.
+        most: Value to a bound that it exceeds and that `expected` does not name, in
+            words; empty where it does not.
     """
 
     expected: str
@@ -33,6 +34,7 @@ class Kind:
     holds: Callable[[Any], bool] = lambda value: True
     show: Callable[[Any], str] = str
     switch: bool = False
+    most: Callable[[Any], str] = lambda value: ""
 
 
 def text(expected="", holds=lambda value: True) -> Kind:
@@ -63,38 +65,60 @@ def switch() -> Kind:
     )
 
 
-def integer(low: int, high: int | None = None) -> Kind:
-    """A whole number from `low` to `high`, both included; no limit above by default."""
+# Above it counts overflow somewhere in TensorFlow, with a traceback.
+_MOST = 2**31 - 1
+# Above it numbers are infinite in float32.
+_LARGEST = 3.4e38
+
+
+def integer(low: int, high: int | None = None, most: int = _MOST) -> Kind:
+    """A whole number from `low` to `high`, both included.
+
+    Args:
+        low, high: What a user should know. Default: no limit above.
+        most: A bound that nobody meets but by mistake. Default: 2^31 - 1.
+    """
     limit = f">= {low}" if high is None else f"in {low} .. {high}"
+    last = most if high is None else high
     return Kind(
         f"an integer {limit}",
         f"integers {limit}",
         int,
-        lambda value: (
-            isinstance(value, numbers.Integral)
-            and low <= value <= (math.inf if high is None else high)
+        lambda value: _is_whole(value) and low <= value <= last,
+        most=lambda value: (
+            f", at most {last}"
+            if high is None and _is_whole(value) and value > last
+            else ""
         ),
     )
 
 
-# Intervals by name; none of them holds for infinity or NaN.
+def _is_whole(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+# Intervals by name; none of them holds for infinity or NaN, in float32 either.
 _INTERVALS = {
-    "> 0": lambda value: 0 < value < math.inf,
-    ">= 0": lambda value: 0 <= value < math.inf,
+    "> 0": lambda value: 0 < value <= _LARGEST,
+    ">= 0": lambda value: 0 <= value <= _LARGEST,
     "in [0, 1)": lambda value: 0 <= value < 1,
     "in (0, 1]": lambda value: 0 < value <= 1,
-    "": math.isfinite,
+    "": lambda value: abs(value) <= _LARGEST,
 }
 
 
 def number(interval: str = "") -> Kind:
-    """A finite number, or one in "> 0", ">= 0", "in [0, 1)" or "in (0, 1]"."""
+    """A number of float32, or one in "> 0", ">= 0", "in [0, 1)" or "in (0, 1]"."""
     holds = _INTERVALS[interval]
     return Kind(
         f"a number {interval}".rstrip(),
         f"numbers {interval}".rstrip(),
         float,
-        lambda value: isinstance(value, numbers.Real) and holds(value),
+        lambda value: (
+            isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+            and holds(value)
+        ),
         repr,
     )
 
@@ -143,6 +167,12 @@ def record(kinds: tuple[Kind, ...], like: str) -> Kind:
         lambda values: ":".join(
             kind.show(value) for kind, value in zip(kinds, values, strict=True)
         ),
+        most=lambda values: next(
+            filter(
+                None, (kind.most(v) for kind, v in zip(kinds, values, strict=False))
+            ),
+            "",
+        ),
     )
 
 
@@ -168,6 +198,7 @@ def list_of(item: Kind, unique=False) -> Kind:
         read,
         holds,
         lambda values: ",".join(map(item.show, values)),
+        most=lambda values: next(filter(None, map(item.most, values)), ""),
     )
 
 

@@ -19,11 +19,18 @@ from typing import Any, ClassVar, NoReturn
 
 from absl import flags
 
+from trainers import flag_files
 from trainers.errors import OptionError, run_command
 from trainers.option_kinds import Kind
 
+# What an option decides, see `option`.
+NUMBERS, COURSE, PROCESS = "numbers", "course", "process"
+_SHOWN = 200  # Characters of a value that a message shows.
 
-def option(default, kind: Kind, text: str, shown: str | None = None) -> Any:
+
+def option(
+    default, kind: Kind, text: str, shown: str | None = None, decides: str = NUMBERS
+) -> Any:
     """A field of an `OptionTable`.
 
     Args:
@@ -32,10 +39,11 @@ def option(default, kind: Kind, text: str, shown: str | None = None) -> Any:
         text: What it does, without a final full stop; `--help` adds what `kind`
             expects and the default.
         shown: The default in words, where the value does not tell.
+        decides: `NUMBERS` (default): what is computed. `COURSE`: not that, but what
+            processes that compute together do next. `PROCESS`: neither.
     """
-    return dataclasses.field(
-        default=default, metadata={"kind": kind, "text": text, "shown": shown}
-    )
+    metadata = {"kind": kind, "text": text, "shown": shown, "decides": decides}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +65,7 @@ class OptionTable:
             kind, value = field.metadata["kind"], getattr(self, field.name)
             if value is not None and not kind.holds(value):
                 received = kind.show(value) if isinstance(value, tuple) else value
-                raise _refused(field.name, kind, received)
+                raise _refused(field.name, kind, received, kind.most(value))
         for name, wrong, why in self.COMBINATIONS:
             if wrong(self):
                 raise OptionError(f"--{name}: {why(self)}")
@@ -107,7 +115,7 @@ def flagfile(options: OptionTable) -> str:
         if kind.switch and value is not None:
             lines.append(f"--{'' if value else 'no'}{field.name}")
         elif value is not None:
-            lines.append(f"--{field.name}={kind.show(value)}")
+            lines.append(f"--{field.name}={flag_files.quoted(kind.show(value))}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -125,5 +133,8 @@ def _help(field) -> str:
     return f"{field.metadata['text']}{expected}. Default: {shown}."
 
 
-def _refused(name, kind, received):
-    return OptionError(f"--{name}: expected {kind.expected}. Received {received!r}.")
+def _refused(name, kind, received, most=""):
+    shown = repr(received)
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}.. ({len(shown)} characters)"
+    return OptionError(f"--{name}: expected {kind.expected}{most}. Received {shown}.")

@@ -3,11 +3,13 @@
 import dataclasses
 
 from cnet_tf.basis import BASES
+from cnet_tf.bounds import MOST_NODES, MOST_SIDE, MOST_STEPS
 from cnet_tf.layer_factory import PADDINGS
 from cnet_tf.presets import PRESETS
 from cnet_tf.residual_unit import UNITS
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
+from trainers import run_name
 from trainers.combinations import COMBINATIONS
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data_option import data_dir
@@ -22,7 +24,7 @@ from trainers.option_kinds import (
     switch,
     text,
 )
-from trainers.option_table import OptionTable, option
+from trainers.option_table import COURSE, PROCESS, OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
 from trainers.steps import MEMBER_TARGETS
 from trainers.strategy import STRATEGIES
@@ -50,7 +52,7 @@ class Options(OptionTable):
     data_dir: str | None = data_dir()
     image_size: int | None = option(
         None,
-        integer(1),
+        integer(1, most=MOST_SIDE),
         "Side to resize images to, whatever their proportions",
         "as stored",
     )
@@ -77,13 +79,15 @@ class Options(OptionTable):
     )
     cutout: int = option(
         0,
-        integer(0),
+        integer(0, most=MOST_SIDE),
         "Side in pixels of a square that is cut out of each image of the training, "
         "after --augment; 0 turns it off",
     )
     image_sizes: tuple[tuple[int, int], ...] = option(
         (),
-        list_of(pair(integer(0), integer(1), "epoch:height, like 8:24")),
+        list_of(
+            pair(integer(0), integer(1, most=MOST_SIDE), "epoch:height, like 8:24")
+        ),
         "Heights that images of the training are resized to from an epoch on; "
         "evaluation is at full size",
         "full size",
@@ -121,13 +125,13 @@ class Options(OptionTable):
     )
     nodes: tuple[int, ...] = option(
         (),
-        list_of(integer(1)),
+        list_of(integer(1, most=MOST_NODES)),
         "K, functions of the basis: one number, or one a block",
         _PRESETS,
     )
     steps: tuple[int, ...] = option(
         (),
-        list_of(integer(1)),
+        list_of(integer(1, most=MOST_STEPS)),
         "N, steps of the scheme: one number, or one a block",
         "the cells of the basis",
     )
@@ -169,6 +173,7 @@ class Options(OptionTable):
         "Examples of one update on each replica; replaces --batch_size by that times "
         "the replicas",
         "--batch_size by their number",
+        decides=COURSE,
     )
     epochs: int = option(30, integer(1), "Epochs")
     batches_per_epoch: int | None = option(
@@ -238,7 +243,7 @@ class Options(OptionTable):
     refine_times: int = option(3, integer(1), "Refinements on plateaus at most")
     refine_factor: tuple[int, ...] = option(
         (2,),
-        list_of(integer(2)),
+        list_of(integer(2, most=MOST_NODES)),
         "What a refinement multiplies cells and steps by: one number, or one a "
         "refinement, of which the last serves all that follow",
     )
@@ -252,7 +257,12 @@ class Options(OptionTable):
         (),
         list_of(
             record(
-                (integer(0), one_of(SCHEMES), integer(1), integer(1)),
+                (
+                    integer(0),
+                    one_of(SCHEMES),
+                    integer(1, most=MOST_STEPS),
+                    integer(1, most=MOST_NODES),
+                ),
                 "epoch:scheme:N:K, like 8:midpoint:2:2",
             )
         ),
@@ -271,7 +281,10 @@ class Options(OptionTable):
     any_depth: tuple[tuple[str, int], ...] = option(
         (),
         list_of(
-            pair(one_of(SCHEMES), integer(1), "scheme:N, like euler:1"), unique=True
+            pair(
+                one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:N, like euler:1"
+            ),
+            unique=True,
         ),
         "Manifestations that learn beside the net, the cheapest in every update, the "
         "others in turn; they share its kernels and have batch norms of their own",
@@ -300,33 +313,63 @@ class Options(OptionTable):
         0, integer(0), "Devices of the mirrored strategy; 0 uses all of them"
     )
     tpu: str | None = option(
-        None, text(), "Name or address of the TPU, 'local' on a TPU VM", "$TPU_NAME"
+        None,
+        text(),
+        "Name or address of the TPU, 'local' on a TPU VM",
+        "$TPU_NAME",
+        decides=PROCESS,
+    )
+    start_minutes: float = option(
+        10.0,
+        number("> 0"),
+        "Minutes to wait for all workers of a cluster to start",
+        decides=PROCESS,
     )
     sync_batch_norm: bool = option(
         False,
         switch(),
         "Normalise by the batch of all replicas, not by each replica's own",
     )
-    seed: int = option(0, integer(0), "Seed of weights, order and augmentation")
+    seed: int = option(
+        0, integer(0, 2**32 - 1), "Seed of weights, order and augmentation"
+    )
 
     # Run directory.
-    runs_dir: str = option("runs", text(), "Where to make run directories")
+    runs_dir: str = option(
+        "runs", text(), "Where to make run directories", decides=PROCESS
+    )
     name: str | None = option(
-        None, text(), "First part of the run directory's name", "<dataset>-<preset>"
+        None,
+        text(run_name.EXPECTED, run_name.is_name),
+        "First part of the run directory's name",
+        "<dataset>-<preset>",
+        decides=PROCESS,
     )
     resume: bool = option(
-        True, switch(), "Resume the newest unfinished run of the same flags"
+        True,
+        switch(),
+        "Resume the newest unfinished run of the same flags",
+        decides=PROCESS,
+    )
+    extend: bool = option(
+        False,
+        switch(),
+        "Go on with the newest run that has fewer --epochs and is the same otherwise, "
+        "finished or not; from there on the schedule is that of the new --epochs",
+        decides=PROCESS,
     )
     save_batches: int = option(
         0,
         integer(0),
         "Batches after which to save a snapshot too; 0 saves after every epoch only",
+        decides=COURSE,
     )
-    keep: int = option(2, integer(1), "Snapshots to keep")
+    keep: int = option(2, integer(1), "Snapshots to keep", decides=PROCESS)
     rollbacks: int = option(
         3,
         integer(0),
         "Times that a diverging run returns to its last good snapshot",
+        decides=COURSE,
     )
     rollback_rate: float = option(
         0.5,
@@ -338,10 +381,14 @@ class Options(OptionTable):
         number("> 0"),
         "Minutes after which to save and stop; the same command resumes",
         "none",
+        decides=PROCESS,
     )
     tensorboard: bool = option(
-        True, switch(), "Write TensorBoard logs to <run>/tensorboard"
+        True, switch(), "Write TensorBoard logs to <run>/tensorboard", decides=PROCESS
     )
     verbose: int = option(
-        1, one_of((0, 1, 2)), "Progress: 0 silent, 1 a bar, 2 a line an epoch"
+        1,
+        one_of((0, 1, 2)),
+        "Progress: 0 silent, 1 a bar, 2 a line an epoch",
+        decides=PROCESS,
     )

@@ -5,12 +5,9 @@ import dataclasses
 
 import tensorflow as tf
 
+from trainers.cluster import WorkerLost
 from trainers.errors import OptionError
 from trainers.strategy import is_chief, make_strategy, workers
-
-
-class WorkerLost(RuntimeError):
-    """Another process of the cluster has ended; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)

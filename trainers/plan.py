@@ -1,9 +1,11 @@
 """What a run does, decided before anything is built; nothing after it changes it."""
 
 import dataclasses
+import functools
 
 from trainers.data import ImageData
 from trainers.errors import OptionError
+from trainers.identity import Identity
 from trainers.options import Options
 from trainers.place import Place
 
@@ -39,12 +41,21 @@ class Plan:
         return min(whole, self.options.batches_per_epoch or whole)
 
     @property
-    def metadata(self) -> dict:
+    def description(self) -> dict:
         """Describes the data to a deployed net: names and normalisation."""
         return {
-            "data": {
-                **self.data.description,
-                "augment": self.options.augment,
-                "cutout": self.options.cutout,
-            }
+            **self.data.description,
+            "augment": self.options.augment,
+            "cutout": self.options.cutout,
         }
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """What determines the numbers of the run."""
+        return Identity.of(self.options, self.place, self.description)
+
+    @functools.cached_property
+    def metadata(self) -> dict:
+        """What is saved with every net."""
+        identity = {"digest": self.identity.digest, "code": self.identity.code}
+        return {"data": self.description, "identity": identity}

@@ -16,7 +16,8 @@ from trainers import logs, run_directory, snapshots
 from trainers.environment import describe
 from trainers.growth import State
 from trainers.plan import Plan
-from trainers.run_directory import writing
+from trainers.run_directory import Start, writing
+from trainers.schedule import extension
 from trainers.snapshots import Progress, Snapshot
 
 
@@ -33,10 +34,30 @@ class Recorder:
     Attributes:
         plan: What the run does.
         run: Its directory; None on workers that write nothing.
+        start: How it was found.
     """
 
     plan: Plan
     run: pathlib.Path | None
+    start: Start | None = None
+
+    def tell_start(self, progress: Progress, resumed: bool) -> None:
+        """Prints a line that says whether the run is new, goes on or was extended.
+
+        Args:
+            progress: Where it goes on.
+            resumed: Whether that is from a snapshot.
+        """
+        if not self.start:
+            return
+        line = self.start.line
+        if self.start.found:
+            where = f"epoch {progress.epoch}, batch {progress.batch}"
+            line += f" from {where if resumed else 'its beginning'}."
+        if self.start.extended:
+            said = extension(self.plan.options, self.plan.per_epoch, progress)
+            line += f" {said}."
+        print(line, flush=True)
 
     def newest(self) -> Snapshot | None:
         """Finds the newest whole snapshot."""
@@ -95,17 +116,21 @@ def opened(plan: Plan):
 
     Yields:
         A `Recorder`.
+
+    Raises:
+        Running, OptionError: see `run_directory.start`.
     """
     if not plan.place.chief:
         yield Recorder(plan, None)
         return
-    # More replicas may make a larger batch of the same options: that is another run.
-    options = dataclasses.replace(plan.options, batch_size=plan.place.batch_size)
-    with writing(options.runs_dir):
-        run, lock = run_directory.start(options)
-        describe(run, plan.options)
-    with lock:
-        yield Recorder(plan, run)
+    with contextlib.ExitStack() as held:
+        with writing(plan.options.runs_dir):
+            # Of its identity, as more replicas may make a larger batch of the same
+            # options: that is another run.
+            found = run_directory.start(plan.options, plan.identity.options)
+            held.enter_context(found.lock)
+            describe(found.path, plan, found.extended)
+        yield Recorder(plan, found.path, found)
 
 
 def _check(state):

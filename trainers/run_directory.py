@@ -1,6 +1,6 @@
 """runs/<name>-<time>/: everything that is needed to read, repeat and trust a run.
 
-options.json        the options; the same command finds its unfinished run by them
+options.json        the options; the same command finds it by those that decide numbers
 lock                held by the process that trains; free when that ends
 snapshots/          what training needs to resume (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
@@ -10,117 +10,249 @@ best/               the net with the best validation accuracy so far
 log.csv             a row an epoch, the same for the same run
 timing.csv          seconds and speed of the epochs, which are not
 tensorboard/        the same as curves
-summary.json        results at the end of the run
+summary.json        results at the end of the run; summary-30.json those at epoch 30 of
+                    a run that was extended
 """
 
 import contextlib
 import dataclasses
-import datetime
-import fcntl
-import json
+import errno
 import os
 import pathlib
+import secrets
 
 from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_json
+from trainers import identity, run_lock, run_name
 from trainers.errors import OptionError
+from trainers.option_table import COURSE, PROCESS
+from trainers.run_lock import RunLock
 
 LATEST = "latest"
 _OPTIONS = "options.json"
-# Options that do not change what a run computes.
-_INCIDENTAL = ("resume", "max_minutes", "verbose", "data_dir", "runs_dir")
+_SUMMARY = "summary.json"
+# Options whose entries begin with an epoch.
+_BY_EPOCH = ("refine_epochs", "decay_epochs", "grow", "image_sizes")
+_MOST_NAMED = 3  # Options that a line names.
+# The search for a run takes far less.
+_PATIENCE_SECONDS = 60.0
 
 
-def start(options) -> tuple[pathlib.Path, object]:
-    """The newest unfinished run of these options, or a new one; and its lock.
+class Running(Exception):
+    """The same command is running already; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A run directory that can be read."""
+
+    path: pathlib.Path
+    options: dict
+    finished: bool
+
+    @property
+    def first_part(self) -> str:
+        """Its name without the time."""
+        return run_name.first_part_of(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The run to train in.
+
+    Attributes:
+        path: Its directory.
+        lock: Hold on to it while training.
+        line: How it was found, in words.
+        found: Whether it was there already.
+        extended: The epochs that it had before it was given more, or None.
+    """
+
+    path: pathlib.Path
+    lock: RunLock
+    line: str
+    found: bool = True
+    extended: int | None = None
+
+
+def start(options, wanted: dict) -> Start:
+    """Finds the run to go on with, or makes one; locks it.
 
     Args:
-        options: The `Options`; with `resume` off the run is always a new one.
+        options: The `Options`; with `resume` off the run is always a new one, with
+            `extend` one of fewer epochs goes on.
+        wanted: Options by name that decide the numbers, see `Identity`.
 
-    Returns:
-        (run, lock): hold on to the lock while training.
+    Raises:
+        Running: a process trains in that run.
+        OptionError: there is none to extend.
     """
-    runs_dir, identity = pathlib.Path(options.runs_dir), _identity(options)
-    if options.resume and runs_dir.is_dir():
-        # By name: the times in them sort.
-        for run in sorted(runs_dir.iterdir(), reverse=True):
-            if _is_unfinished(run, identity) and (lock := _lock(run)):
-                return run, lock
-    run = create(runs_dir, name_of(options))
-    write_json(run / _OPTIONS, identity)
-    return run, _lock(run)
-
-
-def name_of(options) -> str:
-    """The first part of the name of a run directory."""
-    net = pathlib.Path(options.model).stem if options.model else options.preset
-    name = options.name or f"{options.dataset}-{net}".replace("/", "-")
-    return name.replace(":", "")
-
-
-def _identity(options) -> dict:
-    """The options that identify a run, as JSON stores them."""
-    found = dataclasses.asdict(options)
-    for name in _INCIDENTAL:
-        del found[name]
-    found["model"] = _digest(options.model)
-    return json.loads(json.dumps(found))
-
-
-def _digest(model) -> str | None:
-    """The sha256 of the file that a run starts from: another file is another run."""
-    if not model:
-        return None
-    try:
-        return plain_file.sha256(model, follow=True)
-    except plain_file.PlainFileError as error:
-        raise OptionError(f"--model: expected a .keras file. {error}") from error
-
-
-def _is_unfinished(run, identity) -> bool:
-    if run.is_symlink() or not run.is_dir() or (run / "summary.json").exists():
-        return False
-    try:
-        # Of a stranger: what is written there would be written elsewhere.
-        if any(entry.is_symlink() for entry in os.scandir(run)):
-            return False
-        return plain_file.read_json(run / _OPTIONS) == identity
-    except (OSError, plain_file.PlainFileError):
-        return False
-
-
-def _lock(run):
-    """An open file that other processes see locked, or None if one of them was first.
-
-    The system gives a lock back when its process ends, however it ends.
-    """
-    # Neither truncated nor, if it is a link, followed.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    file = os.fdopen(os.open(run / "lock", flags, 0o666), "w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def create(runs_dir, name) -> pathlib.Path:
-    """Makes runs/<name>-<time> and points runs/latest at it."""
-    runs_dir = pathlib.Path(runs_dir)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    runs_dir = pathlib.Path(options.runs_dir)
     runs_dir.mkdir(parents=True, exist_ok=True)
-    for i in range(100):
-        run = runs_dir / (f"{name}-{stamp}" + (f"-{i}" if i else ""))
-        try:
-            run.mkdir()
-            break
-        except FileExistsError:
+    # One process at a time: two that begin together would not see one another's run.
+    with run_lock.of_folder(runs_dir, _PATIENCE_SECONDS):
+        found = _search(options, wanted, runs_dir)
+        if isinstance(found, str):
+            run = create(runs_dir, run_name.first_part(options))
+            lock = _lock(run)
+            _write_options(run, options, wanted)
+            found = Start(run, lock, f"New run{found}: {run}.", found=False)
+        elif found.extended:
+            _extend(found, options, wanted)
+        _point(runs_dir, found.path)
+    return found
+
+
+def _search(options, wanted, runs_dir) -> "Start | str":
+    """The run to go on with, locked; or why there is none, in words."""
+    if not options.resume:
+        return " because of --noresume"
+    first = run_name.first_part(options)
+    runs = [run for run in _stored(runs_dir) if run.first_part == first]
+    equal = [run for run in runs if not identity.differences(run.options, wanted)]
+    for run in equal:
+        if not run.finished:
+            return Start(run.path, _lock(run.path), f"Resumes {run.path}")
+    shorter = [run for run in runs if _is_shorter(run.options, wanted)]
+    if options.extend:
+        if not shorter:
+            raise OptionError(_nothing_to_extend(options, wanted, runs))
+        run = shorter[0].path
+        epochs = identity.completed(shorter[0].options)["epochs"]
+        line = f"Extends {run} from {epochs} to {wanted['epochs']} epochs"
+        return Start(run, _lock(run), line, extended=epochs)
+    if equal:
+        return f" because {equal[0].path} of the same flags is finished"
+    return _why_new(wanted, runs, bool(shorter))
+
+
+def _why_new(wanted, runs, extensible) -> str:
+    unfinished = [run for run in runs if not run.finished]
+    if not (near := _nearest(wanted, unfinished)):
+        if extensible:
+            return " (--extend goes on with a finished one of fewer --epochs)"
+        return ""
+    path, differences = near
+    names = ", ".join(differences[:_MOST_NAMED])
+    if more := len(differences) - _MOST_NAMED:
+        names += f" and {more} more differ" if more > 0 else ""
+    hint = "; --extend goes on with that one" * extensible
+    return f" because {names} from the unfinished {path}{hint}"
+
+
+def _nothing_to_extend(options, wanted, runs) -> str:
+    near = _nearest(wanted, runs)
+    found = f"the nearest is {near[0]}: {', '.join(near[1])}" if near else "none"
+    return (
+        f"--extend: expected a run of the same flags and fewer than "
+        f"--epochs={wanted['epochs']} in {options.runs_dir}. Received {found}. Entries "
+        f"of {', '.join(f'--{name}' for name in _BY_EPOCH)} may be added from its last "
+        "epoch on."
+    )
+
+
+def _nearest(wanted, runs):
+    """(path, differences) of the run with the fewest, the newest of several."""
+    near = [(run.path, identity.differences(run.options, wanted)) for run in runs]
+    return min(near, key=lambda found: len(found[1]), default=None)
+
+
+def _is_shorter(stored, wanted) -> bool:
+    """Whether a run has fewer epochs, and is the same up to their end."""
+    stored = identity.completed(stored)
+    end = stored["epochs"]
+    if not isinstance(end, int) or end >= wanted["epochs"]:
+        return False
+    for name in identity.differing(stored, wanted):
+        before, now = stored[name], wanted[name]
+        if name == "epochs":
             continue
-    link = runs_dir / f"tmp-{os.getpid()}-{LATEST}"
-    link.symlink_to(run.name)
-    os.replace(link, runs_dir / LATEST)
-    return run
+        if name not in _BY_EPOCH or before != [e for e in now if _epoch(e) < end]:
+            return False
+    return True
+
+
+def _epoch(entry) -> int:
+    return entry[0] if isinstance(entry, list) else entry
+
+
+def _write_options(run, options, wanted):
+    """All of them, though only those that decide the numbers are compared."""
+    rest = identity.named(options, COURSE, PROCESS)
+    write_json(run / _OPTIONS, {**rest, **wanted})
+
+
+def _extend(found: Start, options, wanted):
+    """Gives a run more epochs; killed between the two it is one that can be extended.
+
+    Its results so far stay beside the new ones.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(found.path / _SUMMARY, found.path / f"summary-{found.extended}.json")
+    _write_options(found.path, options, wanted)
+
+
+def _stored(runs_dir) -> list[Stored]:
+    """The runs of a folder, the newest first; what cannot be read is none."""
+    found = []
+    for path in sorted(runs_dir.iterdir(), key=run_name.order, reverse=True):
+        if path.is_symlink() or not path.is_dir():
+            continue
+        try:
+            # Of a stranger: what is written there would be written elsewhere.
+            if any(entry.is_symlink() for entry in os.scandir(path)):
+                continue
+            options = plain_file.read_json(path / _OPTIONS)
+        except (OSError, plain_file.PlainFileError):
+            continue
+        finished = (path / _SUMMARY).exists()
+        found.append(Stored(path, options, finished))
+    return found
+
+
+def _lock(run) -> RunLock:
+    if lock := run_lock.acquire(run):
+        return lock
+    raise Running(
+        f"The same command is running: {run_lock.owner(run)} trains in {run}. Wait for "
+        "its end, or begin another run with --noresume."
+    )
+
+
+def create(runs_dir, first: str) -> pathlib.Path:
+    """Makes a run directory that nobody else has."""
+    runs_dir = pathlib.Path(runs_dir)
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    there = [path for path in runs_dir.iterdir() if not path.is_symlink()]
+    for name in run_name.new_names(first, there):
+        with contextlib.suppress(FileExistsError):
+            (runs_dir / name).mkdir()
+            return runs_dir / name
+
+
+def _point(runs_dir, run):
+    """Points runs/latest at a run, as a convenience: some drives have no links."""
+    for left in runs_dir.glob(f"tmp-*-{LATEST}"):  # Of a process that was killed.
+        left.unlink(missing_ok=True)
+    link = runs_dir / f"tmp-{secrets.token_hex(8)}-{LATEST}"
+    try:
+        link.symlink_to(run.name)
+        os.replace(link, runs_dir / LATEST)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            link.unlink(missing_ok=True)
+        print(
+            f"note: {runs_dir / LATEST} cannot point at {run} ({error.strerror}): name "
+            f"the run to other commands, --run={run}",
+            flush=True,
+        )
+
+
+# What to do about an error of the system; anything else is a matter of the place.
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make it writable"),
+}
 
 
 @contextlib.contextmanager
@@ -136,8 +268,9 @@ def writing(runs_dir):
     try:
         yield
     except OSError as error:
+        remedy = _REMEDIES.get(error.errno, "Repair it")
         raise OptionError(
             f"--runs_dir: expected a folder that can be written. Received "
-            f"{str(runs_dir)!r}: {error.strerror}. Make room or choose another; what "
+            f"{str(runs_dir)!r}: {error.strerror}. {remedy} or choose another; what "
             "was saved is whole, and the same command goes on from there."
         ) from error

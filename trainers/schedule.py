@@ -37,6 +37,30 @@ SCHEDULES = {
 }
 
 
+# Those that end with the last epoch, so that more epochs are another rate throughout.
+_OF_LENGTH = ("cosine", "linear", "one_cycle")
+
+
+def extension(options, per_epoch: int, progress) -> str:
+    """What more epochs do to the rate of a run that goes on, in words.
+
+    Args:
+        options: The run's `Options`, with the new number of epochs.
+        per_epoch, progress: See `learning_rate`.
+    """
+    if options.schedule not in _OF_LENGTH:
+        return (
+            f"--schedule={options.schedule} does not depend on --epochs: the run ends "
+            f"as if it had had {options.epochs} from the start"
+        )
+    rate = learning_rate(options, per_epoch, progress)
+    return (
+        f"--schedule={options.schedule} follows the new --epochs from here on, so the "
+        f"rate is {rate:.3g} now and the run ends otherwise than with {options.epochs} "
+        "epochs from the start"
+    )
+
+
 def _half_cosine_rise(part):
     """From 1/25 to 1 in half a period (Smith and Topin 2019, arXiv 1708.07120)."""
     return 1 / 25 + 24 / 25 * (1 - math.cos(math.pi * part)) / 2

@@ -105,7 +105,7 @@ def save(
         if target.exists():  # From before a restart; of the same bits.
             shutil.rmtree(target)
         os.rename(aside, target)
-    _flush(folder)
+    temporary.folder_to_disk(folder)
     regular = [name for name in names(run) if name.isdecimal()]
     for name in names(run):
         if name != target.name and name not in regular[-keep:]:
@@ -257,12 +257,3 @@ def _arrays(optimizer: keras.optimizers.Optimizer) -> dict:
         f"{i:05d}": ops.convert_to_numpy(variable)
         for i, variable in enumerate(optimizer.variables)
     }
-
-
-def _flush(folder):
-    """Makes a rename in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

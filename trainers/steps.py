@@ -141,14 +141,24 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
 
 
 def evaluation_program(net, strategy):
-    """`eval_step` as a graph over all replicas: (images, labels) to its sums."""
+    """`eval_step` as a graph over all replicas.
+
+    Returns:
+        Function of (images, labels, flag) to an array: its sums, and that of the flags,
+        as for `training_program`.
+    """
+
+    def part(images, labels, flag):
+        return tf.concat([eval_step(net, images, labels), [flag]], axis=0)
 
     @tf.function(reduce_retracing=False)
-    def score(images, labels):
-        sums = strategy.run(lambda x, y: eval_step(net, x, y), args=(images, labels))
+    def score(images, labels, flag):
+        sums = strategy.run(part, args=(images, labels, flag))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    return lambda images, labels: score(images, labels).numpy()
+    return lambda images, labels, flag=False: score(
+        images, labels, tf.constant(float(flag))
+    ).numpy()
 
 
 def evaluate(net, batches) -> dict[str, float]:
@@ -165,10 +175,21 @@ def evaluate(net, batches) -> dict[str, float]:
     return evaluate_with(evaluation_program(net, strategy), batches, strategy)
 
 
-def evaluate_with(score, batches, strategy) -> dict[str, float]:
-    """`evaluate` with a graph that `evaluation_program` has made already."""
+def evaluate_with(
+    score, batches, strategy, asked=lambda: False
+) -> dict[str, float] | None:
+    """`evaluate` with a graph that `evaluation_program` has made already.
+
+    Args:
+        score, batches, strategy: As there.
+        asked: Whether this worker is asked to stop. Where one is, all of them stop
+            after the same batch, and the result is None. Default: never.
+    """
     totals = np.zeros(3)
     for images, labels in strategy.experimental_distribute_dataset(batches):
-        totals += score(images, labels)
+        *sums, stop = score(images, labels, asked())
+        if stop:
+            return None
+        totals += sums
     loss, correct, count = totals.tolist()
     return {"loss": loss / count, "accuracy": correct / count}

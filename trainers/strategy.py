@@ -5,6 +5,7 @@ import os
 
 import tensorflow as tf
 
+from trainers import cluster
 from trainers.errors import OptionError
 
 
@@ -31,10 +32,18 @@ def _mirrored(options):
 
 
 def _multi_worker(options):
-    _check_cluster(os.environ.get("TF_CONFIG"))
+    workers, own = _check_cluster(os.environ.get("TF_CONFIG"))
+    cluster.meet(workers, own, options.start_minutes)
     try:
-        # Before anything else asks for a device: it sets up the runtime.
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with cluster.limited():
+            # Before anything else asks for a device: it sets up the runtime.
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:  # Could not start its server.
+        raise cluster.in_use(own, workers[own]) from error
+    except tf.errors.OpError as error:
+        raise cluster.WorkerLost(
+            f"the cluster did not start: {str(error).strip().partition(chr(10))[0]}"
+        ) from error
     except RuntimeError as error:
         raise OptionError(
             "--strategy: expected 'multi_worker' to be the first strategy of its "
@@ -82,7 +91,11 @@ def make_strategy(options) -> tf.distribute.Strategy:
 
 
 def _check_cluster(text):
-    """Refuses a TF_CONFIG without the workers, or without the number of this one."""
+    """Refuses a TF_CONFIG without the workers, or without the number of this one.
+
+    Returns:
+        (host:port of every process by its name, the name of this one).
+    """
     expected = (
         'TF_CONFIG: --strategy=multi_worker expected {"cluster": {"worker": '
         '["host:port", ..]}, "task": {"type": "worker", "index": 0}}, the same cluster '
@@ -90,15 +103,21 @@ def _check_cluster(text):
     )
     try:
         config = json.loads(text or "")
-        cluster, task = config["cluster"], config["task"]
-        kind, index, count = task["type"], task["index"], len(cluster[task["type"]])
+        jobs, task = config["cluster"], config["task"]
+        kind, index, count = task["type"], task["index"], len(jobs[task["type"]])
         complete = 0 <= index < count
+        workers = {
+            f"{job} {i}": place for job in jobs for i, place in enumerate(jobs[job])
+        }
+        for place in workers.values():
+            cluster.address(place)
     except (ValueError, KeyError, TypeError) as error:
         raise OptionError(expected + (repr(text) if text else "none.")) from error
     if not complete:
         raise OptionError(f"{expected}task {index} of {count}.")
-    if unknown := {*cluster, kind} - {"chief", "worker"}:
+    if unknown := {*jobs, kind} - {"chief", "worker"}:
         raise OptionError(f"{expected}{sorted(unknown)}: only chief and worker train.")
+    return workers, f"{kind} {index}"
 
 
 def workers(strategy) -> int:

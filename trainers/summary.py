@@ -1,11 +1,19 @@
 """Ends a run: saves the last net, scores it, reports."""
 
+import math
 import time
 
 import numpy as np
 
 from cnet_tf.escaping import line
+from cnet_tf.surgery import blocks_of
 from trainers.flops import forward_flops
+
+
+class Unusable(RuntimeError):
+    """The net that came out gives no finite numbers; the message is one line."""
+
+    exit_code = 3
 
 
 def finish(training, began) -> dict:
@@ -17,6 +25,10 @@ def finish(training, began) -> dict:
 
     Returns:
         The summary: test scores, sizes, speeds.
+
+    Raises:
+        Unusable: after all of it is saved.
+        Interrupted: the next start does it again.
     """
     plan, recorder = training.plan, training.recorder
     progress, net = training.progress, training.state.net
@@ -44,7 +56,22 @@ def finish(training, began) -> dict:
         "diverged": progress.diverged,
     }
     recorder.end({**summary, "history": progress.history})
+    if not math.isfinite(test["loss"]):
+        raise Unusable(
+            f"--horizon: expected a net whose test loss is finite. Received "
+            f"{test['loss']:g}{_depth(net)}: its states overflow, so nothing can be "
+            f"made of it. It is kept in {recorder.run or 'the run'}: lower --horizon "
+            "or --learning_rate, or choose other --steps."
+        )
     return summary
+
+
+def _depth(net) -> str:
+    """The manifestation of a net in words; nothing of one without blocks."""
+    if not (blocks := blocks_of(net)):
+        return ""
+    block = blocks[0]
+    return f" from {block.scheme} with N = {block.steps}, horizon {block.horizon:g}"
 
 
 def report(summary: dict) -> str:

@@ -5,8 +5,12 @@
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
 Every flag has a default: see --help. Results are in runs/latest. Give the
-same command again to resume a run that was stopped, for whatever reason. oneDNN is on,
-also on CPUs where TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
+same command again to resume a run that was stopped, for whatever reason; with larger
+--epochs and --extend a run goes on beyond its end. oneDNN is on, also on CPUs where
+TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
+
+Exit codes: 0 done, stopped and saved, or running already; 1 diverged, or a worker lost;
+2 bad input, or a disk that cannot be written; 3 the net came out unusable.
 """
 
 import pathlib
@@ -21,13 +25,14 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
+from trainers.cluster import WorkerLost
 from trainers.epochs import Diverged
 from trainers.fit import fit
 from trainers.interruption import Interrupted
 from trainers.option_table import run
 from trainers.options import Options
-from trainers.place import WorkerLost
-from trainers.summary import report
+from trainers.run_directory import Running
+from trainers.summary import Unusable, report
 
 
 def main(options):
@@ -36,7 +41,9 @@ def main(options):
         print(report(fit(options)))
     except Interrupted as stop:
         print(f"\nStopped by {stop}")
+    except Running as other:
+        print(other)
 
 
 if __name__ == "__main__":
-    run(main, Options, failures=[Diverged, WorkerLost])
+    run(main, Options, failures=[Diverged, WorkerLost, Unusable])

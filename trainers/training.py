@@ -1,16 +1,16 @@
 """A run under way: its net and optimizer, their graphs and batches."""
 
 import dataclasses
-import json
+import sys
+from typing import NoReturn
 
 from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
 from trainers import snapshots, steps
-from trainers.broadcast import shared_folder
+from trainers.broadcast import anyone, shared_folder
 from trainers.data.batches import eval_batches, train_batches
-from trainers.data.errors import refuse
-from trainers.data.images import PLACES
 from trainers.growth import State
+from trainers.interruption import Interrupted, Interruption
 from trainers.members import members, turns
 from trainers.plan import Plan
 from trainers.recorder import Recorder
@@ -32,6 +32,7 @@ class Training:
         plan: What it does.
         recorder: Writes what it leaves on disk.
         state: Net and optimizer.
+        interruption: Tells when to stop.
         progress: How far it has come.
         programs: (updates, score), the graphs of the net, of which updates take turns;
             None before they are made.
@@ -40,6 +41,7 @@ class Training:
     plan: Plan
     recorder: Recorder
     state: State
+    interruption: Interruption
     progress: Progress = dataclasses.field(default_factory=Progress)
     programs: tuple | None = None
 
@@ -82,7 +84,8 @@ class Training:
         with shared_folder(self.plan.place, snapshot and snapshot.folder) as folder:
             if folder is None:
                 return False
-            _check_data(checkpoint.metadata(folder / "net"), self.plan.metadata)
+            then = checkpoint.metadata(folder / "net")
+            self.plan.identity.check_resumed(then, self._tell)
             net, optimizer, self.progress = snapshots.load(
                 # A copy that another worker was sent has not been hashed yet.
                 snapshot or snapshots.verify(folder),
@@ -92,11 +95,19 @@ class Training:
         return True
 
     def score(self, split) -> dict[str, float]:
-        """Loss and accuracy of the net as it is."""
+        """Loss and accuracy of the net as it is.
+
+        Raises:
+            Interrupted: see `stop`.
+        """
         return self._score(self.make_programs()[1], split)
 
     def score_members(self, split) -> dict[str, float]:
-        """Accuracy of each member by name."""
+        """Accuracy of each member by name.
+
+        Raises:
+            Interrupted: see `stop`.
+        """
         strategy = self.plan.place.strategy
         return {
             name: self._score(steps.evaluation_program(twin, strategy), split)[
@@ -107,7 +118,28 @@ class Training:
 
     def _score(self, program, split):
         batches = eval_batches(self.plan.data, split, _EVALUATED)
-        return steps.evaluate_with(program, batches, self.plan.place.strategy)
+        found = steps.evaluate_with(
+            program, batches, self.plan.place.strategy, self._asked
+        )
+        if found is None:
+            self.stop()
+        return found
+
+    def stop(self) -> NoReturn:
+        """Saves what is not saved yet, and stops.
+
+        Raises:
+            Interrupted: always.
+        """
+        progress, run = self.progress, self.recorder.run
+        # The end of an epoch has a snapshot of its own.
+        if progress.batch:
+            self.recorder.save(self.state, progress, interrupted=True)
+        raise Interrupted(
+            f"{self.interruption.reason or 'another worker'}: {run or 'the run'} is "
+            f"saved at epoch {progress.epoch}, batch {progress.batch}. Give the same "
+            "command again to go on."
+        )
 
     def rest_of_epoch(self):
         """The remaining batches of the current epoch."""
@@ -132,7 +164,21 @@ class Training:
         # Of an epoch that is not trained.
         batches = self._train_batches(self.plan.options.epochs)
         for one in (net, *members(net).values()):
-            recalibrate(one, batches.take(_RECALIBRATION_BATCHES))
+            recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
+
+    def _watched(self, batches):
+        """Batches, until somebody asks to stop."""
+        for batch in batches:
+            if anyone(self.plan.place, self._asked()):
+                self.stop()
+            yield batch
+
+    def _asked(self) -> bool:
+        return self.interruption.reason is not None
+
+    def _tell(self, line):
+        if self.recorder.run:
+            print(f"note: {line}", file=sys.stderr, flush=True)
 
     def _train_batches(self, epoch, **part):
         options, size = self.plan.options, self.plan.place.batch_size
@@ -144,22 +190,4 @@ class Training:
             options.augment,
             cutout=options.cutout,
             **part,
-        )
-
-
-def _check_data(then: dict, now: dict) -> None:
-    """Refuses to train on with other classes, shapes or statistics of the images."""
-    then, now = then["data"], json.loads(json.dumps(now["data"]))
-    changed = [
-        key
-        for key in now
-        # Not known to runs of before, or only where the data lie.
-        if key in then and key not in PLACES and now[key] != then[key]
-    ]
-    if changed:
-        refuse(
-            "dataset",
-            f"the data that the run began with, {changed[0]} {then[changed[0]]}",
-            str(now[changed[0]]),
-            "restore them, or begin a new run with --noresume",
         )

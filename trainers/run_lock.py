@@ -1,0 +1,145 @@
+"""One process at a time trains in a folder.
+
+The lock is the system's own, of the file `lock`, and is given back however its process
+ends. On drives that have no locks the file `lock.lease` is touched while its process
+lives; whoever sees it untouched for long enough takes it over.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import socket
+import stat
+import time
+from typing import Any
+
+import filelock
+
+NAME = "lock"
+_LEASE_SECONDS = 60.0
+# Answers of drives, and of systems, that have no locks.
+_NO_LOCKS = (
+    errno.ENOSYS,
+    errno.EINVAL,
+    errno.ENOLCK,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+)
+# A link, or a pipe, is no lock of ours: neither followed nor waited for.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+_MOST_BYTES = 1000  # Of what an owner says of itself.
+
+
+@dataclasses.dataclass
+class RunLock:
+    """A lock that is held; as a context it is given back at the end."""
+
+    descriptor: int
+    lease: Any = None
+
+    def close(self):
+        """Gives it back."""
+        if self.lease:
+            with contextlib.suppress(OSError):
+                self.lease.release()
+        os.close(self.descriptor)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def acquire(folder, seconds: float = 0.0) -> RunLock | None:
+    """Locks a folder, or returns None where a living process has it.
+
+    Args:
+        folder: An existing folder.
+        seconds: How long to wait for that process. Default: not at all, but for a
+            lease, which has to be watched before it is taken over.
+
+    Raises:
+        OSError: the lock cannot be made.
+    """
+    path = pathlib.Path(folder, NAME)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
+    held = False
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        lease = None
+        try:
+            held = _locked(descriptor, seconds)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            lease = _leased(path, seconds)
+            held = lease is not None
+        if not held:
+            return None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(_self()).encode())
+        return RunLock(descriptor, lease)
+    finally:
+        if not held:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def of_folder(folder, seconds: float):
+    """Locks the folder itself for a moment; nothing of it is left.
+
+    Where folders cannot be locked a file in it stands for it. A process that stays in
+    there for longer than these seconds is not waited for.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            _locked(descriptor, seconds)
+        except OSError:  # Of Windows, and of drives that lock no folders.
+            if lock := acquire(folder, seconds):
+                held.enter_context(lock)
+        yield
+
+
+def owner(folder) -> str:
+    """Who has a folder, as in "process 12 on host"; what it was that wrote it last."""
+    try:
+        descriptor = os.open(pathlib.Path(folder, NAME), os.O_RDONLY | _FLAGS)
+        with open(descriptor, "rb") as file:
+            found = json.loads(file.read(_MOST_BYTES))
+        return f"process {int(found['pid'])} on {str(found['host'])!r}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "another process"
+
+
+def _self() -> dict:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _locked(descriptor, seconds) -> bool:
+    end = time.monotonic() + seconds
+    while not filelock.lock_descriptor(descriptor, blocking=False):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _leased(path, seconds):
+    """A lease that is renewed in the background, or None."""
+    lease = filelock.SoftFileLease(
+        f"{path}.lease", lease_duration=_LEASE_SECONDS, thread_local=False
+    )
+    try:
+        # Of a process that is gone it is taken over at once if that ran here, otherwise
+        # once it has not been touched for so long.
+        lease.acquire(timeout=max(seconds, 1.2 * _LEASE_SECONDS), poll_interval=0.05)
+    except filelock.Timeout:
+        return None
+    return lease

@@ -1,0 +1,74 @@
+"""Names of run directories: <name>-<date>-<time>[-<number>]."""
+
+import datetime
+import itertools
+import pathlib
+import re
+
+# File systems take 255 bytes; date, number and temporary names need some of them.
+MOST_BYTES = 100
+_STAMP = "%Y%m%d-%H%M%S"
+_NAME = re.compile(r"(?P<first>.*)-(?P<stamp>\d{8}-\d{6})(?:-(?P<number>\d+))?")
+# No file name on some system or other.
+_NO_NAME = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
+EXPECTED = (
+    f"the name of a folder: at most {MOST_BYTES} bytes, neither a path nor beginning "
+    'with "." or "-"'
+)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be the first part of a name."""
+    return (
+        bool(text.strip())
+        and text[0] not in ".- "
+        and not _NO_NAME.search(text)
+        and text.isprintable()
+        and len(text.encode()) <= MOST_BYTES
+    )
+
+
+def first_part(options) -> str:
+    """`--name`, or one made of data set and net; a long one is cut in its middle."""
+    if options.name:
+        return options.name
+    net = pathlib.Path(options.model).stem if options.model else options.preset
+    name = f"{options.dataset}-{net}".replace("folder:", "folder")
+    name = "".join(c if c.isprintable() else "-" for c in name)
+    name = _NO_NAME.sub("-", name).strip(".- ") or "run"
+    encoded, half = name.encode(), MOST_BYTES // 2 - 1
+    if len(encoded) <= MOST_BYTES:
+        return name
+    # Half a character at the cut is dropped.
+    start, end = encoded[:half].decode(errors="ignore"), encoded[-half:]
+    return f"{start}..{end.decode(errors='ignore')}"
+
+
+def first_part_of(run: pathlib.Path) -> str:
+    """The first part of the name of a run directory."""
+    found = _NAME.fullmatch(run.name)
+    return found["first"] if found else run.name
+
+
+def order(run: pathlib.Path) -> tuple:
+    """Sorts runs by when they were made; folders of other names come first."""
+    found = _NAME.fullmatch(run.name)
+    if not found:
+        return "", 0, run.name
+    return found["stamp"], int(found["number"] or 0), run.name
+
+
+def new_names(first: str, runs):
+    """Names to try for a new run, each of which sorts behind all of the runs.
+
+    A clock may have been put back since they were made.
+
+    Args:
+        first: The first part.
+        runs: Paths of those that are there.
+    """
+    now = datetime.datetime.now().strftime(_STAMP)
+    last, number, _ = max(map(order, runs), default=("", 0, ""))
+    stamp, start = (last, number + 1) if last >= now else (now, 0)
+    for i in itertools.count(start):
+        yield f"{first}-{stamp}" + (f"-{i}" if i else "")
