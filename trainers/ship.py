@@ -96,7 +96,8 @@ def card(run, trained, options) -> str:
         *(["## Manifestations", grid.decode().strip()] if grid else []),
         "## Data",
         f"{code(data['name'])}, images {data['image_shape']}, scaled to 0..1, "
-        f"normalised with mean {_numbers(data['mean'])} and std {_numbers(data['std'])}. Classes: "
+        f"normalised with mean {_numbers(data['mean'])} and std "
+        f"{_numbers(data['std'])}. Classes: "
         f"{', '.join(map(markdown, data['class_names']))}.",
         "## Recipe",
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
