@@ -14,12 +14,14 @@ import zipfile
 import h5py
 import keras
 import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
 from trained_run import DIGITS, SMALL, parse, save_run
 
 from cnet_tf import checkpoint, escaping, keras_file
 from cnet_tf.keras_file import KerasFileError
 from cnet_tf.line_error import LineError
-from export import training_record
+from export import tf_serving, training_record
 from export.origin import class_names
 from export.source import Source
 from export.tflite import Options
@@ -372,3 +374,17 @@ def test_a_header_is_bounded_before_its_names_are_read(run):
     path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": sha256}))
     with pytest.raises(checkpoint.CheckpointError, match="at most 100 levels"):
         checkpoint.load(run / "net")
+
+
+def test_folders_of_models_are_names_in_the_configuration_and_nothing_else(tmp_path):
+    names = ['a"b', "c'd", "e\\f", 'x" base_path: "/etc', "\x1b[31m", "a\nb", "ok"]
+    for name in names:
+        (tmp_path / "serving" / name / "1").mkdir(parents=True)
+        (tmp_path / "serving" / name / "1" / "saved_model.pb").touch()
+    config, _ = tf_serving.write_configs(tmp_path, tmp_path / "serving", "mine")
+    parsed = text_format.Parse(
+        config.read_text(), model_server_config_pb2.ModelServerConfig()
+    )
+    found = {model.name: model.base_path for model in parsed.model_config_list.config}
+    expected = {*names, "mine"} - {"\x1b[31m", "a\nb"}
+    assert found == {name: f"/models/{name}" for name in expected}

@@ -92,7 +92,11 @@ def card(run, trained, options) -> str:
         f"# {options.preset}, trained on {data['name']}",
         f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
         "Test accuracy when the training ended: "
-        + ", ".join(f"{k} {100 * v:.2f} %" for k, v in accuracies.items() if v),
+        + ", ".join(
+            f"{markdown(name)} {100 * value:.2f} %"
+            for name, value in accuracies.items()
+            if value
+        ),
         *(["## Manifestations", grid.decode().strip()] if grid else []),
         "## Data",
         f"{code(data['name'])}, images {data['image_shape']}, scaled to 0..1, "
