@@ -113,10 +113,10 @@ def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
     """The snapshot of an interruption is not one to go back to."""
     diverging(at=6, above=0.03)
     expected = weights(fit.fit(options)["run"])
-    # Batches from one stop to the next: at update 5; 7, having gone back from 6 to 4;
-    # and at 9.
+    # Batches from one stop to the next, validations among them: at update 5; 7, having
+    # gone back from 6 to 4; and at 9.
     options = dataclasses.replace(options, runs_dir=options.runs_dir + "-stopped")
-    for batches in (5, 5, 2):
+    for batches in (6, 5, 3):
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
             patch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
             fit.fit(options)

@@ -72,7 +72,7 @@ def test_resume_is_bit_equal(tmp_path, digits_dir, monkeypatch):
     whole = weights(fit.fit(options)["run"])
     stopped = dataclasses.replace(options, runs_dir=str(tmp_path / "stopped"))
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "Interruption", lambda _: After(3))
+        patch.setattr(fit, "Interruption", lambda _: After(4))
         with pytest.raises(Interrupted):
             fit.fit(stopped)
     assert_equal(weights(fit.fit(stopped)["run"]), whole)

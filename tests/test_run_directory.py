@@ -122,6 +122,11 @@ def test_more_epochs_on_purpose(base, finished):
     # With and without the flag the command now goes on with it.
     for extend in (True, False):
         assert begun(options, extend=extend) == (run, f"Resumes {run}")
+    finish(run)
+    with pytest.raises(OptionError, match=f"--extend: .*{run}, which has that many"):
+        start(options, extend=True)
+    with pytest.raises(OptionError, match="--extend: expected no --noresume"):
+        start(options, extend=True, resume=False)
 
 
 @pytest.mark.parametrize(

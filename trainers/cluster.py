@@ -37,7 +37,11 @@ def address(text: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-def meet(workers: dict[str, str], own: str, minutes: float, tell=print) -> None:
+def _tell(line):
+    print(line, flush=True)  # It may be for a file, and long until the next one.
+
+
+def meet(workers: dict[str, str], own: str, minutes: float, tell=_tell) -> None:
     """Waits until every worker has started.
 
     Args:
@@ -113,8 +117,14 @@ def in_use(name: str, place: str) -> OptionError:
 def _listening(name, place, count):
     _, port = address(place)
     try:
-        # On every interface, as TensorFlow does, which may have to wait for it.
-        server = socket.create_server(("", port), backlog=2 * count + 8)
+        # On every interface, as TensorFlow does.
+        both = socket.has_dualstack_ipv6()
+        server = socket.create_server(
+            ("", port),
+            family=socket.AF_INET6 if both else socket.AF_INET,
+            backlog=2 * count + 8,
+            dualstack_ipv6=both,
+        )
     except OSError as error:
         raise in_use(name, place) from error
     with server:

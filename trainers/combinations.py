@@ -257,6 +257,11 @@ COMBINATIONS = (
         ),
     ),
     (
+        "extend",
+        lambda options: options.extend and not options.resume,
+        lambda options: "expected no --noresume with it. Received both: leave one out.",
+    ),
+    (
         "replicas",
         lambda options: options.replicas and options.strategy != "mirrored",
         lambda options: (

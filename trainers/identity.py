@@ -1,7 +1,8 @@
 """What determines the numbers of a run: options, data, code; and one digest of them.
 
-Two runs of the same digest on the same machine have the same bits. It is compared where
-a run is resumed, between the workers of a cluster, and by evaluations.
+Two runs of the same digest on the same machine have the same bits, but for those that
+were extended (environment.json says so). It is compared where a run is resumed, between
+the workers of a cluster, and by evaluations.
 """
 
 import dataclasses

@@ -143,6 +143,8 @@ def _why_new(wanted, runs, extensible) -> str:
 def _nothing_to_extend(options, wanted, runs) -> str:
     near = _nearest(wanted, runs)
     found = f"the nearest is {near[0]}: {', '.join(near[1])}" if near else "none"
+    if near and not near[1]:
+        found = f"{near[0]}, which has that many and is finished: raise --epochs"
     return (
         f"--extend: expected a run of the same flags and fewer than "
         f"--epochs={wanted['epochs']} in {options.runs_dir}. Received {found}. Entries "
