@@ -90,6 +90,12 @@ def save(net: keras.Model, directory, metadata=None):
             old.unlink()
 
 
+def folder_of(run) -> pathlib.Path:
+    """`<run>/net`, or the folder itself: a net may travel without its run."""
+    run = pathlib.Path(run)
+    return run if (run / _DESCRIPTION).is_file() else run / "net"
+
+
 def load(directory, verified=()) -> Checkpoint:
     """Reads a net back, bit for bit.
 

@@ -62,7 +62,7 @@ def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
         _refuse_learning(options, calibrated, str(error))
         if options.data_dir:
             raise
-        tell(f"the export is compared on generated images. {error}")
+        tell(f"the export is compared with Keras on generated images. {error}")
         return _generated(source, "the data set of the net was not there")
 
 

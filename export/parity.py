@@ -222,6 +222,13 @@ def check(parity: Parity, gate: Gate) -> None:
             f"difference of {parity.delta:.1e} on {parity.worst}: nothing was written, "
             "please report it."
         )
+    if not parity.labelled and parity.gained < -gate.drop - 1e-9:
+        raise ParityError(
+            f"parity: expected the label of Keras on {100 - gate.drop} % of the "
+            f"images. Received {100 * parity.candidate_accuracy:.2f} % of "
+            f"{parity.images} without labels: nothing was written, give real images by "
+            "--images, or keep more bits."
+        )
     # One vote in 5,000 is 0.02 points exactly, but not in binary.
     if not -gate.drop - 1e-9 <= parity.gained <= gate.gain + 1e-9:
         raise ParityError(

@@ -60,7 +60,7 @@ class Source:
         """
         run = pathlib.Path(run)
         try:
-            found = checkpoint.load(run / "net")
+            found = checkpoint.load(checkpoint.folder_of(run))
             net = found.net
             shape = checked(found.metadata, run, net)["image_shape"]
             if None in net.input_shape[1:]:  # Trained on images of several sizes.

@@ -23,15 +23,18 @@ def png(path, value):
         ("a class that sorts first", "class_names"),
         ("an image more", "mean|sizes"),
         ("other pixels", "mean"),
+        ("a test image more", "files_sha256"),
+        ("another place", None),
         ("the same data", None),
     ],
 )
 def test_data_that_changed_between_stop_and_resume(short_run, tmp_path, change, match):
+    root = tmp_path / "set"
     for split, label, i in np.ndindex(2, 3, 6):
         split, name = ("train", "test")[split], ("cat", "dog", "emu")[label]
-        png(tmp_path / split / name / f"{i}.png", 10 * label + i)
+        png(root / split / name / f"{i}.png", 10 * label + i)
     options = short_run(
-        dataset=f"folder:{tmp_path}",
+        dataset=f"folder:{root}",
         data_dir=None,
         image_size=8,
         batch_size=4,
@@ -43,11 +46,16 @@ def test_data_that_changed_between_stop_and_resume(short_run, tmp_path, change, 
         fit.fit(dataclasses.replace(options, max_minutes=1e-6))
     if change == "a class that sorts first":
         for split in ("train", "test"):
-            png(tmp_path / split / "aaa" / "0.png", 99)
+            png(root / split / "aaa" / "0.png", 99)
     elif change == "an image more":
-        png(tmp_path / "train" / "dog" / "9.png", 99)
+        png(root / "train" / "dog" / "9.png", 99)
     elif change == "other pixels":
-        png(tmp_path / "train" / "dog" / "0.png", 99)
+        png(root / "train" / "dog" / "0.png", 99)
+    elif change == "a test image more":
+        png(root / "test" / "dog" / "9.png", 99)
+    elif change == "another place":
+        (tmp_path / "set").rename(tmp_path / "moved")
+        options = dataclasses.replace(options, data_dir=str(tmp_path / "moved"))
     if match is None:
         fit.fit(options)
         return

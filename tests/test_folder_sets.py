@@ -122,7 +122,7 @@ def test_images_of_one_size_need_no_other(tmp_path):
     assert load(write_set(tmp_path)).image_shape == (6, 7, 3)
 
 
-def test_mixed_images_become_one_shape(tmp_path):
+def test_mixed_images_become_one_shape(tmp_path, capsys):
     """Sizes, channels, depths and formats in one class."""
     write_set(tmp_path)
     cats = tmp_path / "train" / "cat"
@@ -139,6 +139,8 @@ def test_mixed_images_become_one_shape(tmp_path):
     found = load(tmp_path, image_size=8)
     assert found.sizes["train"] == 15
     assert gather(found.train, "image").shape == (15, 8, 8, 3)
+    told = capsys.readouterr().err
+    assert "5 sizes, from 5 x 5 (" in told and "become 8 x 8 whatever" in told
 
 
 def test_sizes_that_differ_are_named(tmp_path):

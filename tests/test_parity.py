@@ -44,6 +44,17 @@ def test_equal_functions_have_no_delta_and_equal_accuracy():
     parity.check(found, EXACT)
 
 
+def test_labels_that_differ_from_those_of_keras_ask_for_real_images():
+    def other(pixels):
+        logits = np.roll(_logits(pixels), len(pixels) == 7, axis=-1)
+        return {"logits": logits, "label": logits.argmax(-1)}
+
+    found = parity.compare(_logits, other, _IMAGES, None)
+    message = "label of Keras on 99.5 % .*Received 95.00 % of 140 .*by --images"
+    with pytest.raises(parity.ParityError, match=message):
+        parity.check(found, parity.Gate.reduced())
+
+
 @pytest.mark.parametrize(
     "wrong_for, worst",
     [

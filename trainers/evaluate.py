@@ -81,7 +81,7 @@ def main(options):
     """Scores the grid, writes and prints it."""
     run = pathlib.Path(options.run)
     folder = _output(options)
-    trained = checkpoint.load(run / "net")
+    trained = checkpoint.load(checkpoint.folder_of(run))
     said = checked(trained.metadata, run, trained.net)
     if changed := other_code(trained.metadata):
         tell(changed)

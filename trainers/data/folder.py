@@ -33,13 +33,14 @@ def open_folder(wanted: Wanted) -> Stored:
     if any(isinstance(size, Unreadable) for size in sizes.values()):
         _refuse_broken(tree)
     names = tree.class_names
+    number = {name: i for i, name in enumerate(names)}
     shapes = set(sizes.values())
     shape = (*(next(iter(shapes)) if len(shapes) == 1 else (None, None)), _CHANNELS)
 
     def read(split, positions):
         files = [tree.files[split][i] for i in positions]
         paths = [os.fsencode(file.path) for file in files]
-        labels = [names.index(file.label) for file in files]
+        labels = [number[file.label] for file in files]
         examples = tf.data.Dataset.from_tensor_slices(
             (np.array(paths, object), np.array(labels, np.int64))
         )
@@ -52,7 +53,7 @@ def open_folder(wanted: Wanted) -> Stored:
         return examples.map(load, tf.data.AUTOTUNE, deterministic=True)
 
     def labels(split):
-        return np.array([names.index(file.label) for file in tree.files[split]])
+        return np.array([number[file.label] for file in tree.files[split]])
 
     return Stored(
         name=PREFIX + root,
@@ -127,7 +128,7 @@ def refuse_broken(name: str, listed: str):
 def _digest(tree) -> str:
     """Of the names and sizes of all files: changes that cost no reading to see."""
     lines = sorted(
-        f"{file.name}\0{os.stat(file.path).st_size}\n"
+        f"{file.name}\0{os.path.getsize(file.path)}\n"
         for files in tree.files.values()
         for file in files
     )

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from trainers.data.class_names import composed
 from trainers.data.errors import refuse, tell
 from trainers.data.folder import refuse_broken
 from trainers.data.sources import open_set
@@ -148,7 +149,8 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
 
 def _check_as_trained(data, description):
     expected = description["class_names"]
-    if list(data.class_names) != list(expected):
+    # Of nets from before names were composed.
+    if list(data.class_names) != [composed(name) for name in expected]:
         refuse(
             "data_dir",
             f"{description['name']!r} with the classes of the net, {_brief(expected)}",
@@ -180,9 +182,14 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
     if None in shape:
         refuse(
             "image_size",
-            f"a size, as the images of {stored.name!r} differ: {stored.sizes}",
+            f"a size, as {stored.name!r} has images of {stored.sizes or 'any size'}",
             repr(settings["image_size"]),
             "give one, for example 32",
+        )
+    if size and None in stored.image_shape and stored.sizes:
+        tell(
+            f"{stored.name}: {stored.sizes}, become {size[0]} x {size[1]} whatever "
+            "their proportions"
         )
     split = (settings[key] for key in ("validation_fraction", "test_fraction", "seed"))
     chosen = parts(stored, *split)

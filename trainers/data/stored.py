@@ -41,7 +41,7 @@ class Stored:
         labels: Function of a split to the labels of all its examples, in order.
         found_in: The folder that such sets are kept in, where the name does not tell.
         files_sha256: Of the names and sizes of its files, where it is a folder.
-        sizes: What is known of images that differ, in words.
+        sizes: Those of images that differ, in words; empty if the set does not tell.
         broken: Function to a line on images that cannot be read; empty if all can or
             nobody knows.
     """
@@ -55,7 +55,7 @@ class Stored:
     labels: Callable[[str], np.ndarray]
     found_in: str | None = None
     files_sha256: str | None = None
-    sizes: str = "the set does not tell their size"
+    sizes: str = ""
     broken: Callable[[], str] = str
 
 
