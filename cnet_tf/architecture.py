@@ -8,6 +8,7 @@ import concurrent.futures
 import contextvars
 import copy
 import math
+import re
 
 import keras
 
@@ -37,6 +38,8 @@ _REFUSED = (
     "TFSMLayer",
     "TorchModuleWrapper",
 )
+# What TensorFlow takes as a scope of a graph; files are named after models, too.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.>-]{0,199}")
 # Of models in models: each level takes some forty calls of Python.
 _DEPTH = 100
 
@@ -180,6 +183,12 @@ def _check_part(config, depth):
         return
     if "class_name" in config:
         _check_class(config)
+    name = config.get("name")
+    if isinstance(name, str) and not _NAME.fullmatch(name):
+        raise ValueError(
+            "name: expected at most 200 letters, digits and any of ._->, with a letter "
+            f"or digit first. Received {name!r}: rename that layer."
+        )
     for key, value in config.items():
         bounds.check(key, value)
         _check_part(value, depth + 1)

@@ -91,8 +91,11 @@ def save(net: keras.Model, directory, metadata=None):
 
 
 def folder_of(run) -> pathlib.Path:
-    """`<run>/net`, or the folder itself: a net may travel without its run."""
-    run = pathlib.Path(run)
+    """`<run>/net`, or the folder itself: a net may travel without its run.
+
+    What a user names may be a link, which is followed here; nothing in it may.
+    """
+    run = pathlib.Path(run).resolve()
     return run if (run / _DESCRIPTION).is_file() else run / "net"
 
 

@@ -111,6 +111,10 @@ def _check_weights(file, count):
     """
     most = _COPIES * _BYTES * count + _MORE_BYTES
     with zipfile.ZipFile(file) as archive:
+        # Keras unpacks assets to the disk.
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > most + plain_file.MOST_BYTES:
+            raise ValueError(f"expected at most {most:,} bytes. Received {unpacked:,}")
         content = _member(archive, _WEIGHTS, most)
     parts, total = 0, 0
 

@@ -172,9 +172,20 @@ def _bound(content):
         raise ValueError(f"expected at most {MOST_DEPTH} levels. Received more")
 
 
-def sha256(path, *, follow=False) -> str:
-    """The checksum of a file of any size; see `opened`."""
+def sha256(path, *, most: int | None = None, follow=False) -> str:
+    """The checksum of a file; see `opened`.
+
+    Args:
+        path, follow: See `opened`.
+        most: Bytes that it may have. Default: any.
+    """
     with opened(path, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise PlainFileError(
+                f"{path}: not readable: expected at most {most:,} bytes. Received "
+                f"{size:,}."
+            )
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:

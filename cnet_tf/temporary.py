@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import stat
@@ -20,6 +21,8 @@ except ImportError:  # Windows.
     fcntl = None
 
 PREFIX = ".tmp-"
+# Ours alone, in whatever folder: those of now, and of exports before 2026-11-25.
+_NAME = re.compile(r"\.tmp-([0-9a-f]{16}|[a-z0-9_]{8})")
 # Where there are no locks, what is older than this is left over. Links, which cannot be
 # locked, are moved to their place at once.
 _DAY, _MINUTE = 24 * 3600, 60
@@ -76,8 +79,7 @@ def sweep(parent) -> None:
     """Removes what dead processes have left in a folder; never through a link."""
     parent = pathlib.Path(parent)
     with contextlib.suppress(OSError):
-        names = [name for name in os.listdir(parent) if name.startswith(PREFIX)]
-        for name in names:
+        for name in filter(_NAME.fullmatch, os.listdir(parent)):
             with contextlib.suppress(OSError):
                 _remove_if_left(parent / name)
 

@@ -128,16 +128,35 @@ class VerifiedFile:
 def _check_header(path):
     """Bounds the header, whose names take memory before any of them is refused."""
     try:
-        with plain_file.opened(path) as file:
-            length = int.from_bytes(file.read(_LENGTH), "little")
-            if length > plain_file.MOST_BYTES:
-                raise plain_file.PlainFileError(
-                    f"{path}: not readable: expected a header of at most "
-                    f"{plain_file.MOST_BYTES:,} bytes. Received {length:,}."
-                )
-            plain_file.parse_json(file.read(length), path)
+        _stored_header(path)
     except plain_file.PlainFileError as error:
         raise TensorFileError(str(error)) from error
+
+
+def _stored_header(path) -> tuple[int, dict]:
+    """The length of the header of a file, and what it says.
+
+    Raises:
+        PlainFileError: it is none.
+    """
+    with plain_file.opened(path) as file:
+        length = int.from_bytes(file.read(_LENGTH), "little")
+        if length > plain_file.MOST_BYTES:
+            raise plain_file.PlainFileError(
+                f"{path}: not readable: expected a header of at most "
+                f"{plain_file.MOST_BYTES:,} bytes. Received {length:,}."
+            )
+        return length, plain_file.parse_json(file.read(length), path)
+
+
+def _most_bytes(path) -> int:
+    """How large a file may be: it is hashed as a whole, and holes cost nothing."""
+    try:
+        length, header = _stored_header(path)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+        return _LENGTH + length + max(end for end in ends if isinstance(end, int))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return plain_file.MOST_BYTES  # No file of arrays, or one of none.
 
 
 def _header(file) -> dict:
@@ -156,7 +175,7 @@ def check(path, sha256: str):
         TensorFileError: see `VerifiedFile`.
     """
     try:
-        found = plain_file.sha256(path)
+        found = plain_file.sha256(path, most=_most_bytes(path))
     except plain_file.PlainFileError as error:
         raise TensorFileError(f"expected a file of weights: {error}") from error
     if found != sha256:

@@ -13,6 +13,7 @@ import pytest
 from short_runs import assert_equal, command, weights
 
 from trainers import epochs, fit, run_directory, snapshots
+from trainers.curves import Curves
 from trainers.errors import OptionError
 
 FULL_DISK = pathlib.Path(__file__).with_name("full_disk.py")
@@ -151,3 +152,15 @@ def test_a_file_that_may_not_grow_is_one_line_of_the_program(tmp_path, digits_di
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: --runs_dir: ") and "File too large" in last
     assert "Traceback" not in done.stderr
+
+
+def test_curves_that_cannot_be_written_stop_the_run_in_a_line(tmp_path):
+    """TensorFlow has errors of its own, of which it prints more lines."""
+    (tmp_path / "tensorboard").write_text("a file, where a folder should be made")
+    curves = Curves(tmp_path, "runs")
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    net.optimizer = None
+    with pytest.raises(OptionError, match="--runs_dir: .*Received 'runs': .*not a dir"):
+        curves.set_model(net)
+        curves.on_train_begin()
+        curves.on_epoch_end(0, {"loss": 1.0})

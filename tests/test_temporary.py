@@ -64,7 +64,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path):
     (outside / "precious").write_text("kept")
     inside = tmp_path / "inside"
     inside.mkdir()
-    old = inside / f"{temporary.PREFIX}old"
+    old = inside / f"{temporary.PREFIX}{'0' * 16}"
     old.symlink_to(outside)
     os.utime(old, (0, 0), follow_symlinks=False)
     target = inside / "file"
@@ -75,10 +75,11 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path):
 
 
 def test_pipes_and_files_of_others_are_left_alone(tmp_path):
-    os.mkfifo(tmp_path / f"{temporary.PREFIX}pipe")
-    (tmp_path / "tmp").write_text("")
+    os.mkfifo(tmp_path / f"{temporary.PREFIX}{'0' * 16}")
+    for name in ("tmp", ".tmp", ".tmp-of-somebody-else"):
+        (tmp_path / name).write_text("")
     temporary.sweep(tmp_path)
-    assert len(os.listdir(tmp_path)) == 2
+    assert len(os.listdir(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("age, stays", [(3600, True), (2 * 24 * 3600, False)])
@@ -87,7 +88,7 @@ def test_without_locks_age_decides(tmp_path, monkeypatch, age, stays):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(temporary.fcntl, "flock", refuse)
-    left = tmp_path / f"{temporary.PREFIX}left"
+    left = tmp_path / f"{temporary.PREFIX}{'0' * 16}"
     left.mkdir()
     then = left.stat().st_mtime - age
     os.utime(left, (then, then))

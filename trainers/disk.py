@@ -33,7 +33,8 @@ def workspace(parent, option: str):
     """Makes a temporary folder in `parent`, out of which a rename moves the result.
 
     On exit it is removed, and so are those of its parents that it made and that are
-    empty. What killed processes have left in `parent` is removed first.
+    empty. What killed processes have left in `parent`, and in folders
+    directly below, is removed first.
 
     Args:
         parent: Made if it is missing.
@@ -51,8 +52,16 @@ def workspace(parent, option: str):
             stack.callback(_remove_empty, folder)
         with writing(option):
             parent.mkdir(parents=True, exist_ok=True)
+            _sweep_below(parent)
             folder = stack.enter_context(temporary.folder(parent))
         yield folder
+
+
+def _sweep_below(parent):
+    """Exports of one net stand in folders of one: a killed one may be another's."""
+    for folder in parent.iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            temporary.sweep(folder)
 
 
 def _remove_empty(folder):

@@ -8,6 +8,7 @@ import numpy as np
 
 from cnet_tf.surgery import blocks_of
 from trainers import members
+from trainers.curves import Curves
 from trainers.growth import advance, factor_before, grow, stage_before
 from trainers.recorder import NotFinite
 from trainers.schedule import learning_rate
@@ -147,9 +148,7 @@ def _callbacks(training):
     options, run = training.plan.options, training.recorder.run
     callbacks = []
     if options.tensorboard and run:
-        callbacks.append(
-            keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)
-        )
+        callbacks.append(Curves(run, options.runs_dir))
     # Callbacks look for it, and nets that our loop trains are not compiled.
     training.state.net.optimizer = None
     return keras.callbacks.CallbackList(

@@ -32,6 +32,7 @@ from trainers import data as image_data
 from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.description import checked
+from trainers.data.errors import tell
 from trainers.data_option import data_dir
 from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
@@ -74,9 +75,6 @@ class Options(OptionTable):
         None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
     )
     data_dir: str | None = data_dir()
-    output: str | None = option(
-        None, text(), "Folder for the results", "<run>/evaluation"
-    )
 
 
 def main(options):
@@ -86,7 +84,7 @@ def main(options):
     trained = checkpoint.load(checkpoint.folder_of(run))
     said = checked(trained.metadata, run, trained.net)
     if changed := other_code(trained.metadata):
-        print(f"note: {changed}", file=sys.stderr)
+        tell(changed)
     if not options.output:
         plain_file.check_no_link(folder)
     # First, so that a folder that cannot be written is found before the work.

@@ -130,7 +130,10 @@ def code() -> dict:
 
 def other_code(metadata: dict) -> str:
     """In what the code is not that which trained a net, in words; empty if nowhere."""
-    was = metadata.get("identity", {}).get("code", {})
+    was = metadata.get("identity")
+    was = was.get("code") if isinstance(was, dict) else None
+    if not isinstance(was, dict):
+        return ""
     names = [name for name in was if was[name] != code().get(name)]
     changes = (f"{name} (was {was[name]}, is {code().get(name)})" for name in names)
     return f"the code has changed since the run began, {', '.join(changes)}" * (

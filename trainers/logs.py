@@ -5,6 +5,7 @@ import io
 import pathlib
 
 from cnet_tf.atomic_file import write_bytes
+from cnet_tf.escaping import cell
 
 # Columns that differ between any two runs.
 TIMES = ("seconds", "images_per_second")
@@ -27,9 +28,9 @@ def write(run, history: list[dict]) -> None:
     ):
         keys = sorted({key for row in rows for key in row if wanted(key)} - {"epoch"})
         text = io.StringIO()
-        table = csv.DictWriter(
-            text, ["epoch", *keys], extrasaction="ignore", lineterminator="\n"
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["epoch", *map(cell, keys)])
+        table.writerows(
+            [cell(row.get(key, "")) for key in ("epoch", *keys)] for row in rows
         )
-        table.writeheader()
-        table.writerows(rows)
         write_bytes(pathlib.Path(run, name), text.getvalue().encode())

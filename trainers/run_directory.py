@@ -258,21 +258,26 @@ _REMEDIES = {
 
 
 @contextlib.contextmanager
-def writing(runs_dir):
+def writing(runs_dir, *others):
     """Turns a failed write into a one-line error.
 
     Only around writes to the run directory: another OSError, such as a broken pipe of
     the terminal, keeps its meaning.
+
+    Args:
+        runs_dir: What the user named.
+        *others: Exceptions that a library raises in place of OSError.
 
     Raises:
         OptionError: instead of an error of the system.
     """
     try:
         yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno, "Repair it")
+    except (OSError, *others) as error:
+        remedy = _REMEDIES.get(getattr(error, "errno", None), "Repair it")
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise OptionError(
             f"--runs_dir: expected a folder that can be written. Received "
-            f"{str(runs_dir)!r}: {error.strerror}. {remedy} or choose another; what "
+            f"{str(runs_dir)!r}: {reason}. {remedy} or choose another; what "
             "was saved is whole, and the same command goes on from there."
         ) from error

@@ -8,10 +8,8 @@ Score the run with trainers/evaluate.py first: its grid becomes part of the card
 """
 
 import dataclasses
-import json
 import os
 import pathlib
-import shutil
 import sys
 
 if not __package__:
@@ -20,11 +18,14 @@ if not __package__:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from cnet_tf import checkpoint, pretrained
+from cnet_tf import checkpoint, plain_file, pretrained
 from cnet_tf.architecture import copied
 from cnet_tf.atomic_file import write_bytes
+from cnet_tf.escaping import code, line, markdown
 from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
+from trainers import disk
+from trainers.data.description import checked
 from trainers.errors import OptionError
 from trainers.option_kinds import one_of, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -50,18 +51,20 @@ def main(options) -> pathlib.Path:
     """Ships the net of a run; returns its folder."""
     run = pathlib.Path(options.run)
     trained = checkpoint.load(run / "net")
-    shape = trained.metadata["data"]["image_shape"]
+    shape = checked(trained.metadata, run, trained.net)["image_shape"]
     net = copied(trained.net, "float32", input_shape=shape)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
     # But for where they are on this machine.
     data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
-    checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
-    for name in _RECORDS:
-        if (run / name).is_file():
-            shutil.copyfile(run / name, folder / name)
-    write_bytes(folder / "card.md", card(run, trained, options).encode())
-    print(f"Shipped to {folder}: net, card.md, {', '.join(_RECORDS)}")
+    text = card(run, trained, options).encode()
+    records = {name: _content(run / name) for name in _RECORDS}
+    with disk.writing("preset"):
+        checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
+        for name, content in {**records, "card.md": text}.items():
+            if content is not None:
+                write_bytes(folder / name, content)
+    print(f"Shipped to {line(folder)}: net, card.md, {', '.join(_RECORDS)}")
     return folder
 
 
@@ -86,17 +89,22 @@ def card(run, trained, options) -> str:
     environment = _json(run / "environment.json")
     accuracies = {"as trained": summary.get("test_accuracy")}
     accuracies |= summary.get("test_accuracy_of_members", {})
-    grid = run / "evaluation" / "grid.md"
+    grid = _content(run / "evaluation" / "grid.md")
     parts = [
         f"# {options.preset}, trained on {data['name']}",
         f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
         "Test accuracy when the training ended: "
-        + ", ".join(f"{k} {100 * v:.2f} %" for k, v in accuracies.items() if v),
-        *(["## Manifestations", grid.read_text().strip()] if grid.is_file() else []),
+        + ", ".join(
+            f"{markdown(name)} {100 * value:.2f} %"
+            for name, value in accuracies.items()
+            if value
+        ),
+        *(["## Manifestations", grid.decode().strip()] if grid else []),
         "## Data",
-        f"`{data['name']}`, images {data['image_shape']}, scaled to 0..1, normalised "
-        f"with mean {_numbers(data['mean'])} and std {_numbers(data['std'])}. Classes: "
-        f"{', '.join(data['class_names'])}.",
+        f"{code(data['name'])}, images {data['image_shape']}, scaled to 0..1, "
+        f"normalised with mean {_numbers(data['mean'])} and std "
+        f"{_numbers(data['std'])}. Classes: "
+        f"{', '.join(map(markdown, data['class_names']))}.",
         "## Recipe",
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
         "environment.json versions and machine, summary.json times and the history.",
@@ -109,7 +117,22 @@ def card(run, trained, options) -> str:
 
 
 def _json(path) -> dict:
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return plain_file.read_json(path)
+    except plain_file.PlainFileError as error:
+        if error.missing:
+            return {}
+        raise
+
+
+def _content(path) -> bytes | None:
+    """What a file of the run holds; None where there is none."""
+    try:
+        return plain_file.read_bytes(path)
+    except plain_file.PlainFileError as error:
+        if error.missing:
+            return None
+        raise
 
 
 def _numbers(values) -> str:

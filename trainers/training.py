@@ -9,6 +9,7 @@ from cnet_tf.manifestation import recalibrate
 from trainers import snapshots, steps
 from trainers.broadcast import anyone, shared_folder
 from trainers.data.batches import eval_batches, train_batches
+from trainers.data.description import checked
 from trainers.growth import State
 from trainers.interruption import Interrupted, Interruption
 from trainers.members import members, turns
@@ -85,6 +86,7 @@ class Training:
             if folder is None:
                 return False
             then = checkpoint.metadata(folder / "net")
+            checked(then, folder)
             self.plan.identity.check_resumed(then, self._tell)
             net, optimizer, self.progress = snapshots.load(
                 # A copy that another worker was sent has not been hashed yet.
