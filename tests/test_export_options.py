@@ -49,7 +49,8 @@ def test_the_table_of_a_script_has_all_its_flags(script):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_flags_replay(script, tmp_path):
     some = {"run": "a b", "recalibrate": 2, "input": "normalized", "basis_size": 1}
-    given = script.Options(**some)
+    known = {name: some[name] for name in NAMES[script] & some.keys()}
+    given = script.Options(**known)
     path = tmp_path / "flags.txt"
     path.write_text(option_table.flagfile(given))
     assert parse([f"--flagfile={path}"], script.Options) == given != script.Options()
