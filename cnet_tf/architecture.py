@@ -106,11 +106,14 @@ def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
     return twin
 
 
-def in_float32(model) -> keras.Model:
-    """The model itself if all of its layers compute in float32, else such a copy."""
-    if all(layer.dtype_policy.name == "float32" for layer in layers_of(model)):
-        return model
-    return copied(model, "float32")
+def in_precision(model, policy: str) -> keras.Model:
+    """The model itself if its layers have that policy, else such a copy.
+
+    Under a mixed policy some may have the precision of the weights: heads have.
+    """
+    allowed = {policy, keras.DTypePolicy(policy).variable_dtype}
+    found = {layer.dtype_policy.name for layer in layers_of(model)}
+    return model if policy in found <= allowed else copied(model, policy)
 
 
 def check(config, depth=0):
@@ -175,6 +178,6 @@ def _set_policy(config, dtype):
             if key == "dtype" and isinstance(value, dict):
                 config[key] = dtype
             elif key == "dtype" and str(value).endswith(("float16", "float64")):
-                config[key] = dtype
+                config[key] = keras.DTypePolicy(dtype).compute_dtype  # Of a tensor.
             else:
                 _set_policy(value, dtype)

@@ -149,6 +149,12 @@ class ContinuousBlock(keras.layers.Layer):
         """A block around the same rate with another scheme or step count."""
         return self._with(self.rate, scheme, steps)
 
+    def around(self, change):
+        """A block around `change(rate)`; weights made there are named as its own."""
+        with self._naming(self.rate):
+            rate = change(self.rate)
+        return self._with(rate)
+
     def refined(self, factor, steps):
         """A block of fresh weights on a basis `factor` times as fine."""
         return self.rebased(*refined(self.basis, factor).key, steps)
@@ -159,10 +165,13 @@ class ContinuousBlock(keras.layers.Layer):
         return self._with(rate, steps=basis_of(rate).cells if steps is None else steps)
 
     def _lifted(self, unit, basis, nodes):
+        with self._naming(unit):
+            return lift(unit, basis, nodes)
+
+    def _naming(self, unit):
         # Sequential models, unlike functional ones, name what they build themselves.
         names = () if isinstance(unit, keras.Sequential) else (unit.name,)
-        with self._scope(*names):
-            return lift(unit, basis, nodes)
+        return self._scope(*names)
 
     @contextlib.contextmanager
     def _scope(self, *names):

@@ -7,6 +7,7 @@ import dataclasses
 
 import keras
 
+from cnet_tf.any_depth import with_members
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.image_ends import head, image_input, stem, tail
@@ -30,6 +31,7 @@ def ContinuousNet(
     tail_momentum=0.9,
     restriction="average",
     synchronized=False,
+    members=(),
     input_shape=(32, 32, 3),
     dtype=None,
     name="continuous_net",
@@ -67,6 +69,8 @@ def ContinuousNet(
         restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
             Default `"average"`.
         synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+        members: Manifestations with norms of their own, see `any_depth.with_members`.
+            Default: none.
         input_shape: (height, width, channels); height and width may be None. Default
             (32, 32, 3).
         dtype: Policy of all layers; the logits are in the precision of its weights.
@@ -123,7 +127,8 @@ def ContinuousNet(
         x = block(x)
     if style.tail:
         x = tail(make, style.tail, tail_momentum)(x)
-    return keras.Model(inputs, head(x, classes, dtype), name=name)
+    net = keras.Model(inputs, head(x, classes, dtype), name=name)
+    return with_members(net, members) if members else net
 
 
 def _style(unit):

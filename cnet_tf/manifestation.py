@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from cnet_tf.any_depth import reading_own_norms
 from cnet_tf.checks import per_block
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -12,6 +13,9 @@ from cnet_tf.surgery import chosen_blocks, with_blocks
 
 def manifest(net, scheme=None, steps=None, blocks=None):
     """The model with another scheme or step count; both share their variables.
+
+    A member of an any-depth net (`any_depth.with_members`) reads the norms that are its
+    own.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
@@ -25,9 +29,10 @@ def manifest(net, scheme=None, steps=None, blocks=None):
     """
     chosen = chosen_blocks(net, blocks)
     counts = per_block("steps", steps, len(chosen))
-    return with_blocks(
+    new = with_blocks(
         net, chosen, lambda block, i: block.manifested(scheme, counts[i]), share=True
     )
+    return reading_own_norms(new)
 
 
 def recalibrate(net, data) -> int:

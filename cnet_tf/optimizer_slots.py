@@ -35,7 +35,8 @@ def carry_over(optimizer, old_variables, new_variables, matrices):
     Args:
         optimizer: A `keras.optimizers.Optimizer`, built on `old_variables`. It is left
             as it is.
-        old_variables: Trainable `keras.Variable`s.
+        old_variables: Trainable `keras.Variable`s: all that the optimizer was built on.
+            One that has several successors is named once for each.
         new_variables: Those that take their places, in the same order.
         matrices: For each variable P of shape (K', K), float64, with
             theta' = P theta along the first axis; or None where it stays as it is.
@@ -55,15 +56,17 @@ def carry_over(optimizer, old_variables, new_variables, matrices):
     _require_fit(old_variables, new_variables, matrices)
     slots(optimizer)  # refuses what it does not know
     new = twin(optimizer, old_variables, new_variables)
-    places = {
-        id(old): place
-        for old, *place in zip(old_variables, new_variables, matrices, strict=True)
+    origins = {
+        id(new_one): origin
+        for new_one, *origin in zip(new_variables, old_variables, matrices, strict=True)
     }
     for old_part, new_part in zip(parts(optimizer), parts(new), strict=True):
-        rows = [places[id(v)] for v in held(old_part)]
-        _require_held(new_part, [target for target, _ in rows])
+        places = {id(old): i for i, old in enumerate(held(old_part))}
+        heirs = [v for v in new_variables if id(origins[id(v)][0]) in places]
+        _require_held(new_part, heirs)
         _copy_counters(old_part, new_part)
-        _map_slots(old_part, new_part, [matrix for _, matrix in rows])
+        rows = [(places[id(old)], m) for old, m in (origins[id(v)] for v in heirs)]
+        _map_slots(old_part, new_part, rows)
     return new
 
 
@@ -94,15 +97,22 @@ def _copy_counters(old_part, new_part):
             getattr(new_part, name).assign(finite_values(counter))
 
 
-def _map_slots(old_part, new_part, matrices):
-    """Fills the slots of one optimizer, without those of the ones that it wraps."""
-    table = rules(old_part)
+def _map_slots(old_part, new_part, origins):
+    """Fills the slots of one optimizer, without those of the ones that it wraps.
+
+    Args:
+        old_part, new_part: Optimizers of the same class.
+        origins: For each variable of the new one, in order, the place of the one it
+            comes from and P or None.
+    """
+    table, weights = rules(old_part), held(old_part)
     old_slots, new_slots = slot_lists(old_part), slot_lists(new_part)
-    for i, (weight, matrix) in enumerate(zip(held(old_part), matrices, strict=True)):
+    for i, (place, matrix) in enumerate(origins):
+        weight = weights[place]
         values = {
-            name: finite_values(row[i])
+            name: finite_values(row[place])
             for name, row in old_slots.items()
-            if row[i] is not None
+            if row[place] is not None
         }
         present = {name for name, row in new_slots.items() if row[i] is not None}
         if present != set(values):
@@ -140,7 +150,7 @@ def _require_built(optimizer, variables):
             f"{expected}variables. Received a {kind} that is not built: call "
             "optimizer.build(net.trainable_variables) first."
         )
-    if not _same(held(optimizer), variables):
+    if not _same(held(optimizer), list({id(v): v for v in variables}.values())):
         raise ValueError(
             f"{expected}variables. Received a {kind} of others: build it on "
             "net.trainable_variables, as they are now."

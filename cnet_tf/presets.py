@@ -7,6 +7,7 @@ import keras
 
 from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.mobile_net import ContinuousMobileNet
+from cnet_tf.pretrained import load_weights
 from cnet_tf.resnet import ResNet
 from cnet_tf.transformer import ContinuousTransformer
 
@@ -49,6 +50,12 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_pre_rk4": {**_direct(8), **_PRE, "scheme": "rk4"},
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
+    # Ours: one set of kernels for one, two and four evaluations a block.
+    "cifar10_any_depth": {
+        **_direct(2),
+        "scheme": "midpoint",
+        "members": ("euler:1", "midpoint:1"),
+    },
     # Published baselines.
     "resnet20": {"net": ResNet, "classes": 10, "blocks_per_stage": 3},
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},
@@ -97,16 +104,24 @@ PRESETS: dict[str, dict] = {
 }
 
 
-def continuous_net(preset: str, **overrides) -> keras.Model:
+def continuous_net(preset: str, weights: str | None = None, **overrides) -> keras.Model:
     """Builds the net of that preset; keyword arguments override its own.
 
-    Example: `continuous_net("cifar10_2-2-2_rk4", scheme="midpoint", classes=100)`.
+    Examples: `continuous_net("cifar10_2-2-2_rk4", scheme="midpoint", classes=100)`,
+    `continuous_net("cifar10_any_depth", weights="cifar10")`.
+
+    Args:
+        preset: A key of `PRESETS`.
+        weights: Data set on which weights that ship with the package were trained; with
+            other `classes` the head stays as it is drawn. Default None: all are drawn.
+        **overrides: Arguments of the preset's builder.
 
     Returns:
         A functional model, for images of `input_shape`.
 
     Raises:
-        ValueError: no preset has that name, or its builder has no such argument.
+        ValueError: no preset has that name, its builder has no such argument, no such
+            weights ship, or an override changes their shapes.
     """
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset, PRESETS, n=1)
@@ -123,4 +138,7 @@ def continuous_net(preset: str, **overrides) -> keras.Model:
             f"{unknown[0]}: expected an argument of {build.__name__}: "
             f"{', '.join(known)}. Received one that preset {preset!r} does not have."
         )
-    return build(**arguments)
+    net = build(**arguments)
+    if weights is not None:
+        load_weights(net, preset, weights)
+    return net

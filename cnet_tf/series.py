@@ -78,6 +78,13 @@ class SeriesLayer(keras.layers.Layer):
         self.series.append(series)
         return series
 
+    def adopt(self, series):
+        """Takes series of another layer for its own; both then share the variables."""
+        for i, one in enumerate(series):
+            # Keras tracks variables that are attributes.
+            setattr(self, f"_adopted_{i}", one.variable)
+            self.series.append(one)
+
     def get_config(self):
         kind, nodes = self.basis.key
         return {**super().get_config(), "basis": kind, "nodes": nodes}

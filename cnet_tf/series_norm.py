@@ -38,6 +38,10 @@ class SeriesBatchNormalization(SeriesLayer):
         synchronized: Whether replicas of `tf.distribute` normalise by the batch of all
             of them instead of their own part. Default False.
         basis, nodes: Of gamma and beta, see `SeriesLayer`.
+        members: Names of manifestations, such as `"euler:1"`, that have gamma, beta and
+            statistics of their own (`any_depth`). Default: none.
+        member: The one of them whose values this layer reads. Default None: those of
+            all manifestations that are no members.
         <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
             <gamma|beta>_constraint: As in `keras.layers.BatchNormalization`, for one
             theta_k.
@@ -63,6 +67,8 @@ class SeriesBatchNormalization(SeriesLayer):
         center=True,
         scale=True,
         synchronized=False,
+        members=(),
+        member=None,
         gamma_initializer="ones",
         beta_initializer="zeros",
         moving_mean_initializer="zeros",
@@ -79,6 +85,13 @@ class SeriesBatchNormalization(SeriesLayer):
         self.center = center
         self.scale = scale
         self.synchronized = synchronized
+        self.members = tuple(members)
+        if member is not None and member not in self.members:
+            raise ValueError(
+                f"member: expected None or one of {list(members)}. Received {member!r}."
+            )
+        self.member = member
+        self._lender = None
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.beta_initializer = keras.initializers.get(beta_initializer)
         self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
@@ -113,16 +126,48 @@ class SeriesBatchNormalization(SeriesLayer):
         return cls(**config, basis=basis, nodes=nodes)
 
     def build(self, input_shape):
-        shape = (input_shape[-1],)
-        cells = get_basis("constant", self.basis.cells)
-        if self.scale:
-            self.gamma = self._add("gamma", shape, self.basis)
-        if self.center:
-            self.beta = self._add("beta", shape, self.basis)
-        self.moving_mean = self._add("moving_mean", shape, cells, False)
-        self.moving_variance = self._add("moving_variance", shape, cells, False)
+        if self._lender is None:
+            for member in (None, *self.members):
+                self._add_set(member, (input_shape[-1],))
+        else:
+            self.adopt(self._lender().series)
+        mine = self.set_of(self.member)
+        self.gamma, self.beta = mine.get("gamma"), mine.get("beta")
+        self.moving_mean, self.moving_variance = (mine[name] for name in _MOVING)
 
-    def _add(self, name, shape, basis, trainable=True):
+    def set_of(self, member) -> dict:
+        """The series that a member reads, by name; None: those of no member."""
+        names = [name for name in _WEIGHTS + _MOVING if self._has[name]]
+        start = len(names) * (None, *self.members).index(member)
+        return dict(zip(names, self.series[start : start + len(names)], strict=True))
+
+    def reading(self, member):
+        """A layer of the same settings and variables that reads those of a member."""
+        twin = type(self).from_config({**self.get_config(), "member": member})
+        # A function, so that Keras takes this layer for no part of the twin.
+        twin._lender = lambda: self
+        return twin
+
+    @property
+    def _has(self):
+        return {
+            "gamma": self.scale,
+            "beta": self.center,
+            "moving_mean": True,
+            "moving_variance": True,
+        }
+
+    def _add_set(self, member, shape):
+        suffix = "" if member is None else f"_{member.replace(':', '_')}"
+        cells = get_basis("constant", self.basis.cells)
+        for name, present in self._has.items():
+            if present:
+                trainable = name in _WEIGHTS
+                self._add(
+                    name, suffix, shape, self.basis if trainable else cells, trainable
+                )
+
+    def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")
 
         def initial(stacked, dtype):
@@ -137,7 +182,7 @@ class SeriesBatchNormalization(SeriesLayer):
                 "constraint": slicewise(getattr(self, f"{name}_constraint")),
             }
         return self.add_series(
-            name,
+            name + suffix,
             shape,
             initial,
             basis,
@@ -209,6 +254,8 @@ class SeriesBatchNormalization(SeriesLayer):
             "center": self.center,
             "scale": self.scale,
             "synchronized": self.synchronized,
+            "members": list(self.members),
+            "member": self.member,
             **of,
         }
 

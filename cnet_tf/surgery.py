@@ -4,6 +4,8 @@ Any functional or Sequential Keras model with `ContinuousBlock`s in it, models w
 included.
 """
 
+import functools
+
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph, layers_of
 from cnet_tf.series import ParameterSeries
@@ -53,17 +55,16 @@ def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
     return [known[name] for name in names]
 
 
-def with_blocks(model, blocks, replace, share: bool):
-    """The model with some of its blocks replaced.
+def with_layers(model, replacements, share: bool):
+    """The model with some of its layers replaced.
 
     Args:
         model: A functional or Sequential model.
-        blocks: Blocks of it.
-        replace: Function of one of them and its place in the list to a new block.
+        replacements: For the `id` of a layer of it, a function of that layer to the new
+            one.
         share: Whether the other layers are the very same, or fresh ones of the same
             settings, whose weights are then new.
     """
-    places = {id(block): i for i, block in enumerate(blocks)}
     made = {}
 
     def part(layer):
@@ -72,10 +73,10 @@ def with_blocks(model, blocks, replace, share: bool):
         return made[id(layer)]
 
     def _part(layer):
-        if id(layer) in places:
-            return replace(layer, places[id(layer)])
-        has_blocks = any(id(x) in places for x in layers_of(layer))
-        if is_graph(layer) and (has_blocks or not share):
+        if id(layer) in replacements:
+            return replacements[id(layer)](layer)
+        replaced = any(id(x) in replacements for x in layers_of(layer))
+        if is_graph(layer) and (replaced or not share):
             return cloned(layer, part)
         return layer if share else type(layer).from_config(layer.get_config())
 
@@ -86,3 +87,18 @@ def with_blocks(model, blocks, replace, share: bool):
             if twin.trainable != old.trainable:
                 twin.trainable = old.trainable
     return new
+
+
+def with_blocks(model, blocks, replace, share: bool):
+    """The model with some of its blocks replaced.
+
+    Args:
+        model: A functional or Sequential model.
+        blocks: Blocks of it.
+        replace: Function of one of them and its place in the list to a new block.
+        share: See `with_layers`.
+    """
+    replacements = {
+        id(block): functools.partial(replace, i=i) for i, block in enumerate(blocks)
+    }
+    return with_layers(model, replacements, share)

@@ -3,7 +3,7 @@
 import keras
 
 from cnet_tf import keras_file
-from cnet_tf.architecture import in_float32
+from cnet_tf.architecture import in_precision
 from trainers.errors import OptionError
 
 
@@ -22,7 +22,7 @@ def read_model(path) -> keras.Model:
             dimension, a fixed batch, or an output of another rank.
     """
     try:
-        model = in_float32(keras_file.read(path))
+        model = in_precision(keras_file.read(path), "float32")
     except keras_file.KerasFileError as error:
         raise OptionError(f"--model: {error}") from error
     _check_model(model)

@@ -6,7 +6,7 @@ import pathlib
 from export.keras_file import read_model
 from export.source import Source
 from trainers.errors import OptionError
-from trainers.option_kinds import list_of, number, text
+from trainers.option_kinds import list_of, number, run_folder, text
 from trainers.option_table import OptionTable, option
 
 LATEST = "runs/latest"
@@ -44,8 +44,8 @@ class Origin(OptionTable):
 
     run: str | None = option(
         None,
-        text(),
-        "Folder of a run of trainers/train.py, to export",
+        run_folder(),
+        "What to export",
         f"{LATEST}, or none with --model",
     )
     model: str | None = option(

@@ -29,7 +29,7 @@ from export.origin import LATEST
 from export.pareto import BudgetError, best
 from export.parity import ParityError
 from export.report_files import line, markdown, write
-from trainers.option_kinds import integer, list_of, number, one_of, text
+from trainers.option_kinds import integer, list_of, number, one_of, run_folder
 from trainers.option_table import option, run
 
 PRECISIONS = tuple(
@@ -61,7 +61,7 @@ class Options(options.Common):
         ("input", _refusal, _refusal),
     )
 
-    run: str = option(LATEST, text(), "Folder of a run of trainers/train.py")
+    run: str = option(LATEST, run_folder(), "What to measure")
     manifestations: tuple | None = option(
         None,
         options.MANIFESTATIONS,

@@ -8,7 +8,7 @@ import keras
 
 import cnet_tf
 from cnet_tf import checkpoint
-from cnet_tf.architecture import copied, in_float32
+from cnet_tf.architecture import copied, in_precision
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.generated_images import GENERATED, generated
@@ -77,7 +77,7 @@ class Source:
         except (ValueError, OSError) as error:  # A CheckpointError is a ValueError.
             raise OptionError(f"--run: {error}") from error
         # LiteRT knows neither bfloat16 nor convolutions in float64.
-        nets = {SIGNATURE: in_float32(net)}
+        nets = {SIGNATURE: in_precision(net, "float32")}
         return cls(nets, nets, found.metadata, (), found.sha256, run)
 
     @classmethod

@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from cnet_tf import checkpoint, continuous_net, manifest, recalibrate
+from cnet_tf.any_depth import with_members
 from cnet_tf.manifestation import restore_statistics, statistics
 from trainers import data as image_data
 from trainers import grid
@@ -107,3 +108,17 @@ def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
     own = evaluate(trained.net, train_batches(data, 256, 0, 9, "crop"))
     assert abs(losses["crop"]["loss"] - own["loss"]) < 0.3 * own["loss"]
     assert losses["none"]["loss"] > losses["crop"]["loss"]
+
+
+def test_members_of_an_any_depth_net_are_cells_that_learned(data):
+    net = with_members(continuous_net("digits", nodes=2), ["euler:1", "midpoint:1"])
+    rows = grid.accuracy_grid(
+        net, data, ["euler"], [1, 2], examples=20, recalibration_batches=0
+    )
+    cells = {(row["scheme"], row["steps"]): row["trained"] for row in rows}
+    assert cells == {
+        ("euler", 1): True,
+        ("euler", 2): False,
+        ("rk4", 2): True,
+        ("midpoint", 1): True,
+    }

@@ -18,6 +18,7 @@ OF_PRESETS = (
     "restriction",
     "sync_batch_norm",
     "grow",
+    "weights",
 )
 
 
@@ -84,6 +85,15 @@ def _grow_excludes(options):
     names = ("refine_epochs", "scheme", "nodes", "steps")
     given = [f"--{name}" for name in names if getattr(options, name)]
     return given + ["--refine=on_plateau"] * (options.refine == "on_plateau")
+
+
+def _members_in_force(options):
+    """Manifestations of --any_depth that are also stages of --grow when it starts."""
+    stages = options.grow
+    before = [s for s in stages if s[0] <= options.any_depth_epoch][-1:]
+    after = [s for s in stages if s[0] > options.any_depth_epoch]
+    names = {f"{scheme}:{steps}" for _, scheme, steps, _ in before + after}
+    return [n for n in (f"{s}:{k}" for s, k in options.any_depth) if n in names]
 
 
 def _grows(options):
@@ -159,6 +169,35 @@ COMBINATIONS = (
         lambda options: (
             f"expected increasing epochs from 0, below --epochs={options.epochs}. "
             f"Received {[start for start, _ in options.image_sizes]}."
+        ),
+    ),
+    (
+        "any_depth",
+        lambda options: (
+            options.any_depth
+            and not options.model
+            and "nodes" not in PRESETS[options.preset]
+        ),
+        lambda options: (
+            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
+            "ContinuousNet or leave it out."
+        ),
+    ),
+    (
+        "any_depth",
+        _members_in_force,
+        lambda options: (
+            "expected manifestations that --grow does not train as the net from "
+            f"--any_depth_epoch on. Received {_members_in_force(options)[0]} in both: "
+            "leave it out here."
+        ),
+    ),
+    (
+        "any_depth_epoch",
+        lambda options: options.any_depth and options.any_depth_epoch >= options.epochs,
+        lambda options: (
+            f"expected less than --epochs={options.epochs}. Received "
+            f"{options.any_depth_epoch}, which would never come."
         ),
     ),
     (

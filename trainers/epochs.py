@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from cnet_tf.surgery import blocks_of
+from trainers import members
 from trainers.growth import advance, factor_before, grow, stage_before
 from trainers.interruption import Interrupted
 from trainers.recorder import NotFinite
@@ -44,6 +45,8 @@ def _train_epoch(training, callbacks, interruption):
     if stage := stage_before(options, epoch, progress.refined):
         training.replace(advance(training.state, stage, options.refine_momentum))
         progress.refined.append(epoch)
+    if members.start_before(options, epoch, training.state.net):
+        training.replace(members.start(training.state, options))
     callbacks.on_epoch_begin(epoch)
     before, first = progress.seconds, progress.batch
     _train_batches(training, callbacks, interruption)
@@ -75,7 +78,7 @@ def _train_epoch(training, callbacks, interruption):
 def _train_batches(training, callbacks, interruption):
     """Trains the remaining batches of the current epoch; see `_train_epoch`."""
     plan, progress, recorder = training.plan, training.progress, training.recorder
-    update, _ = training.make_programs()
+    updates, _ = training.make_programs()
     batches = iter(training.rest_of_epoch())
     rate, every = None, plan.options.save_batches
     start = time.perf_counter()
@@ -84,6 +87,7 @@ def _train_batches(training, callbacks, interruption):
         if rate != (rate := learning_rate(plan.options, plan.per_epoch, progress)):
             training.state.optimizer.learning_rate = rate
         reason = interruption.reason
+        update = updates[progress.updates % len(updates)]
         *sums, stop = update(*next(batches), reason is not None).tolist()
         if not np.isfinite(sums[0]):
             raise NotFinite("the loss or the norm of its gradient is not finite")

@@ -5,6 +5,7 @@
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
 training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation.
+A net that ships with the package is --run=pretrained:<preset>.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -22,11 +23,12 @@ if __name__ == "__main__":
     onednn.switch_on()
 
 from cnet_tf import checkpoint
+from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import grid
 from trainers.data.augmentation import AUGMENTATIONS
-from trainers.option_kinds import integer, list_of, one_of, text
+from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
 
@@ -35,7 +37,13 @@ from trainers.option_table import run as run_program
 class Options(OptionTable):
     """The flags of an evaluation."""
 
-    run: str = option("runs/latest", text(), "Run directory")
+    run: str = option("runs/latest", run_folder(), "What to score")
+    output: str | None = option(
+        None,
+        text(),
+        "Folder for the results",
+        "<run>/evaluation, or evaluations/<preset> of a net that ships",
+    )
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4", "rk4_38"),
         list_of(one_of(SCHEMES)),
@@ -84,10 +92,21 @@ def main(options):
         cutout=0 if options.augment else trained.metadata["data"].get("cutout", 0),
         progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
     )
-    directory = run / "evaluation"
+    directory = _output(options)
     grid.write(directory, rows)
     print(grid.markdown(rows))
     print(f"\nWritten to {directory}: grid.csv, grid.md, grid.png")
+
+
+def _output(options) -> pathlib.Path:
+    run = pathlib.Path(options.run)
+    if options.output:
+        return pathlib.Path(options.output)
+    return (
+        pathlib.Path("evaluations", run.name)
+        if is_shipped(run)
+        else (run / "evaluation")
+    )
 
 
 if __name__ == "__main__":

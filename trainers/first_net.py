@@ -1,10 +1,12 @@
 """The net that a run starts from: a preset with the options' overrides, or a file."""
 
 from cnet_tf import keras_file
-from cnet_tf.architecture import copied
+from cnet_tf.any_depth import member_name, members_of, with_members
+from cnet_tf.architecture import in_precision
 from cnet_tf.manifestation import manifest
 from cnet_tf.presets import continuous_net
-from cnet_tf.surgery import chosen_blocks
+from cnet_tf.surgery import blocks_of, chosen_blocks
+from trainers import members
 from trainers.errors import OptionError
 
 # Options that are arguments of the net as they are.
@@ -29,7 +31,45 @@ def first_net(plan):
         OptionError: it cannot be built, or fits other images or classes.
     """
     options, data = plan.options, plan.data
-    return _of_file(options, data) if options.model else _of_preset(options, data)
+    net = _of_file(options, data) if options.model else _of_preset(options, data)
+    if options.any_depth:
+        _check_members(net, options)
+    if options.train_only == "head":
+        _freeze_features(net)
+    return net
+
+
+def _freeze_features(net):
+    """Freezes all layers but the last, which makes the logits."""
+    *features, head = net.layers
+    for layer in features:
+        layer.trainable = False
+    if not head.trainable_variables:
+        raise OptionError(
+            f"--train_only: expected a net whose last layer has weights. Received "
+            f"{head.name!r}: end it with a dense layer, or train all."
+        )
+
+
+def _check_members(net, options):
+    """Refuses before training what `members.start` would refuse in the middle of it."""
+    wanted, known = members.names(options), list(members_of(net))
+    if known and known != wanted:
+        raise OptionError(
+            f"--any_depth: expected the members of --model, {','.join(known)}. "
+            f"Received {','.join(wanted)}."
+        )
+    own = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
+    if not options.grow and own & set(wanted):
+        raise OptionError(
+            "--any_depth: expected other manifestations than that of the net, which "
+            f"learns in every update. Received {', '.join(own)}: leave it out."
+        )
+    try:
+        if not known:
+            with_members(net, wanted)
+    except ValueError as error:
+        raise OptionError(f"--any_depth: {error}") from error
 
 
 def _of_preset(options, data):
@@ -58,6 +98,7 @@ def _of_preset(options, data):
                 classes=len(data.class_names),
                 dtype=options.precision,
                 input_shape=shape,
+                weights=options.weights,
                 **overrides | stage,
             )
             for stage in stages
@@ -70,8 +111,7 @@ def _of_preset(options, data):
 def _of_file(options, data):
     try:
         net = keras_file.read(options.model)
-        if options.precision != "float32":
-            net = copied(net, options.precision)
+        net = in_precision(net, options.precision)
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
         if options.refine_epochs or options.refine == "on_plateau":

@@ -4,6 +4,7 @@ import csv
 import io
 import pathlib
 
+from cnet_tf.any_depth import manifestation_of, members_of
 from cnet_tf.atomic_file import write_bytes
 from cnet_tf.manifestation import (
     manifest,
@@ -49,7 +50,8 @@ def accuracy_grid(
 
     Returns:
         Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
-        (whether it is the net's own manifestation), "accuracy", "loss",
+        (whether it learned: the net's own manifestation, or a member of an any-depth
+        net), "accuracy", "loss",
         "recalibrated_accuracy"}`; accuracies in [0, 1].
     """
     scored = batches.eval_batches(data, split, _BATCH)
@@ -59,8 +61,8 @@ def accuracy_grid(
     # None where blocks differ: that manifestation is in no cell of the grid.
     own = found[0] if len(set(found)) == 1 else None
     cells = [(s, n) for s in schemes for n in steps] if found else [("fixed", None)]
-    if own and own not in cells:
-        cells.append(own)
+    learned = [*([own] if own else []), *map(manifestation_of, members_of(net))]
+    cells += [cell for cell in learned if cell not in cells]
     images = batches.recalibration_batches(data, augment, recalibration_batches, cutout)
     rows = []
     for scheme, n in cells:
@@ -70,7 +72,7 @@ def accuracy_grid(
             "scheme": scheme,
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
-            "trained": not found or (scheme, n) == own,
+            "trained": not found or (scheme, n) in learned,
             "accuracy": scores["accuracy"],
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
@@ -140,7 +142,7 @@ def write(directory, rows):
 
 
 def picture(rows) -> bytes:
-    """A PNG: accuracy over the steps, a line per scheme, dashed where recalibrated."""
+    """A PNG: accuracy over the cost, a line per scheme, dashed where recalibrated."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -148,40 +150,18 @@ def picture(rows) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for i, scheme in enumerate(dict.fromkeys(row["scheme"] for row in rows)):
-        mine = sorted(
-            (row for row in rows if row["scheme"] == scheme),
-            key=lambda row: row["steps"] or 0,
-        )
-        steps = [row["steps"] or 1 for row in mine]
-        color = f"C{i}"
-        axes.plot(
-            steps,
-            [100 * row["accuracy"] for row in mine],
-            "o-",
-            color=color,
-            label=scheme,
-        )
+        mine = sorted((row for row in rows if row["scheme"] == scheme), key=_cost)
+        style = {"color": f"C{i}"}
+        axes.plot(*_curve(mine, "accuracy"), "o-", label=scheme, **style)
         if mine[0]["recalibrated_accuracy"] is not None:
-            axes.plot(
-                steps,
-                [100 * row["recalibrated_accuracy"] for row in mine],
-                "o--",
-                color=color,
-                alpha=0.5,
-            )
-        for row in mine:
-            if row["trained"]:
-                axes.plot(
-                    row["steps"] or 1,
-                    100 * row["accuracy"],
-                    "*",
-                    color=color,
-                    markersize=18,
-                )
+            dashed = _curve(mine, "recalibrated_accuracy")
+            axes.plot(*dashed, "o--", alpha=0.5, **style)
+        learned = [row for row in mine if row["trained"]]
+        axes.plot(*_curve(learned, "accuracy"), "*", markersize=18, **style)
     axes.set_xscale("log", base=2)
-    ticks = sorted({row["steps"] or 1 for row in rows})
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.set_xlabel("steps N per block")
+    ticks = sorted(set(map(_cost, rows)))
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.set_xlabel("evaluations of the rate per block")
     axes.set_ylabel("accuracy, %")
     axes.set_title("One set of weights; star: as trained, dashed: recalibrated")
     axes.grid(alpha=0.3)
@@ -189,3 +169,11 @@ def picture(rows) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+def _cost(row) -> int:
+    return row["evaluations"] or 1
+
+
+def _curve(rows, key) -> tuple[list, list]:
+    return list(map(_cost, rows)), [100 * row[key] for row in rows]

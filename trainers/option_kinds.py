@@ -11,6 +11,8 @@ import numbers
 from collections.abc import Callable, Collection
 from typing import Any
 
+from cnet_tf.pretrained import run_directory, shipped
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -36,6 +38,16 @@ class Kind:
 def text(expected="", holds=lambda value: True) -> Kind:
     """Any text, or one that a test holds for."""
     return Kind(expected, expected, str, holds)
+
+
+def run_folder() -> Kind:
+    """The folder of a trained net, or pretrained:<preset> for one that ships."""
+    return Kind(
+        "the folder of a run, or pretrained: and one of "
+        f"{', '.join(shipped()) or 'none'}",
+        "folders of runs",
+        lambda given: str(run_directory(given)),
+    )
 
 
 def switch() -> Kind:

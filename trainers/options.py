@@ -23,10 +23,12 @@ from trainers.option_kinds import (
 )
 from trainers.option_table import OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
+from trainers.steps import MEMBER_TARGETS
 from trainers.strategy import STRATEGIES
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 JIT = ("auto", "on", "off")
+PARTS = ("all", "head")
 _PRESETS = "the preset's"
 
 
@@ -83,6 +85,18 @@ class Options(OptionTable):
         "A .keras file to train instead of --preset, from its weights on; a functional "
         "or Sequential model from images to logits",
         "none",
+    )
+    weights: str | None = option(
+        None,
+        text(),
+        "Data set on which weights that ship for --preset were trained, to start from; "
+        "with other classes the head is drawn afresh",
+        "none",
+    )
+    train_only: str = option(
+        "all",
+        one_of(PARTS),
+        "Layers that learn: all, or the head alone, behind features that stay",
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
@@ -239,6 +253,28 @@ class Options(OptionTable):
         integer(0),
         "Epochs over which the rate climbs back to --learning_rate after a "
         "refinement, to decay again from there; 0 turns it off",
+    )
+
+    # Any depth.
+    any_depth: tuple[tuple[str, int], ...] = option(
+        (),
+        list_of(
+            pair(one_of(SCHEMES), integer(1), "scheme:N, like euler:1"), unique=True
+        ),
+        "Manifestations that learn beside the net, the cheapest in every update, the "
+        "others in turn; they share its kernels and have batch norms of their own",
+        "none",
+    )
+    any_depth_epoch: int = option(
+        0, integer(0), "Epoch before which they start, with the values of the net then"
+    )
+    any_depth_weight: float = option(
+        0.3, number("> 0"), "Weight of the loss of each, where that of the net is 1"
+    )
+    any_depth_targets: str = option(
+        "distilled",
+        one_of(MEMBER_TARGETS),
+        "What they learn from: the net's probabilities (distilled) or the labels",
     )
 
     # Machines.

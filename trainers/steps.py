@@ -10,17 +10,45 @@ from keras import ops
 
 def loss_per_example(labels, logits, label_smoothing=0.0):
     """Cross entropy (batch,) of integer labels, smoothed towards uniform."""
+    return _cross_entropy(_targets(labels, logits, label_smoothing), logits)
+
+
+def _targets(labels, logits, label_smoothing):
     targets = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     if label_smoothing:
         targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    return targets
+
+
+def _cross_entropy(targets, logits):
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
 
 
-def gradients(net, images, labels, *, batch_size, weight_decay, smoothing):
+# What the members of an any-depth net learn from: (targets of the net, its logits).
+MEMBER_TARGETS = {
+    "distilled": lambda targets, logits: ops.softmax(ops.stop_gradient(logits)),
+    "labels": lambda targets, logits: targets,
+}
+
+
+def gradients(
+    net,
+    images,
+    labels,
+    *,
+    batch_size,
+    weight_decay,
+    smoothing,
+    members=(),
+    member_weight=0.0,
+    member_targets="distilled",
+):
     """The gradient of this replica's part of the batch, and its sums.
 
     The gradient is that of sum(loss) / batch_size + weight_decay / 2 |theta|^2, where
-    batch_size counts all replicas, whose gradients the optimizer sums.
+    batch_size counts all replicas, whose gradients the optimizer sums, and
+    loss = H(labels, net) + member_weight sum_m H(targets, member m), H cross entropy.
+    Weights that nothing read do not decay.
 
     Args:
         net: A built net; its batch norms see the batch.
@@ -28,6 +56,9 @@ def gradients(net, images, labels, *, batch_size, weight_decay, smoothing):
         batch_size: Examples over all replicas.
         weight_decay: L2 weight decay per update, 0 for none.
         smoothing: Label smoothing.
+        members: Manifestations of the net that learn beside it.
+        member_weight: Of the loss of each.
+        member_targets: A key of `MEMBER_TARGETS`.
 
     Returns:
         (gradients, (sum of losses, correct, examples, squared norm of the gradient)).
@@ -35,12 +66,21 @@ def gradients(net, images, labels, *, batch_size, weight_decay, smoothing):
     weights = net.trainable_variables
     with tf.GradientTape() as tape:
         logits = net(images, training=True)
-        losses = loss_per_example(labels, logits, smoothing)
-        loss = ops.sum(losses) / batch_size
+        targets = _targets(labels, logits, smoothing)
+        losses = _cross_entropy(targets, logits)
+        total = ops.sum(losses)
+        if members:
+            targets = MEMBER_TARGETS[member_targets](targets, logits)
+        for member in members:
+            short = _cross_entropy(targets, member(images, training=True))
+            total = total + member_weight * ops.sum(short)
+        loss = total / batch_size
     found = tape.gradient(loss, [w.value for w in weights])
-    if weight_decay:
-        share = weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
-        found = [g + share * w.value for g, w in zip(found, weights, strict=True)]
+    share = weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
+    found = [
+        ops.zeros_like(w.value) if g is None else g + share * w.value if share else g
+        for g, w in zip(found, weights, strict=True)
+    ]
     squares = ops.sum(
         ops.stack([ops.sum(ops.square(ops.cast(g, "float32"))) for g in found])
     )

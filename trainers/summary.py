@@ -27,6 +27,7 @@ def finish(training, began) -> dict:
     summary = {
         "run": str(recorder.run) if recorder.run else None,
         **{f"test_{key}": value for key, value in test.items()},
+        "test_accuracy_of_members": training.score_members("test"),
         "batch_size": plan.place.batch_size,
         "replicas": plan.place.replicas,
         "workers": plan.place.workers,
@@ -49,6 +50,10 @@ def report(summary: dict) -> str:
     """Formats the summary of `fit` as a few lines of text."""
     rows = [
         ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
+        *(
+            (f"test accuracy, {name}", f"{100 * accuracy:.2f} %")
+            for name, accuracy in summary["test_accuracy_of_members"].items()
+        ),
         ("test loss", f"{summary['test_loss']:.4f}"),
         ("trainable parameters", f"{summary['parameters']:,}"),
         ("FLOPs per image, forward", f"{summary['forward_flops_per_image']:,}"),

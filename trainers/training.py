@@ -10,6 +10,7 @@ from trainers.broadcast import shared_folder
 from trainers.data.batches import eval_batches, train_batches
 from trainers.data.errors import refuse
 from trainers.growth import State
+from trainers.members import members, turns
 from trainers.plan import Plan
 from trainers.recorder import Recorder
 from trainers.schedule import make_optimizer, value_at
@@ -31,7 +32,8 @@ class Training:
         recorder: Writes what it leaves on disk.
         state: Net and optimizer.
         progress: How far it has come.
-        programs: (update, score), the graphs of the net; None before they are made.
+        programs: (updates, score), the graphs of the net, of which updates take turns;
+            None before they are made.
     """
 
     plan: Plan
@@ -45,16 +47,22 @@ class Training:
         if self.programs is None:
             net, options, place = self.state.net, self.plan.options, self.plan.place
             l2 = options.weight_decay_mode == "l2"
-            update = steps.training_program(
-                net,
-                self.state.optimizer,
-                place.strategy,
-                place.jit,
-                batch_size=place.batch_size,
-                weight_decay=options.weight_decay if l2 else 0.0,
-                smoothing=options.label_smoothing,
-            )
-            self.programs = update, steps.evaluation_program(net, place.strategy)
+            updates = [
+                steps.training_program(
+                    net,
+                    self.state.optimizer,
+                    place.strategy,
+                    place.jit,
+                    batch_size=place.batch_size,
+                    weight_decay=options.weight_decay if l2 else 0.0,
+                    smoothing=options.label_smoothing,
+                    members=members,
+                    member_weight=options.any_depth_weight,
+                    member_targets=options.any_depth_targets,
+                )
+                for members in turns(net)
+            ]
+            self.programs = updates, steps.evaluation_program(net, place.strategy)
         return self.programs
 
     def replace(self, state):
@@ -84,9 +92,21 @@ class Training:
 
     def score(self, split) -> dict[str, float]:
         """Loss and accuracy of the net as it is."""
+        return self._score(self.make_programs()[1], split)
+
+    def score_members(self, split) -> dict[str, float]:
+        """Accuracy of each member by name."""
+        strategy = self.plan.place.strategy
+        return {
+            name: self._score(steps.evaluation_program(twin, strategy), split)[
+                "accuracy"
+            ]
+            for name, twin in members(self.state.net).items()
+        }
+
+    def _score(self, program, split):
         batches = eval_batches(self.plan.data, split, _EVALUATED)
-        score = self.make_programs()[1]
-        return steps.evaluate_with(score, batches, self.plan.place.strategy)
+        return steps.evaluate_with(program, batches, self.plan.place.strategy)
 
     def rest_of_epoch(self):
         """The remaining batches of the current epoch."""
@@ -110,7 +130,8 @@ class Training:
         self.state.optimizer.finalize_variable_values(net.trainable_variables)
         # Of an epoch that is not trained.
         batches = self._train_batches(self.plan.options.epochs)
-        recalibrate(net, batches.take(_RECALIBRATION_BATCHES))
+        for one in (net, *members(net).values()):
+            recalibrate(one, batches.take(_RECALIBRATION_BATCHES))
 
     def _train_batches(self, epoch, **part):
         options, size = self.plan.options, self.plan.place.batch_size

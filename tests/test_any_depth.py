@@ -1,0 +1,216 @@
+"""Any-depth nets: one set of kernels, norms of its own for every member."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from refinable_nets import randomize
+
+from cnet_tf import (
+    ContinuousBlock,
+    ContinuousClassifier,
+    checkpoint,
+    continuous_net,
+    manifest,
+    refine,
+)
+from cnet_tf.any_depth import (
+    evaluations,
+    manifestation_of,
+    member_name,
+    members_of,
+    with_members,
+)
+from cnet_tf.manifestation import recalibrate
+from cnet_tf.paths import named_variables
+
+MEMBERS = ("euler:1", "midpoint:1")
+OTHERS = (*map(manifestation_of, MEMBERS), ("rk4", 2), ("euler", 4))
+
+
+def images(count=4, seed=0):
+    x = np.random.default_rng(seed).normal(size=(count, 8, 8, 1))
+    return x.astype("float32")
+
+
+@pytest.fixture
+def plain():
+    net = continuous_net("digits", nodes=2, widths=(4, 6), strides=(1, 2))
+    randomize(net)
+    return net
+
+
+@pytest.fixture
+def net(plain):
+    return with_members(plain, MEMBERS)
+
+
+def own(net):
+    """The numbers that members have for themselves, by member."""
+    return {
+        member: [v for v in net.variables if v.name.endswith(member.replace(":", "_"))]
+        for member in MEMBERS
+    }
+
+
+def moved(net, function):
+    """Names of the variables that a call changes."""
+    before = [np.array(v) for v in net.variables]
+    function()
+    pairs = zip(net.variables, before, strict=True)
+    return {v.path for v, old in pairs if np.any(np.array(v) != old)}
+
+
+def test_members_start_as_the_manifestations_of_the_net(plain, net):
+    x = images()
+    for scheme, steps in OTHERS:
+        one, other = manifest(net, scheme, steps), manifest(plain, scheme, steps)
+        np.testing.assert_array_equal(one(x), other(x))
+
+
+def test_a_batch_moves_the_statistics_of_its_own_manifestation_only(net):
+    for member, variables in own(net).items():
+        twin = manifest(net, *manifestation_of(member))
+        names = moved(net, lambda twin=twin: twin(images(), training=True))
+        assert names == {v.path for v in variables if "moving" in v.name}
+    names = moved(net, lambda: net(images(), training=True))
+    assert names and not any(m.replace(":", "_") in n for m in MEMBERS for n in names)
+
+
+def test_recalibrating_a_member_changes_no_other(net):
+    member = manifest(net, "euler", 1)
+    x, before = images(), np.array(net(images()))
+    kept = np.array(member(x))
+    recalibrate(member, [images(32, 1)])
+    assert np.abs(member(x) - kept).max() > 1e-3
+    np.testing.assert_array_equal(net(x), before)
+    np.testing.assert_array_equal(manifest(net, "euler", 1)(x), member(x))
+
+
+def test_members_share_every_kernel_and_cost_two_percent_each():
+    net = continuous_net("cifar10_2-2-2_rk4")
+    count = net.count_params()
+    more = with_members(net, MEMBERS)
+    assert more.count_params() - count <= len(MEMBERS) * 0.02 * count
+    assert {id(v) for v in manifest(more, "euler", 1).variables} == {
+        id(v) for v in more.variables
+    }
+    kernels = [v for v in more.variables if v.name == "kernel"]
+    assert kernels == [v for v in net.variables if v.name == "kernel"]
+
+
+def test_a_member_of_a_member_is_the_net_again(net):
+    randomize(net)
+    there = manifest(net, "euler", 1)
+    np.testing.assert_array_equal(manifest(there, "rk4", 2)(images()), net(images()))
+
+
+@pytest.mark.parametrize("how", ["checkpoint", "keras"])
+def test_a_saved_net_keeps_its_members(net, how, tmp_path):
+    randomize(net)
+    if how == "keras":
+        net.save(tmp_path / "net.keras")
+        again = keras.models.load_model(tmp_path / "net.keras")
+    else:
+        checkpoint.save(net, tmp_path)
+        again = checkpoint.load(tmp_path).net
+    assert members_of(again) == MEMBERS
+    for scheme, steps in OTHERS:
+        one, other = manifest(again, scheme, steps), manifest(net, scheme, steps)
+        np.testing.assert_array_equal(one(images()), other(images()))
+
+
+def test_refinement_keeps_the_field_of_every_member(net):
+    randomize(net)
+    deep = refine(net, 2, steps_factor=1)
+    for scheme, steps in ((None, None), *map(manifestation_of, MEMBERS)):
+        one, other = manifest(deep, scheme, steps), manifest(net, scheme, steps)
+        # Averages over a step of two cells, or of four halves of them.
+        np.testing.assert_allclose(one(images()), other(images()), atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "Adafactor"])
+def test_members_inherit_what_the_optimizer_keeps_for_a_norm(plain, kind):
+    optimizer = getattr(keras.optimizers, kind)(0.01)
+    if kind == "SGD":
+        optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer.build(plain.trainable_variables)
+    random = np.random.default_rng(0)
+    gradients = [
+        ops.convert_to_tensor(random.normal(size=v.shape), "float32")
+        for v in plain.trainable_variables
+    ]
+    optimizer.apply(gradients)
+    new_net, new = with_members(plain, MEMBERS, optimizer)
+    assert int(new.iterations) == 1
+    by_path = dict(zip(paths(plain), gradients, strict=True))
+    same = [by_path[common(path)] for path in paths(new_net)]
+    optimizer.apply(gradients)
+    new.apply(same)
+    after = dict(zip(paths(new_net), new_net.trainable_variables, strict=True))
+    assert len(after) == len(by_path) + 2 * len(MEMBERS) * 7
+    for path, value in after.items():
+        np.testing.assert_array_equal(value, after[common(path)])
+
+
+def paths(net):
+    """Of the trainable variables, in order."""
+    places = {id(v): path for path, v in named_variables(net).items()}
+    return [places[id(v)] for v in net.trainable_variables]
+
+
+def common(path):
+    """What a member's variable started as."""
+    for member in MEMBERS:
+        path = path.removesuffix("_" + member.replace(":", "_"))
+    return path
+
+
+def test_norms_of_keras_get_members_too():
+    layers = keras.layers
+    unit = keras.Sequential([layers.Dense(3), layers.BatchNormalization()])
+    net = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.BatchNormalization(),
+            ContinuousBlock(unit, nodes=2, scheme="rk4"),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    more = with_members(net, ["euler:1"])
+    np.testing.assert_allclose(more(x), net(x), atol=1e-6)
+    member = manifest(more, "euler", 1)
+    moved_names = moved(more, lambda: member(x, training=True))
+    assert len(moved_names) == 4
+    assert all(name.endswith("euler_1") for name in moved_names)
+
+
+def test_names_and_costs():
+    assert member_name("rk4", 2) == "rk4:2"
+    assert manifestation_of("midpoint:3") == ("midpoint", 3)
+    assert [evaluations(n) for n in ("euler:1", "midpoint:1", "rk4:2")] == [1, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([], "members: expected names of manifestations, each once"),
+        (["euler:1", "euler:1"], "each once"),
+        (["euler"], "members: expected scheme:N, such as 'euler:1'. Received 'euler'"),
+        (["euler:0"], "expected scheme:N"),
+        (["euler:-1"], "expected scheme:N"),
+        (["oiler:1"], "oiler"),
+    ],
+)
+def test_bad_members_are_refused(plain, members, message):
+    with pytest.raises(ValueError, match=message):
+        with_members(plain, members)
+
+
+def test_nets_that_can_have_no_members_are_refused(net):
+    with pytest.raises(ValueError, match="expected one without members"):
+        with_members(net, ["rk4:1"])
+    with pytest.raises(ValueError, match="continuous blocks"):
+        with_members(continuous_net("resnet20"), MEMBERS)
+    with pytest.raises(ValueError, match="expected batch norms"):
+        with_members(ContinuousClassifier(2), MEMBERS)

@@ -1,0 +1,46 @@
+"""Any-depth training: which manifestations learn beside the net, and when."""
+
+from cnet_tf.any_depth import (
+    evaluations,
+    manifestation_of,
+    member_name,
+    members_of,
+    with_members,
+)
+from cnet_tf.manifestation import manifest
+from trainers.growth import State
+
+
+def names(options) -> list[str]:
+    """The members that --any_depth asks for."""
+    return [member_name(*one) for one in options.any_depth]
+
+
+def start_before(options, epoch: int, net) -> bool:
+    """Whether the net gets its members before an epoch."""
+    due = options.any_depth and epoch >= options.any_depth_epoch
+    return bool(due) and not members_of(net)
+
+
+def start(state: State, options) -> State:
+    """Gives the net its members; the optimizer goes on."""
+    return State(*with_members(state.net, names(options), state.optimizer))
+
+
+def members(net) -> dict:
+    """The members of a net by name, cheapest first; they share its kernels."""
+    menu = sorted(members_of(net), key=evaluations)
+    return {name: manifest(net, *manifestation_of(name)) for name in menu}
+
+
+def turns(net) -> list[tuple]:
+    """Who learns beside the net in successive updates, which take turns.
+
+    The cheapest member always, and one of the others: the sandwich rule (Yu and Huang
+    2019, arXiv 1903.05134), in a fixed order, so that a resumed run ends with the same
+    bits.
+    """
+    if not members_of(net):
+        return [()]
+    cheapest, *others = members(net).values()
+    return [(cheapest, other) for other in others] or [(cheapest,)]

@@ -1,0 +1,118 @@
+"""Puts a trained net among the weights that ship with the package.
+
+    python trainers/ship.py --run=runs/latest --preset=cifar10_any_depth
+
+Writes net, card.md and the records of the run to cnet_tf/weights/<preset>, from where
+`continuous_net(preset, weights=<data set>)` and `--run=pretrained:<preset>` read them.
+Score the run with trainers/evaluate.py first: its grid becomes part of the card.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from cnet_tf import checkpoint, pretrained
+from cnet_tf.architecture import copied
+from cnet_tf.atomic_file import write_bytes
+from cnet_tf.paths import named_variables
+from cnet_tf.presets import PRESETS, continuous_net
+from trainers.errors import OptionError
+from trainers.option_kinds import one_of, run_folder, text
+from trainers.option_table import OptionTable, option
+from trainers.option_table import run as run_program
+
+# What a run says of itself, for the cards of exports.
+_RECORDS = ("flags.txt", "environment.json", "summary.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a shipment."""
+
+    run: str = option("runs/latest", run_folder(), "What to ship")
+    preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset that it is")
+    recipe: str = option(
+        "", text(), "How the run was started, where its flags do not say all of it"
+    )
+    license: str = option("Apache-2.0", text(), "Licence of the weights")
+
+
+def main(options) -> pathlib.Path:
+    """Ships the net of a run; returns its folder."""
+    run = pathlib.Path(options.run)
+    trained = checkpoint.load(run / "net")
+    shape = trained.metadata["data"]["image_shape"]
+    net = copied(trained.net, "float32", input_shape=shape)
+    _check(net, options.preset)
+    folder = pretrained.folder_of(options.preset)
+    checkpoint.save(net, folder / "net", trained.metadata)
+    for name in _RECORDS:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    write_bytes(folder / "card.md", card(run, trained, options).encode())
+    print(f"Shipped to {folder}: net, card.md, {', '.join(_RECORDS)}")
+    return folder
+
+
+def _check(net, preset):
+    """Refuses a net whose weights are not those of the preset."""
+    expected, found = (
+        {path: tuple(v.shape) for path, v in named_variables(one).items()}
+        for one in (continuous_net(preset), net)
+    )
+    if found != expected:
+        path = min(found.items() ^ expected.items())[0]
+        raise OptionError(
+            f"--preset: expected the net of {preset!r}. Received one in which {path} "
+            f"is {found.get(path)}, not {expected.get(path)}: name its own preset."
+        )
+
+
+def card(run, trained, options) -> str:
+    """What a user has to know of the weights, in Markdown."""
+    data = trained.metadata["data"]
+    summary = _json(run / "summary.json")
+    environment = _json(run / "environment.json")
+    accuracies = {"as trained": summary.get("test_accuracy")}
+    accuracies |= summary.get("test_accuracy_of_members", {})
+    grid = run / "evaluation" / "grid.md"
+    parts = [
+        f"# {options.preset}, trained on {data['name']}",
+        f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
+        "Test accuracy when the training ended: "
+        + ", ".join(f"{k} {100 * v:.2f} %" for k, v in accuracies.items() if v),
+        *(["## Manifestations", grid.read_text().strip()] if grid.is_file() else []),
+        "## Data",
+        f"`{data['name']}`, images {data['image_shape']}, scaled to 0..1, normalised "
+        f"with mean {_numbers(data['mean'])} and std {_numbers(data['std'])}. Classes: "
+        f"{', '.join(data['class_names'])}.",
+        "## Recipe",
+        f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
+        "environment.json versions and machine, summary.json times and the history.",
+        f"One seed. {summary.get('train_seconds', 0) / 60:.0f} minutes of training on "
+        f"{environment.get('cores')} cores of {environment.get('processor')}.",
+        "## Licence",
+        f"Weights: {options.license}. Data set: the terms of its provider.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _json(path) -> dict:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _numbers(values) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)
+
+
+if __name__ == "__main__":
+    run_program(main, Options)
