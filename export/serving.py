@@ -115,7 +115,10 @@ def _decoded(files, shape):
             [f"{message}Received", size, "resize it first."],
         )
         with tf.control_dependencies([fits]):
-            return tf.ensure_shape(tf.identity(pixels), shape)
+            checked = tf.identity(pixels)
+        # Not `ensure_shape`, which may fail before the assertion, in its own words.
+        checked.set_shape(shape)
+        return checked
 
     return tf.map_fn(decode, files, fn_output_signature=tf.uint8)
 
