@@ -68,16 +68,17 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
         )
 
 
-def publish_folder(folder: pathlib.Path, target: pathlib.Path) -> None:
-    """Renames a folder to `target`, and removes what was there.
+def publish_folder(folder, target: pathlib.Path, marks: tuple[str, ...]) -> None:
+    """Renames a folder to `target`, and removes the earlier one of ours.
 
     Args:
         folder: In a `workspace` of the same file system.
-        target: See `refuse_foreign`.
+        target, marks: See `refuse_foreign`, which is asked again: exports take minutes.
 
     Raises:
         OptionError: the file system refuses. What was there stays.
     """
+    refuse_foreign(target, marks)
     old = pathlib.Path(folder).with_name("replaced")
     with writing():
         there = os.path.lexists(target)

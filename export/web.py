@@ -82,7 +82,7 @@ def main(options) -> pathlib.Path:
         web_page.check(job)
         path, card = gated_export.write(job, folder, target.name)
         web_page.finish(path, job, card, runtime, options.samples)
-        staging.publish_folder(path, target)
+        staging.publish_folder(path, target, web_page.MARKS)
     print(f"Wrote {target}\nServe it: python -m http.server --directory {target}")
     return target
 

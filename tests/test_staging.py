@@ -97,3 +97,48 @@ def test_a_workspace_is_no_version(tmp_path):
     with staging.workspace(tmp_path / "serving") as folder:
         assert folder.parent == tmp_path / "serving"
         assert folder.name.startswith(".") and not folder.name.isdecimal()
+
+
+def _page(folder, text):
+    folder.mkdir(parents=True)
+    (folder / "mark").write_text(text)
+    return folder
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = _page(tmp_path / "page", "old")
+    (target / "stale").touch()
+    with staging.workspace(tmp_path) as workspace:
+        new = _page(workspace / "new", "new")
+        staging.publish_folder(new, target, ("mark",))
+    assert (target / "mark").read_text() == "new"
+    assert os.listdir(target) == ["mark"] and os.listdir(tmp_path) == ["page"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    target = _page(tmp_path / "page", "old")
+    rename = os.rename
+
+    def refuse(source, destination):
+        if str(source).endswith("new"):
+            raise OSError("no")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with staging.workspace(tmp_path) as workspace:
+        new = _page(workspace / "new", "new")
+        with pytest.raises(OptionError, match="--output: expected a folder that can"):
+            staging.publish_folder(new, target, ("mark",))
+    assert (target / "mark").read_text() == "old"
+    assert os.listdir(tmp_path) == ["page"]
+
+
+def test_a_folder_that_somebody_else_made_meanwhile_stays(tmp_path):
+    target = tmp_path / "page"
+    target.mkdir()
+    (target / "notes").touch()
+    with staging.workspace(tmp_path) as workspace:
+        new = _page(workspace / "new", "new")
+        with pytest.raises(OptionError, match="move it away or choose another"):
+            staging.publish_folder(new, target, ("mark",))
+    assert os.listdir(target) == ["notes"]

@@ -347,8 +347,12 @@ def wait(driver, state="done"):
 
 def bars(driver) -> np.ndarray:
     """The probabilities that are shown."""
-    found = driver.find_elements("css selector", "#bars .percent")
-    return np.array([float(bar.text.removesuffix(" %")) for bar in found]) / 100
+    # At once: a new answer replaces the elements.
+    found = driver.execute_script(
+        "return [...document.querySelectorAll('#bars .percent')]"
+        ".map((bar) => bar.textContent)"
+    )
+    return np.array([float(text.removesuffix(" %")) for text in found]) / 100
 
 
 def keras_probabilities(run, net, image):

@@ -7,7 +7,6 @@ import { drawChart } from "./chart.js";
 
 // More threads need headers that few static servers send.
 ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = { wasm: new URL("onnxruntime/ort.wasm", import.meta.url).href };
 ort.env.logLevel = "error";
 
 const MOST_BARS = 10;
@@ -244,6 +243,8 @@ function listen() {
 async function start() {
   try {
     net = await (await fetched("net.json")).json();
+    // Handed over, as ONNX Runtime complains where a server has no type for .wasm.
+    ort.env.wasm.wasmBinary = await (await fetched("onnxruntime/ort.wasm")).arrayBuffer();
     if (net.weights) weights = new Uint8Array(await (await fetched(net.weights)).arrayBuffer());
     showNet();
     listen();
