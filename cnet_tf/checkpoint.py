@@ -99,6 +99,11 @@ def folder_of(run) -> pathlib.Path:
     return run if (run / _DESCRIPTION).is_file() else run / "net"
 
 
+def description_of(run) -> pathlib.Path:
+    """The file that describes the net of a run, and names its weights by checksum."""
+    return folder_of(run) / _DESCRIPTION
+
+
 def load(directory, verified=()) -> Checkpoint:
     """Reads a net back, bit for bit.
 

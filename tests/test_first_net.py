@@ -45,6 +45,12 @@ def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
     with open(f"{summary['run']}/log.csv") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < losses[0]
+    # What a run has trained is a model to train on.
+    again = fit.fit(short_run(model=summary["run"], epochs=1))
+    more = checkpoint.load(f"{again['run']}/net").net
+    assert [(b.nodes, b.steps) for b in blocks_of(more)] == [(2, 2)]
+    with open(f"{again['run']}/log.csv") as file:
+        assert float(next(csv.DictReader(file))["loss"]) < losses[0]
 
 
 def test_another_file_of_the_same_name_is_another_run(short_run, tmp_path):

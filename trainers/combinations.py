@@ -96,7 +96,7 @@ def _largest(options) -> int:
     if not nodes and not options.model:
         nodes = PRESETS[options.preset].get("nodes", 1)
     nodes = nodes if isinstance(nodes, tuple) else (nodes or 1,)
-    return max(*nodes, *options.steps, 1) * grown
+    return max((*nodes, *options.steps, 1)) * grown
 
 
 def _grow_excludes(options):

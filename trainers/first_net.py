@@ -1,6 +1,8 @@
 """The net that a run starts from: a preset with the options' overrides, or a file."""
 
-from cnet_tf import keras_file
+import os
+
+from cnet_tf import checkpoint, keras_file
 from cnet_tf.any_depth import member_name, members_of, with_members
 from cnet_tf.architecture import in_precision
 from cnet_tf.manifestation import manifest
@@ -110,7 +112,7 @@ def _of_preset(options, data):
 
 def _of_file(options, data):
     try:
-        net = keras_file.read(options.model)
+        net = _read(options.model)
         net = in_precision(net, options.precision)
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
@@ -132,6 +134,12 @@ def _of_file(options, data):
             f"{found[0]}: begin it with keras.Input((None, None, channels))."
         )
     return net
+
+
+def _read(path):
+    if os.path.isdir(path):
+        return checkpoint.load(checkpoint.folder_of(path)).net
+    return keras_file.read(path)
 
 
 def _numbers(values):

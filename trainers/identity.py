@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 
-from cnet_tf import plain_file
+from cnet_tf import checkpoint, plain_file
 from trainers.data.errors import refuse
 from trainers.data.folder import PREFIX
 from trainers.data.images import PLACES
@@ -203,11 +203,15 @@ def _version(name) -> str | None:
 
 
 def _sha256(path) -> str:
-    """Of the file that a run starts from: another file is another run."""
+    """Of the net that a run starts from: another net is another run."""
     try:
+        if os.path.isdir(path):
+            path = checkpoint.description_of(path)
         return plain_file.sha256(path, follow=True)
     except plain_file.PlainFileError as error:
-        raise OptionError(f"--model: expected a .keras file. {error}") from error
+        raise OptionError(
+            f"--model: expected a .keras file, or the folder of a run. {error}"
+        ) from error
 
 
 def _plain(value):

@@ -98,8 +98,8 @@ class Options(OptionTable):
     model: str | None = option(
         None,
         text(),
-        "A .keras file to train instead of --preset, from its weights on; a functional "
-        "or Sequential model from images to logits",
+        "A .keras file, or the folder of a run, whose net to train on instead of "
+        "--preset: a functional or Sequential model from images to logits",
         "none",
     )
     weights: str | None = option(
