@@ -81,9 +81,9 @@ def gradients(
         ops.zeros_like(w.value) if g is None else g + share * w.value if share else g
         for g, w in zip(found, weights, strict=True)
     ]
-    squares = ops.sum(
-        ops.stack([ops.sum(ops.square(ops.cast(g, "float32"))) for g in found])
-    )
+    # One kernel a gradient, where squares and their sums are several.
+    halves = [tf.nn.l2_loss(tf.cast(g, tf.float32)) for g in found]
+    squares = 2 * tf.add_n(halves)
     return found, ops.stack([*_sums(losses, logits, labels), squares])
 
 
