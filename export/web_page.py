@@ -121,13 +121,13 @@ def describe(path: pathlib.Path, job: Job) -> dict:
                 "score": round(100 * float(np.mean(right)), 4),
             }
         )
-    kind = "generated" if source.generated else "test"
+    kind = "unlabelled" if job.labels is None else "test"
     best = pareto.front(rows, "macs", "score")
     for row in rows:
         row["front"] = any(row is other for other in best)
     rows.sort(key=lambda row: (row["macs"], row["score"]))
     return {
-        "data": None if source.generated else source.data["name"],
+        "data": None if source.knows_no_data else source.data["name"],
         "labels": list(source.data["class_names"]),
         "image_shape": list(source.data["image_shape"]),
         "weights": WEIGHTS if (path / WEIGHTS).stat().st_size else None,
