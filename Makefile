@@ -41,7 +41,7 @@ test: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(TEST_ENVIRONMENT)
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m slow $(PARALLEL)
 
 test-all: test test-slow
 
