@@ -10,13 +10,11 @@ References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.0513
 (private norms, the sandwich rule, in-place distillation).
 """
 
-import keras
-
 from cnet_tf.checks import finite_values
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.surgery import blocks_of, chosen_blocks, with_layers
+from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_layers
 from cnet_tf.tableaus import get_scheme
 
 
@@ -80,8 +78,7 @@ def with_members(net, members, optimizer=None):
         raise ValueError(
             f"net: expected one without members. Received one of {members_of(net)}."
         )
-    kinds = SeriesBatchNormalization, keras.layers.BatchNormalization
-    norms = [layer for layer in layers_of(net) if isinstance(layer, kinds)]
+    norms = normalizations(net)
     if not norms:
         raise ValueError(
             "net: expected batch norms, which members have for themselves. Received "

@@ -1,14 +1,11 @@
 """Manifestations of a trained net: the same theta(t), another graph."""
 
-import keras
 import numpy as np
 from keras import ops
 
 from cnet_tf.any_depth import reading_own_norms
 from cnet_tf.checks import per_block
-from cnet_tf.lifted_layer import layers_of
-from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.surgery import chosen_blocks, with_blocks
+from cnet_tf.surgery import chosen_blocks, normalizations, with_blocks
 
 
 def manifest(net, scheme=None, steps=None, blocks=None):
@@ -76,12 +73,6 @@ def recalibrate(net, data) -> int:
 
 def _add(left, right):
     return [a + b for a, b in zip(left, right, strict=True)]
-
-
-def normalizations(net) -> list:
-    """All batch normalisations of a model, along depth or Keras' own."""
-    kinds = (SeriesBatchNormalization, keras.layers.BatchNormalization)
-    return [layer for layer in layers_of(net) if isinstance(layer, kinds)]
 
 
 def statistics(net) -> list[np.ndarray]:

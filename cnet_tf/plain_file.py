@@ -23,8 +23,9 @@ MOST_BYTES = 16 * 1024**2
 MOST_VALUES = 300_000
 MOST_DEPTH = 100
 
-# Missing on Windows, where there are neither pipes nor, as a rule, links in folders.
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+# Neither follow a link nor wait for a pipe. Missing on Windows, where there are neither
+# pipes nor, as a rule, links in folders.
+STRICT = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -51,7 +52,7 @@ def opened(path, *, follow=False):
     Raises:
         PlainFileError: there is no such regular file, or it cannot be read.
     """
-    flags = os.O_RDONLY | _BINARY | _FLAGS
+    flags = os.O_RDONLY | _BINARY | STRICT
     if follow:
         flags &= ~getattr(os, "O_NOFOLLOW", 0)
     else:

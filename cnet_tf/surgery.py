@@ -6,14 +6,23 @@ included.
 
 import functools
 
+import keras
+
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph, layers_of
 from cnet_tf.series import ParameterSeries
+from cnet_tf.series_norm import SeriesBatchNormalization
 
 
 def blocks_of(model) -> list[ContinuousBlock]:
     """The continuous blocks of a model, in order; none of one whose depth is fixed."""
     return [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
+
+
+def normalizations(model) -> list:
+    """All batch normalisations of a model, along depth or Keras' own."""
+    kinds = (SeriesBatchNormalization, keras.layers.BatchNormalization)
+    return [layer for layer in layers_of(model) if isinstance(layer, kinds)]
 
 
 def series_of(model) -> list[ParameterSeries]:

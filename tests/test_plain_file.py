@@ -1,9 +1,9 @@
 """Files of strangers: read as what they have to be, or refused in a line at once."""
 
 import os
-import signal
 
 import pytest
+from hangs import fail_after
 
 from cnet_tf import escaping, plain_file
 from cnet_tf.plain_file import PlainFileError
@@ -11,16 +11,8 @@ from cnet_tf.plain_file import PlainFileError
 
 @pytest.fixture(autouse=True)
 def _hangs_are_failures():
-    """A pipe that is waited for ends the test, not the suite."""
-
-    def late(*_):
-        raise TimeoutError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with fail_after(20):
+        yield
 
 
 def _pipe(path):

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import struct
 import zipfile
@@ -15,6 +14,7 @@ import h5py
 import keras
 import pytest
 from google.protobuf import text_format
+from hangs import fail_after
 from tensorflow_serving.config import model_server_config_pb2
 from trained_run import DIGITS, SMALL, parse, save_run
 
@@ -35,14 +35,8 @@ from trainers.snapshots import Progress
 
 @pytest.fixture(autouse=True)
 def _hangs_are_failures():
-    def late(*_):
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with fail_after(120):
+        yield
 
 
 @pytest.fixture(scope="module")

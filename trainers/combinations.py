@@ -6,6 +6,7 @@
 import itertools
 import math
 
+from cnet_tf.any_depth import member_name
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.presets import PRESETS
 
@@ -111,8 +112,8 @@ def _members_in_force(options):
     stages = options.grow
     before = [s for s in stages if s[0] <= options.any_depth_epoch][-1:]
     after = [s for s in stages if s[0] > options.any_depth_epoch]
-    names = {f"{scheme}:{steps}" for _, scheme, steps, _ in before + after}
-    return [n for n in (f"{s}:{k}" for s, k in options.any_depth) if n in names]
+    names = {member_name(scheme, steps) for _, scheme, steps, _ in before + after}
+    return [n for n in (member_name(*m) for m in options.any_depth) if n in names]
 
 
 def _grows(options):

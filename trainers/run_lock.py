@@ -18,6 +18,8 @@ from typing import Any
 
 import filelock
 
+from cnet_tf import plain_file
+
 NAME = "lock"
 _LEASE_SECONDS = 60.0
 # Answers of drives, and of systems, that have no locks.
@@ -28,8 +30,6 @@ _NO_LOCKS = (
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
 )
-# A link, or a pipe, is no lock of ours: neither followed nor waited for.
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _MOST_BYTES = 1000  # Of what an owner says of itself.
 
 
@@ -66,7 +66,7 @@ def acquire(folder, seconds: float = 0.0) -> RunLock | None:
         OSError: the lock cannot be made.
     """
     path = pathlib.Path(folder, NAME)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | plain_file.STRICT, 0o666)
     held = False
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -110,11 +110,10 @@ def of_folder(folder, seconds: float):
 def owner(folder) -> str:
     """Who has a folder, as in "process 12 on host"; what it was that wrote it last."""
     try:
-        descriptor = os.open(pathlib.Path(folder, NAME), os.O_RDONLY | _FLAGS)
-        with open(descriptor, "rb") as file:
-            found = json.loads(file.read(_MOST_BYTES))
+        path = pathlib.Path(folder, NAME)
+        found = plain_file.parse_json(plain_file.read_bytes(path, _MOST_BYTES), path)
         return f"process {int(found['pid'])} on {str(found['host'])!r}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return "another process"
 
 

@@ -60,11 +60,11 @@ class Training:
                     batch_size=place.batch_size,
                     weight_decay=options.weight_decay if l2 else 0.0,
                     smoothing=options.label_smoothing,
-                    members=members,
+                    members=turn,
                     member_weight=options.any_depth_weight,
                     member_targets=options.any_depth_targets,
                 )
-                for members in turns(net)
+                for turn in turns(net)
             ]
             self.programs = updates, steps.evaluation_program(net, place.strategy)
         return self.programs

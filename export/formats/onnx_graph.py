@@ -102,8 +102,8 @@ def tensors(path) -> dict[str, Tensor]:
     }
 
 
-_USAGE = {
-    "python": """\
+# Runs a graph in Python; pages say more about the file.
+PYTHON = """\
 import numpy as np
 import onnxruntime
 
@@ -113,7 +113,10 @@ $image
 names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(names, {"image": image})))
 $results
-""",
+"""
+
+_USAGE = {
+    "python": PYTHON,
     "shell": """\
 python3 -c 'import numpy, onnxruntime
 session = onnxruntime.InferenceSession("$file")

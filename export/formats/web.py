@@ -90,17 +90,9 @@ def tensors(path) -> dict[str, Tensor]:
 
 
 _USAGE = {
-    "python": """\
-import numpy as np
-import onnxruntime
-
-session = onnxruntime.InferenceSession("$signature.onnx")  # weights.bin lies beside it.
-$pixels
-$image
-names = [output.name for output in session.get_outputs()]
-outputs = dict(zip(names, session.run(names, {"image": image})))
-$results
-""",
+    "python": onnx_graph.PYTHON.replace(
+        '"$file")', '"$signature.onnx")  # weights.bin lies beside it.'
+    ),
     "shell": """\
 python3 -m http.server --directory .  # Then open http://localhost:8000
 """,
