@@ -1,4 +1,8 @@
-"""What a training run is told."""
+"""What a training run is told.
+
+One table, however long: `--help`, the checks, flag files and the identity of a run read
+it as it stands, a row a flag.
+"""
 
 import dataclasses
 

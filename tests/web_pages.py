@@ -1,0 +1,30 @@
+"""Pages of export/web.py for tests, with a runtime in which nothing runs."""
+
+from trained_run import parse
+
+from export import web, web_runtime
+
+# As the pages of the fixture name them.
+NETS = {
+    "serving_default": ("rk4", 1),
+    "euler_1": ("euler", 1),
+    "midpoint_2": ("midpoint", 2),
+}
+FEW = ["--parity_images=20", "--accuracy_images=100"]
+# That of rk4:1 is the first, so no second one.
+SEVERAL = "--manifestations=euler:1,midpoint:2,rk4:1"
+ONE = "--manifestations=rk4:1"
+
+
+def export_page(run, data_dir, output, package, *more):
+    arguments = [f"--run={run}", f"--data_dir={data_dir}", f"--output={output}", *FEW]
+    runtime = [] if package is None else [f"--onnxruntime_web={package}"]
+    return web.main(parse([*arguments, *runtime, *more], web.Options))
+
+
+def empty_package(folder):
+    """A folder like node_modules/onnxruntime-web, in which nothing runs."""
+    for name, path in web_runtime.FILES.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(name)
+    return folder
