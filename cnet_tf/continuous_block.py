@@ -151,9 +151,12 @@ class ContinuousBlock(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def manifested(self, scheme=None, steps=None):
-        """A block around the same rate with another scheme or step count."""
-        return self._with(self.rate, scheme, steps)
+    def manifested(self, scheme=None, steps=None, restriction=None):
+        """A block around the same rate with another scheme, step count or restriction.
+
+        What is None stays as it is.
+        """
+        return self._with(self.rate, scheme, steps, restriction)
 
     def around(self, change):
         """A block around `change(rate)`; weights made there are named as its own."""
@@ -191,14 +194,14 @@ class ContinuousBlock(keras.layers.Layer):
                 stack.enter_context(keras.name_scope(name))
             yield
 
-    def _with(self, rate, scheme=None, steps=None):
+    def _with(self, rate, scheme=None, steps=None, restriction=None):
         config = keras.layers.Layer.get_config(self)
         return type(self)(
             rate,
             scheme=scheme or self.scheme,
             steps=self.steps if steps is None else steps,
             horizon=self.horizon,
-            restriction=self.restriction,
+            restriction=restriction or self.restriction,
             **config,
         )
 
