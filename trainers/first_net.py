@@ -34,11 +34,20 @@ def first_net(plan):
     """
     options, data = plan.options, plan.data
     net = _of_file(options, data) if options.model else _of_preset(options, data)
+    if not options.unroll:
+        net = _rolled(net)
     if options.any_depth:
         _check_members(net, options)
     if options.train_only == "head":
         _freeze_features(net)
     return net
+
+
+def _rolled(net):
+    try:
+        return manifest(net, unroll=False)
+    except ValueError as error:
+        raise OptionError(f"--nounroll: {error}") from error
 
 
 def _freeze_features(net):
