@@ -1,18 +1,18 @@
 """One export to make, read from its options once; nothing after it knows options.
 
-options -> Source -> data -> Job
+options -> Run | File, Change, Wanted, Recipe -> net, images -> Job
 """
 
 import dataclasses
 
 import numpy as np
 
-from export import compared_images, origin
 from export.calibration import calibration_images
+from export.compared_images import ComparedImages, Wanted, chosen
 from export.formats.record import Format, Recipe
 from export.options import Export
 from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
-from export.source import Source
+from export.source import Change, Source
 from trainers.errors import OptionError
 
 
@@ -44,6 +44,8 @@ class Job:
     def read(cls, options: Export, form: Format) -> "Job":
         """Reads the net of `--run` or `--model`, changed as asked, and its data.
 
+        Options end here: every part of them goes to the one that knows what it means.
+
         Args:
             options: Of a script.
             form: Decides about folding where the options do not.
@@ -53,32 +55,40 @@ class Job:
                 or no images to learn from.
             DataError: the data cannot be read, or are others than the run's.
         """
-        source = origin.read(options).projected(options.basis_size)
-        source = source.manifested(
-            options.scheme, options.steps, options.manifestations
-        )
-        _check_channels(source.data["image_shape"][-1], options.input)
         calibrated = form.precisions[options.precision].calibrated
-        compared = compared_images.chosen(source, options, calibrated)
-        source = source.recalibrated(compared.data, options.recalibrate)
         alone = not options.manifestations
-        if form.folds and alone if options.fold is None else options.fold:
-            source = source.folded()
-        images, labels = samples, _ = compared.first(options.accuracy_images)
+        change = Change(
+            options.basis_size,
+            options.scheme,
+            options.steps,
+            options.beside,
+            options.recalibrate,
+            form.folds and alone if options.fold is None else options.fold,
+        )
+        wanted = Wanted(
+            options.images,
+            options.data_dir,
+            options.accuracy_images,
+            options.precision,
+            options.calibration_images if calibrated else 0,
+            options.recalibrate,
+        )
+        recipe = Recipe(
+            options.input,
+            options.precision,
+            model=options.model_name,
+            outputs=options.outputs,
+            batch=options.batch,
+            float_outputs=options.float_outputs,
+        )
+        source, compared = _read(options.origin, change, wanted, recipe.kind)
+        images, labels = samples, _ = compared.first(wanted.compared)
         if calibrated:
-            samples = calibration_images(compared.data, options.calibration_images)
+            samples = calibration_images(compared.data, wanted.learned)
         return cls(
             form,
             source,
-            Recipe(
-                options.input,
-                options.precision,
-                samples,
-                model=options.model_name,
-                outputs=options.outputs,
-                batch=options.batch,
-                float_outputs=options.float_outputs,
-            ),
+            dataclasses.replace(recipe, samples=samples),
             images,
             labels,
             options.parity_images,
@@ -97,6 +107,17 @@ class Job:
         """What the name of a file ends with: `[-<precision>].<form>`."""
         precision = self.recipe.precision
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
+
+
+def _read(origin, change, wanted, kind) -> tuple[Source, ComparedImages]:
+    """The net as it is exported, and what it is compared on."""
+    source = origin.read().projected(change.basis_size)
+    source = source.manifested(change.scheme, change.steps)
+    source = source.manifested(others=change.beside(source.net))
+    _check_channels(source.data["image_shape"][-1], kind)
+    compared = chosen(source.data, wanted)
+    source = source.recalibrated(compared.data, change.recalibrate)
+    return source.folded() if change.fold else source, compared
 
 
 def _check_channels(channels: int, kind: str) -> None:

@@ -65,13 +65,13 @@ def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the folder of the new version."""
     output, model = options.folder / "serving", options.model_name
     staging.refuse_version(output / model, options.version)
-    with staging.workspace(output) as folder:
+    with staging.Workspace(output) as workspace:
         job = Job.read(options, FORMAT)
-        path, card = gated_export.write(job, folder, model)
+        path, card = gated_export.write(job, workspace.folder, model)
         with staging.writing():
             (path / "model_card.md").write_text(card, encoding="utf-8")
-            configs = tf_serving.write_configs(folder, output, model)
-            version = staging.publish_version(path, output / model, options.version)
+            configs = tf_serving.write_configs(workspace.folder, output, model)
+            version = workspace.publish_version(path, model, options.version)
             for config in configs:
                 os.replace(config, output / config.name)
     print(f"Wrote {line(version)}\nServe it: {tf_serving.docker_command(output)}")
