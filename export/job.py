@@ -1,19 +1,44 @@
 """One export to make, read from its options once; nothing after it knows options.
 
-options -> Run | File, Change, Wanted, Recipe -> net, images -> Job
+options -> Net, Wanted (images), Recipe -> Source, ComparedImages -> Job
 """
 
 import dataclasses
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from export.calibration import calibration_images
-from export.compared_images import ComparedImages, Wanted, chosen
+from export.compared_images import Wanted, chosen
 from export.formats.record import Format, Recipe
+from export.keras_file import File
 from export.options import Export
+from export.run import Run
 from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
-from export.source import Change, Source
+from export.source import Source
 from trainers.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """The net to export: what it is read from, and how it differs from that.
+
+    Attributes:
+        origin: What it is read from.
+        basis_size, scheme, steps: Of every block; None is as trained.
+        beside: Function of it to the pairs (scheme, steps) that are exported beside it.
+        recalibrate: Batches to re-estimate its norms on; 0 for none.
+        fold: Whether what can be is folded.
+    """
+
+    origin: Run | File
+    basis_size: int | None
+    scheme: str | None
+    steps: int | None
+    beside: Callable[[keras.Model], tuple]
+    recalibrate: int
+    fold: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +82,8 @@ class Job:
         """
         calibrated = form.precisions[options.precision].calibrated
         alone = not options.manifestations
-        change = Change(
+        net = Net(
+            options.origin,
             options.basis_size,
             options.scheme,
             options.steps,
@@ -81,20 +107,14 @@ class Job:
             batch=options.batch,
             float_outputs=options.float_outputs,
         )
-        source, compared = _read(options.origin, change, wanted, recipe.kind)
-        images, labels = samples, _ = compared.first(wanted.compared)
-        if calibrated:
-            samples = calibration_images(compared.data, wanted.learned)
-        return cls(
+        return _read(
             form,
-            source,
-            dataclasses.replace(recipe, samples=samples),
-            images,
-            labels,
-            options.parity_images,
-            options.threads,
-            options.license,
-            compared.unmeasured,
+            net,
+            wanted,
+            recipe,
+            parity_images=options.parity_images,
+            threads=options.threads,
+            license=options.license,
         )
 
     @property
@@ -109,15 +129,22 @@ class Job:
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
 
 
-def _read(origin, change, wanted, kind) -> tuple[Source, ComparedImages]:
-    """The net as it is exported, and what it is compared on."""
-    source = origin.read().projected(change.basis_size)
-    source = source.manifested(change.scheme, change.steps)
-    source = source.manifested(others=change.beside(source.net))
-    _check_channels(source.data["image_shape"][-1], kind)
+def _read(form, net, wanted, recipe, **rest) -> Job:
+    """Reads the net, then the images; `rest` are further attributes of the job."""
+    source = net.origin.read().projected(net.basis_size)
+    source = source.manifested(net.scheme, net.steps)
+    source = source.manifested(others=net.beside(source.net))
+    _check_channels(source.data["image_shape"][-1], recipe.kind)
     compared = chosen(source.data, wanted)
-    source = source.recalibrated(compared.data, change.recalibrate)
-    return source.folded() if change.fold else source, compared
+    source = source.recalibrated(compared.data, net.recalibrate)
+    if net.fold:
+        source = source.folded()
+    images, labels = samples, _ = compared.first(wanted.compared)
+    if wanted.learned:
+        samples = calibration_images(compared.data, wanted.learned)
+    recipe = dataclasses.replace(recipe, samples=samples)
+    unmeasured = compared.unmeasured
+    return Job(form, source, recipe, images, labels, unmeasured=unmeasured, **rest)
 
 
 def _check_channels(channels: int, kind: str) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 
 import keras
 
@@ -16,25 +15,6 @@ from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
 from trainers.data.batches import recalibration_batches
 from trainers.errors import OptionError
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """How an export differs from the net as it was trained.
-
-    Attributes:
-        basis_size, scheme, steps: Of every block; None is as trained.
-        beside: Function of the net to the pairs (scheme, steps) exported beside it.
-        recalibrate: Batches to re-estimate norms on; 0 for none.
-        fold: Whether what can be is folded.
-    """
-
-    basis_size: int | None
-    scheme: str | None
-    steps: int | None
-    beside: Callable[[keras.Model], tuple]
-    recalibrate: int
-    fold: bool
 
 
 @dataclasses.dataclass(frozen=True)
