@@ -35,14 +35,13 @@ def checked(metadata: dict, where, net=None) -> dict:
         _expect(isinstance(data, dict), "data", "what it was trained on", data)
         for key in KEYS:
             _expect(key in data, key, "an entry of its data", "none")
-        for key, value in data.items():
-            bounds.check(key, value, bounds.DATA)
+        bounds.check(data.items(), bounds.DATA)
         for key, (expected, holds) in _TEXTS.items():
             if key in data:
                 _expect(holds(data[key]), key, expected, data[key])
         shape, names = data["image_shape"], data["class_names"]
         _expect(_numbers(shape, 3), "image_shape", "three sizes", shape)
-        bounds.check_elements("image_shape", shape)
+        bounds.check_elements([("image_shape", shape)])
         _check_names(names)
         for key in ("mean", "std"):
             expected = f"a number for each of {shape[2]} channels"
