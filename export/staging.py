@@ -1,6 +1,5 @@
 """Publishes exports: they appear complete or not at all."""
 
-import contextlib
 import errno
 import os
 import pathlib
@@ -21,31 +20,13 @@ def writing(*others):
     return disk.writing("output", *others)
 
 
-class Workspace(contextlib.AbstractContextManager):
-    """A folder of exports, with a temporary one in it to make them in.
+class Workspace(disk.Workspace):
+    """A folder of exports, which appear in it complete or not at all.
 
     with Workspace(output) as workspace:
         file = build(workspace.folder)
         workspace.publish_file(file, "net.tflite", card)
-
-    Attributes:
-        parent: Where exports appear, complete or not at all.
-        folder: The temporary one, see `disk.workspace`.
-
-    Raises:
-        OptionError: on entering, if it cannot be made.
     """
-
-    def __init__(self, parent):
-        self.parent = pathlib.Path(parent)
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self):
-        self.folder = self._stack.enter_context(disk.workspace(self.parent, "output"))
-        return self
-
-    def __exit__(self, *error):
-        return self._stack.__exit__(*error)
 
     def publish_file(self, file, name: str, card: str) -> pathlib.Path:
         """Renames a file, and puts its model card beside it as `<name>.md`.
