@@ -78,9 +78,10 @@ class Options(options.Export):
 
 def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the folder of the page."""
-    staging.refuse_foreign(options.folder / _NAME, web_page.MARKS)
+    workspace = staging.Workspace(options.folder)
+    staging.refuse_foreign(workspace.parent / _NAME, web_page.MARKS)
     runtime = web_runtime.find(options.onnxruntime_web)
-    with staging.Workspace(options.folder) as workspace:
+    with workspace:
         job = Job.read(options, FORMAT)
         web_page.check(job)
         path, card = gated_export.write(job, workspace.folder, _NAME)
