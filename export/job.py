@@ -28,7 +28,6 @@ class Net:
         origin: What it is read from.
         basis_size, scheme, steps: Of every block; None is as trained.
         beside: Function of it to the pairs (scheme, steps) that are exported beside it.
-        recalibrate: Batches to re-estimate its norms on; 0 for none.
         fold: Whether what can be is folded.
     """
 
@@ -37,7 +36,6 @@ class Net:
     scheme: str | None
     steps: int | None
     beside: Callable[[keras.Model], tuple]
-    recalibrate: int
     fold: bool
 
 
@@ -88,7 +86,6 @@ class Job:
             options.scheme,
             options.steps,
             options.beside,
-            options.recalibrate,
             form.folds and alone if options.fold is None else options.fold,
         )
         wanted = Wanted(
@@ -136,7 +133,7 @@ def _read(form, net, wanted, recipe, **rest) -> Job:
     source = source.manifested(others=net.beside(source.net))
     _check_channels(source.data["image_shape"][-1], recipe.kind)
     compared = chosen(source.data, wanted)
-    source = source.recalibrated(compared.data, net.recalibrate)
+    source = source.recalibrated(compared.data, wanted.recalibrate)
     if net.fold:
         source = source.folded()
     images, labels = samples, _ = compared.first(wanted.compared)
