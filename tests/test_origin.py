@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from export.keras_file import File, class_names, per_channel
+from export.keras_file import File
 from export.origin import Origin
 from export.run import Run
 from trainers.errors import OptionError
@@ -43,29 +43,3 @@ def test_what_excludes_one_another(options, message):
     with pytest.raises(OptionError, match=message) as caught:
         Origin(**options)
     assert "\n" not in str(caught.value)
-
-
-def test_class_names(tmp_path):
-    path = tmp_path / "labels.txt"
-    path.write_text("cat\nkäse\n\ndog\n", encoding="utf-8")
-    assert class_names(str(path), 3) == ["cat", "käse", "dog"]
-    assert class_names("a, b,c", 3) == ["a", "b", "c"]
-    assert class_names(None, 3) == ["0", "1", "2"]
-    with pytest.raises(
-        OptionError, match="--labels: expected 4 different .*Received 3"
-    ):
-        class_names("a,b,c", 4)
-    with pytest.raises(
-        OptionError, match="--labels: expected 3 different .*Received 2"
-    ):
-        class_names("a,b,a", 3)
-    path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(OptionError, match="--labels: expected a text file in UTF-8"):
-        class_names(str(path), 3)
-
-
-def test_numbers_per_channel():
-    assert per_channel("mean", (0.5,), 3) == [0.5, 0.5, 0.5]
-    assert per_channel("std", (0.1, 0.2, 0.3), 3) == [0.1, 0.2, 0.3]
-    with pytest.raises(OptionError, match="--std: expected one number, or 2, one a ch"):
-        per_channel("std", (0.1, 0.2, 0.3), 2)
