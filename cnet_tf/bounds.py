@@ -7,6 +7,7 @@ is converted: true is no 1, and "2" is no 2.
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from cnet_tf.line_error import LineError
 
@@ -165,38 +166,42 @@ _WHOLE = Bound(-(2**31), 2**31)
 _REAL = _reals(-1e30, 1e30)
 
 
-def check(name: str, value, table: dict[str, Bound] = SETTINGS) -> None:
-    """Refuses a number, or lists of them, out of bounds.
+def check(settings: Iterable[tuple], table: dict[str, Bound] = SETTINGS) -> None:
+    """Refuses numbers, or lists of them, out of bounds.
 
     Args:
-        name: Of the setting.
-        value: Any; what is no number is left alone unless the table asks for one.
+        settings: Names and values. What is no number is left alone unless the table
+            asks for one.
         table: Bounds by name.
 
     Raises:
-        BoundError: it is out of them; names the setting.
+        BoundError: one is out of them; names the setting.
     """
-    bound = table.get(name)
-    if bound is not None and not bound.holds(value):
-        raise BoundError(f"{name}: expected {bound}. Received {value!r}.")
-    for number in value if isinstance(value, (list, tuple)) else [value]:
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            continue
-        other = bound or (_WHOLE if isinstance(number, int) else _REAL)
-        if not other.holds(number):
-            raise BoundError(f"{name}: expected {other}. Received {number!r}.")
+    for name, value in settings:
+        bound = table.get(name)
+        if bound is not None and not bound.holds(value):
+            raise BoundError(f"{name}: expected {bound}. Received {value!r}.")
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                continue
+            other = bound or (_WHOLE if isinstance(number, int) else _REAL)
+            if not other.holds(number):
+                raise BoundError(f"{name}: expected {other}. Received {number!r}.")
 
 
-def check_elements(name: str, shape) -> None:
+def check_elements(shapes: Iterable[tuple]) -> None:
     """Refuses a shape of more numbers than there may be.
 
     Args:
-        name: Of what has it.
-        shape: Sizes, None for those that are free.
+        shapes: Names and sizes, None for those that are free.
+
+    Raises:
+        BoundError: one has more; names it.
     """
-    count = math.prod(n for n in shape if n is not None)
-    if count > MOST_ELEMENTS:
-        raise BoundError(
-            f"{name}: expected at most {MOST_ELEMENTS:,} numbers an example. Received "
-            f"the shape {tuple(shape)}."
-        )
+    for name, shape in shapes:
+        count = math.prod(n for n in shape if n is not None)
+        if count > MOST_ELEMENTS:
+            raise BoundError(
+                f"{name}: expected at most {MOST_ELEMENTS:,} numbers an example. "
+                f"Received the shape {tuple(shape)}."
+            )

@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from cnet_tf import plain_file, tensor_file
-from cnet_tf.architecture import described, rebuilt, shapes
+from cnet_tf.architecture import described, rebuilt
 from cnet_tf.atomic_file import write_bytes, write_json
 from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
@@ -144,8 +144,7 @@ def _load(directory, description, verified) -> Checkpoint:
     try:
         weights = next(known, None) or tensor_file.VerifiedFile(path, sha256)
         weights.check_header()  # Far quicker than what follows.
-        weights.check_shapes(shapes(description["architecture"]))
-        net = rebuilt(description["architecture"])
+        net = rebuilt(description["architecture"], fits=weights.check_shapes)
         targets = named_variables(net)
         expected = {name: (v.shape, v.dtype) for name, v in targets.items()}
         for name, value in weights.read(expected).items():

@@ -13,7 +13,8 @@ import h5py
 import keras
 
 from cnet_tf import plain_file
-from cnet_tf.architecture import check, numbers
+from cnet_tf.architecture import numbers
+from cnet_tf.config_check import check
 from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
 

@@ -4,13 +4,33 @@ import dataclasses
 
 import numpy as np
 
-from export.generated_images import generated, unlabelled
-from export.source import Source
-from trainers.data import ImageData, MissingData, images_of
+from export.generated_images import GENERATED, generated, unlabelled
+from trainers.data import ImageData, MissingData, images_of, load_as_trained
 from trainers.data.errors import tell
 from trainers.errors import OptionError
 
 _NO_ACCURACY = "No accuracy was measured: "
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which images an export is compared on, and what it learns from others.
+
+    Attributes:
+        folder: Of images that replace the data set, or None.
+        data_dir: Where the data set is, or None.
+        compared: Images to compare on.
+        precision: Of the export.
+        learned: Images that it learns ranges on; 0 for none.
+        recalibrate: Batches that its norms are re-estimated on; 0 for none.
+    """
+
+    folder: str | None
+    data_dir: str | None
+    compared: int
+    precision: str = "float32"
+    learned: int = 0
+    recalibrate: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,67 +54,62 @@ class ComparedImages:
         return batch["image"], batch.get("label")
 
 
-def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
-    """The images of `--images`, else those of the data set, else generated ones.
+def chosen(description: dict, wanted: Wanted) -> ComparedImages:
+    """The images of the given folder, else those of the data set, else generated ones.
 
     A run needs no data set where nothing is learned from it: what is not there is told
     in a line.
 
     Args:
-        source: What is exported.
-        options: Of an export.
-        calibrated: Whether ranges are learned on training images.
+        description: What the net says of its data.
+        wanted: What is asked for.
 
     Raises:
         OptionError: there are no images to learn from.
         DataError: the data cannot be read, or are others than those of the net; there
             are none where `--data_dir` says.
     """
-    if options.images:
-        return _given(source, options)
-    if source.knows_no_data:
+    if wanted.folder:
+        limit = max(wanted.compared, wanted.learned)
+        images = images_of(wanted.folder, description["image_shape"], limit)
+        return ComparedImages(
+            unlabelled(images, {**description, "name": wanted.folder}),
+            f"{_NO_ACCURACY}the export was compared with Keras on given images, of "
+            "which nobody said what they show.",
+        )
+    if description["name"] == GENERATED:
         why = "a .keras file does not say what it was trained on"
-        _refuse_learning(options, calibrated, why)
-        return _generated(source, why)
+        _refuse_learning(wanted, why)
+        return _generated(description, why)
     try:
-        return ComparedImages(source.load_data(options.data_dir))
+        return ComparedImages(load_as_trained(description, wanted.data_dir))
     except MissingData as error:
-        _refuse_learning(options, calibrated, str(error))
-        if options.data_dir:
+        _refuse_learning(wanted, str(error))
+        if wanted.data_dir:
             raise
         tell(f"the export is compared with Keras on generated images. {error}")
-        return _generated(source, "the data set of the net was not there")
+        return _generated(description, "the data set of the net was not there")
 
 
-def _generated(source, why) -> ComparedImages:
+def _generated(description, why) -> ComparedImages:
     return ComparedImages(
-        generated(source.data),
+        generated(description),
         f"{_NO_ACCURACY}{why}, so the export was compared with Keras on generated "
         "images.",
     )
 
 
-def _given(source, options) -> ComparedImages:
-    limit = max(options.accuracy_images, getattr(options, "calibration_images", 0))
-    images = images_of(options.images, source.data["image_shape"], limit)
-    return ComparedImages(
-        unlabelled(images, {**source.data, "name": options.images}),
-        f"{_NO_ACCURACY}the export was compared with Keras on given images, of which "
-        "nobody said what they show.",
-    )
-
-
-def _refuse_learning(options, calibrated, why) -> None:
-    """Refuses options that learn from images where there are none."""
-    if options.recalibrate:
+def _refuse_learning(wanted, why) -> None:
+    """Refuses to learn from images where there are none."""
+    if wanted.recalibrate:
         raise OptionError(
             f"--recalibrate: expected 0 without training images. Received "
-            f"{options.recalibrate}, but {why.rstrip('.')}: give --data_dir, or leave "
+            f"{wanted.recalibrate}, but {why.rstrip('.')}: give --data_dir, or leave "
             "it out."
         )
-    if calibrated:
+    if wanted.learned:
         raise OptionError(
             "--precision: expected one that learns nothing from images, or images to "
-            f"learn from. Received {options.precision!r}, but {why.rstrip('.')}: give "
+            f"learn from. Received {wanted.precision!r}, but {why.rstrip('.')}: give "
             "--images=<folder of images>, of a run also --data_dir."
         )

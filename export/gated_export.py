@@ -22,7 +22,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
 
     Args:
         job: What to build, and what to compare it on.
-        folder: A `workspace`.
+        folder: That of a `Workspace`.
         name: Name of the artefact where it is used.
 
     Returns:

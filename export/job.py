@@ -1,19 +1,42 @@
 """One export to make, read from its options once; nothing after it knows options.
 
-options -> Source -> data -> Job
+options -> Net, Wanted (images), Recipe -> Source, ComparedImages -> Job
 """
 
 import dataclasses
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
-from export import compared_images, origin
 from export.calibration import calibration_images
+from export.compared_images import Wanted, chosen
 from export.formats.record import Format, Recipe
+from export.keras_file import File
 from export.options import Export
+from export.run import Run
 from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
 from export.source import Source
 from trainers.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """The net to export: what it is read from, and how it differs from that.
+
+    Attributes:
+        origin: What it is read from.
+        basis_size, scheme, steps: Of every block; None is as trained.
+        beside: Function of it to the pairs (scheme, steps) that are exported beside it.
+        fold: Whether what can be is folded.
+    """
+
+    origin: Run | File
+    basis_size: int | None
+    scheme: str | None
+    steps: int | None
+    beside: Callable[[keras.Model], tuple]
+    fold: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +67,8 @@ class Job:
     def read(cls, options: Export, form: Format) -> "Job":
         """Reads the net of `--run` or `--model`, changed as asked, and its data.
 
+        Options end here: every part of them goes to the one that knows what it means.
+
         Args:
             options: Of a script.
             form: Decides about folding where the options do not.
@@ -53,38 +78,40 @@ class Job:
                 or no images to learn from.
             DataError: the data cannot be read, or are others than the run's.
         """
-        source = origin.read(options).projected(options.basis_size)
-        source = source.manifested(
-            options.scheme, options.steps, options.manifestations
-        )
-        _check_channels(source.data["image_shape"][-1], options.input)
         calibrated = form.precisions[options.precision].calibrated
-        compared = compared_images.chosen(source, options, calibrated)
-        source = source.recalibrated(compared.data, options.recalibrate)
         alone = not options.manifestations
-        if form.folds and alone if options.fold is None else options.fold:
-            source = source.folded()
-        images, labels = samples, _ = compared.first(options.accuracy_images)
-        if calibrated:
-            samples = calibration_images(compared.data, options.calibration_images)
-        return cls(
+        net = Net(
+            options.origin,
+            options.basis_size,
+            options.scheme,
+            options.steps,
+            options.beside,
+            form.folds and alone if options.fold is None else options.fold,
+        )
+        wanted = Wanted(
+            options.images,
+            options.data_dir,
+            options.accuracy_images,
+            options.precision,
+            options.calibration_images if calibrated else 0,
+            options.recalibrate,
+        )
+        recipe = Recipe(
+            options.input,
+            options.precision,
+            model=options.model_name,
+            outputs=options.outputs,
+            batch=options.batch,
+            float_outputs=options.float_outputs,
+        )
+        return _read(
             form,
-            source,
-            Recipe(
-                options.input,
-                options.precision,
-                samples,
-                model=options.model_name,
-                outputs=options.outputs,
-                batch=options.batch,
-                float_outputs=options.float_outputs,
-            ),
-            images,
-            labels,
-            options.parity_images,
-            options.threads,
-            options.license,
-            compared.unmeasured,
+            net,
+            wanted,
+            recipe,
+            parity_images=options.parity_images,
+            threads=options.threads,
+            license=options.license,
         )
 
     @property
@@ -97,6 +124,24 @@ class Job:
         """What the name of a file ends with: `[-<precision>].<form>`."""
         precision = self.recipe.precision
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
+
+
+def _read(form, net, wanted, recipe, **rest) -> Job:
+    """Reads the net, then the images; `rest` are further attributes of the job."""
+    source = net.origin.read().projected(net.basis_size)
+    source = source.manifested(net.scheme, net.steps)
+    source = source.manifested(others=net.beside(source.net))
+    _check_channels(source.data["image_shape"][-1], recipe.kind)
+    compared = chosen(source.data, wanted)
+    source = source.recalibrated(compared.data, wanted.recalibrate)
+    if net.fold:
+        source = source.folded()
+    images, labels = samples, _ = compared.first(wanted.compared)
+    if wanted.learned:
+        samples = calibration_images(compared.data, wanted.learned)
+    recipe = dataclasses.replace(recipe, samples=samples)
+    unmeasured = compared.unmeasured
+    return Job(form, source, recipe, images, labels, unmeasured=unmeasured, **rest)
 
 
 def _check_channels(channels: int, kind: str) -> None:

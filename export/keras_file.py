@@ -1,10 +1,124 @@
-"""A classifier to export from a `.keras` file."""
+"""A classifier to export from a `.keras` file, with what such a file leaves open."""
+
+import dataclasses
+import pathlib
 
 import keras
 
-from cnet_tf import keras_file
+from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import in_precision
+from cnet_tf.escaping import is_plain
+from export.generated_images import GENERATED
+from export.runtimes import SIGNATURE
+from export.source import Source
+from trainers.data.description import checked
+from trainers.data.errors import DataError
 from trainers.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A `.keras` file of a classifier of images.
+
+    Attributes:
+        path: The file.
+        labels: Names of the classes, separated by commas, or a file with one a line.
+            Default: their numbers.
+        mean, std: Of the pixels in training: one number or one a channel. Default: 0
+            and 1.
+    """
+
+    path: pathlib.Path
+    labels: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def read(self) -> Source:
+        """The model of the file, with what a run would say of its data.
+
+        Raises:
+            OptionError: see `read_model`; a model of other inputs than images, or of
+                other labels, mean or std.
+        """
+        model = read_model(self.path)
+        if len(model.input_shape) != 4:
+            raise OptionError(
+                "--model: expected a model of images (batch, height, width, channels). "
+                f"Received one of inputs {model.input_shape}: export it with Keras' "
+                "own `model.export`."
+            )
+        *_, channels = model.input_shape
+        data = {
+            "name": GENERATED,
+            "image_shape": list(model.input_shape[1:]),
+            "class_names": class_names(self.labels, model.output_shape[-1]),
+            "mean": per_channel("mean", self.mean or (0.0,), channels),
+            "std": per_channel("std", self.std or (1.0,), channels),
+        }
+        try:
+            checked({"data": data}, self.path, model)
+        except DataError as error:
+            raise OptionError(f"--model: {error}") from error
+        sha256 = plain_file.sha256(self.path, follow=True)
+        nets = {SIGNATURE: model}
+        return Source(nets, nets, {"data": data}, (), sha256, self.path)
+
+
+def class_names(given: str | None, classes: int) -> list[str]:
+    """The names of the classes of a model, by number.
+
+    Args:
+        given: See `File.labels`.
+        classes: As many as the model has.
+
+    Raises:
+        OptionError: not a name for each class, or a name twice.
+    """
+    if given is None:
+        return [str(i) for i in range(classes)]
+    path = pathlib.Path(given)
+    if path.is_file():
+        try:
+            names = plain_file.read_text(path, follow=True).splitlines()
+        except plain_file.PlainFileError as error:
+            raise OptionError(
+                f"--labels: expected a text file in UTF-8. {error}"
+            ) from error
+    else:
+        names = given.split(",")
+    names = [name.strip() for name in names if name.strip()]
+    if len(names) != classes or len(set(names)) < classes:
+        raise OptionError(
+            f"--labels: expected {classes} different names, one a class of --model. "
+            f"Received {len(set(names))} in {given!r}: name them in order, separated "
+            "by commas or one a line of a file."
+        )
+    strange = [name for name in names if not is_plain(name)]
+    if strange:
+        raise OptionError(
+            "--labels: expected names without control characters. Received "
+            f"{strange[0]!r}: rename it."
+        )
+    return names
+
+
+def per_channel(name: str, values: tuple[float, ...], channels: int) -> list[float]:
+    """Numbers of pixels, a number a channel.
+
+    Args:
+        name: Of their option.
+        values: One number, or one a channel.
+        channels: Of the input of the model.
+
+    Raises:
+        OptionError: neither one number nor one a channel.
+    """
+    if len(values) not in (1, channels):
+        raise OptionError(
+            f"--{name}: expected one number, or {channels}, one a channel of --model. "
+            f"Received {len(values)}."
+        )
+    return list(values) * (channels // len(values))
 
 
 def read_model(path) -> keras.Model:

@@ -170,6 +170,10 @@ class Export(Common, Origin):
         "unspecified", text(), "Licence of the weights, for the model card"
     )
 
+    def beside(self, net) -> tuple:
+        """The manifestations exported beside that of a net."""
+        return self.manifestations
+
 
 def manifestations():
     """The option of formats with several signatures in one artefact."""

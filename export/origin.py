@@ -1,13 +1,10 @@
-"""Where an export starts: a run, or a .keras file with what such a file leaves open."""
+"""The options of where an export starts: a run, or a .keras file and what it lacks."""
 
 import dataclasses
 import pathlib
 
-from cnet_tf import plain_file
-from cnet_tf.escaping import is_plain
-from export.keras_file import read_model
-from export.source import Source
-from trainers.errors import OptionError
+from export.keras_file import File
+from export.run import Run
 from trainers.option_kinds import list_of, number, run_folder, text
 from trainers.option_table import OptionTable, option
 
@@ -76,82 +73,9 @@ class Origin(OptionTable):
         """The file or the run."""
         return pathlib.Path(self.model or self.run or LATEST)
 
-
-def class_names(options: Origin, classes: int) -> list[str]:
-    """The names of the classes of `--model`, by number.
-
-    Raises:
-        OptionError: not a name for each class, or a name twice.
-    """
-    given = options.labels
-    if given is None:
-        return [str(i) for i in range(classes)]
-    path = pathlib.Path(given)
-    if path.is_file():
-        try:
-            names = plain_file.read_text(path, follow=True).splitlines()
-        except plain_file.PlainFileError as error:
-            raise OptionError(
-                f"--labels: expected a text file in UTF-8. {error}"
-            ) from error
-    else:
-        names = given.split(",")
-    names = [name.strip() for name in names if name.strip()]
-    if len(names) != classes or len(set(names)) < classes:
-        raise OptionError(
-            f"--labels: expected {classes} different names, one a class of --model. "
-            f"Received {len(set(names))} in {given!r}: name them in order, separated "
-            "by commas or one a line of a file."
-        )
-    strange = [name for name in names if not is_plain(name)]
-    if strange:
-        raise OptionError(
-            "--labels: expected names without control characters. Received "
-            f"{strange[0]!r}: rename it."
-        )
-    return names
-
-
-def per_channel(options: Origin, name: str, channels: int) -> list[float]:
-    """`--mean` or `--std`, a number a channel.
-
-    Args:
-        options: With `model`.
-        name: `"mean"`, which is 0 by default, or `"std"`, which is 1.
-        channels: Of the input of the model.
-
-    Raises:
-        OptionError: neither one number nor one a channel.
-    """
-    values = getattr(options, name) or ({"mean": 0.0, "std": 1.0}[name],)
-    if len(values) not in (1, channels):
-        raise OptionError(
-            f"--{name}: expected one number, or {channels}, one a channel of --model. "
-            f"Received {len(values)}."
-        )
-    return list(values) * (channels // len(values))
-
-
-def read(options: Origin) -> Source:
-    """The net of `--run` or `--model`.
-
-    Raises:
-        OptionError: see `Source.read` and `read_model`; a model of other inputs than
-            images, or of other labels, mean or std.
-    """
-    if not options.model:
-        return Source.read(options.source)
-    model = read_model(options.model)
-    if len(model.input_shape) != 4:
-        raise OptionError(
-            "--model: expected a model of images (batch, height, width, channels). "
-            f"Received one of inputs {model.input_shape}: export it with Keras' own "
-            "`model.export`."
-        )
-    *_, channels = model.input_shape
-    return Source.of_file(
-        options.model,
-        model,
-        class_names(options, model.output_shape[-1]),
-        *(per_channel(options, name, channels) for name in ("mean", "std")),
-    )
+    @property
+    def origin(self) -> Run | File:
+        """What to read the net from."""
+        if self.model:
+            return File(self.source, self.labels, self.mean, self.std)
+        return Run(self.source)

@@ -113,8 +113,8 @@ def main(options) -> list[dict]:
     """Measures, writes, and names the best choice within the budget."""
     folder = options.folder / "report"
     # First, so that a folder that cannot be written is found before the work.
-    with staging.workspace(folder) as parent:
-        rows = survey.measured(options, parent, lambda row: print(line(row)))
+    with staging.Workspace(folder) as workspace:
+        rows = survey.measured(options, workspace.folder, lambda row: print(line(row)))
         budgets = options.budget_ms, options.budget_kb
         chosen, none_fits = None, None
         if budgets != (None, None):

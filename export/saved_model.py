@@ -26,10 +26,11 @@ if not __package__:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf.escaping import line
-from export import gated_export, options, staging, tf_serving
+from export import gated_export, options, tf_serving
 from export.formats.saved_model import FORMAT
 from export.job import Job
 from export.parity import ParityError
+from export.staging import Workspace, refuse_version, writing
 from trainers.option_kinds import integer, text
 from trainers.option_table import option, run
 
@@ -63,18 +64,21 @@ class Options(options.Export):
 
 def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the folder of the new version."""
-    output, model = options.folder / "serving", options.model_name
-    staging.refuse_version(output / model, options.version)
-    with staging.workspace(output) as folder:
+    model, workspace = options.model_name, Workspace(options.folder / "serving")
+    refuse_version(workspace.parent / model, options.version)
+    with workspace:
         job = Job.read(options, FORMAT)
-        path, card = gated_export.write(job, folder, model)
-        with staging.writing():
+        path, card = gated_export.write(job, workspace.folder, model)
+        with writing():
             (path / "model_card.md").write_text(card, encoding="utf-8")
-            configs = tf_serving.write_configs(folder, output, model)
-            version = staging.publish_version(path, output / model, options.version)
+            configs = tf_serving.write_configs(
+                workspace.folder, workspace.parent, model
+            )
+            version = workspace.publish_version(path, model, options.version)
             for config in configs:
-                os.replace(config, output / config.name)
-    print(f"Wrote {line(version)}\nServe it: {tf_serving.docker_command(output)}")
+                os.replace(config, workspace.parent / config.name)
+    command = tf_serving.docker_command(workspace.parent)
+    print(f"Wrote {line(version)}\nServe it: {command}")
     return version
 
 

@@ -6,10 +6,11 @@ options -> Job -> gated_export -> staging
 import pathlib
 
 from cnet_tf.escaping import line
-from export import gated_export, staging
+from export import gated_export
 from export.formats.record import Format
 from export.job import Job
 from export.options import Export
+from export.staging import Workspace
 
 
 def to_file(options: Export, form: Format) -> pathlib.Path:
@@ -27,10 +28,10 @@ def to_file(options: Export, form: Format) -> pathlib.Path:
         ParityError: what was written does not agree with Keras. Nothing is left.
     """
     # First, so that a folder that cannot be written is found before the work.
-    with staging.workspace(options.folder) as folder:
+    with Workspace(options.folder) as workspace:
         job = Job.read(options, form)
-        target = options.folder / f"{job.source.name}{job.suffix}"
-        file, card = gated_export.write(job, folder, target.name)
-        staging.publish_file(file, target, card)
+        name = f"{job.source.name}{job.suffix}"
+        file, card = gated_export.write(job, workspace.folder, name)
+        target = workspace.publish_file(file, name, card)
     print(f"Wrote {line(target)}")
     return target

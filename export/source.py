@@ -6,8 +6,7 @@ import pathlib
 import keras
 
 import cnet_tf
-from cnet_tf import checkpoint, plain_file
-from cnet_tf.architecture import copied, in_precision
+from cnet_tf.architecture import copied
 from cnet_tf.escaping import file_name
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
@@ -15,8 +14,6 @@ from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData, load_as_trained
 from trainers.data.batches import recalibration_batches
-from trainers.data.description import checked
-from trainers.data.errors import DataError
 from trainers.errors import OptionError
 
 
@@ -24,18 +21,15 @@ from trainers.errors import OptionError
 class Source:
     """A trained net as one or several manifestations.
 
-    Start with `Source.read`; every other method returns another source.
+    `Run` and `File` read one; every method returns another.
 
     Attributes:
         nets: Built nets by signature, `serving_default` first; they share variables.
         graphs: What is exported under these names: the nets, or folded forms of them.
-        metadata: What the trainer saved with the net, `data` included.
+        metadata: What the trainer saved with the net; `data` of it is checked.
         changes: How the net differs from the trained one, in words.
         sha256: Of the trained weights.
         path: The run directory, or the file that was read.
-
-    Raises:
-        OptionError: at construction, if the metadata do not say what it was trained on.
     """
 
     nets: dict[str, keras.Model]
@@ -44,53 +38,6 @@ class Source:
     changes: tuple[str, ...]
     sha256: str
     path: pathlib.Path
-
-    def __post_init__(self):
-        try:
-            checked(self.metadata, self.path, self.net)
-        except DataError as error:
-            raise OptionError(f"--run: {error}") from error
-
-    @classmethod
-    def read(cls, run) -> "Source":
-        """The net of a run directory as it was trained, in float32.
-
-        Raises:
-            OptionError: no run, a damaged checkpoint, or no word of its data.
-        """
-        run = pathlib.Path(run)
-        try:
-            found = checkpoint.load(checkpoint.folder_of(run))
-            net = found.net
-            shape = checked(found.metadata, run, net)["image_shape"]
-            if None in net.input_shape[1:]:  # Trained on images of several sizes.
-                net = copied(net, input_shape=shape)
-        except (ValueError, OSError) as error:  # Those of nets and data too.
-            raise OptionError(f"--run: {error}") from error
-        # LiteRT knows neither bfloat16 nor convolutions in float64.
-        nets = {SIGNATURE: in_precision(net, "float32")}
-        return cls(nets, nets, found.metadata, (), found.sha256, run)
-
-    @classmethod
-    def of_file(cls, path, model, class_names, mean, std) -> "Source":
-        """A classifier of images from a `.keras` file.
-
-        Args:
-            path: The file.
-            model: What it holds, in float32.
-            class_names, mean, std: What a run would say of its data.
-        """
-        path = pathlib.Path(path)
-        data = {
-            "name": GENERATED,
-            "image_shape": list(model.input_shape[1:]),
-            "class_names": list(class_names),
-            "mean": list(mean),
-            "std": list(std),
-        }
-        sha256 = plain_file.sha256(path, follow=True)
-        nets = {SIGNATURE: model}
-        return cls(nets, nets, {"data": data}, (), sha256, path)
 
     @property
     def knows_no_data(self) -> bool:

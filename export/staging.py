@@ -20,39 +20,94 @@ def writing(*others):
     return disk.writing("output", *others)
 
 
-def workspace(parent):
-    """Makes a temporary folder in `parent`, see `disk.workspace`.
+class Workspace(disk.Workspace):
+    """A folder of exports, which appear in it complete or not at all.
 
-    Raises:
-        OptionError: the folder cannot be made.
+    with Workspace(output) as workspace:
+        file = build(workspace.folder)
+        workspace.publish_file(file, "net.tflite", card)
     """
-    return disk.workspace(parent, "output")
 
+    def publish_file(self, file, name: str, card: str) -> pathlib.Path:
+        """Renames a file, and puts its model card beside it as `<name>.md`.
 
-def publish_file(file, target: pathlib.Path, card: str) -> None:
-    """Renames a file to `target`, and puts its model card beside it as `<target>.md`.
+        Args:
+            file: In `folder`.
+            name: That it gets; another file of that name is replaced.
+            card: The text.
 
-    Args:
-        file: In a `workspace` of the same file system.
-        target: Replaced if it is there.
-        card: The text.
+        Raises:
+            OptionError: the file system refuses. What was there stays.
+        """
+        target = self.parent / name
+        text = pathlib.Path(file).with_name("card.md")
+        with writing():
+            if target.is_dir():
+                code = errno.EISDIR
+                raise IsADirectoryError(code, os.strerror(code), str(target))
+            text.write_text(card, encoding="utf-8")
+            # The card first: once the model is replaced, nothing can fail.
+            os.replace(text, target.with_name(f"{name}.md"))
+            os.replace(file, target)
+        return target
 
-    Raises:
-        OptionError: the file system refuses. What was there stays.
-    """
-    text = pathlib.Path(file).with_name("card.md")
-    with writing():
-        if target.is_dir():
-            code = errno.EISDIR
-            raise IsADirectoryError(code, os.strerror(code), str(target))
-        text.write_text(card, encoding="utf-8")
-        # The card first: once the model is replaced, nothing can fail.
-        os.replace(text, target.with_name(f"{target.name}.md"))
-        os.replace(file, target)
+    def publish_folder(self, folder, name: str, marks: tuple[str, ...]) -> pathlib.Path:
+        """Renames a folder, and removes the earlier one of ours.
+
+        Args:
+            folder: In `folder`.
+            name: That it gets.
+            marks: See `refuse_foreign`, which is asked again: exports take minutes.
+
+        Raises:
+            OptionError: the file system refuses. What was there stays.
+        """
+        target = self.parent / name
+        refuse_foreign(target, marks)
+        old = pathlib.Path(folder).with_name("replaced")
+        with writing():
+            there = os.path.lexists(target)
+            if there:
+                os.rename(target, old)  # Removed with the temporary folder.
+            try:
+                os.rename(folder, target)
+            except OSError:
+                if there:
+                    os.rename(old, target)
+                raise
+        return target
+
+    def publish_version(
+        self, folder, model: str, version: int | None = None
+    ) -> pathlib.Path:
+        """Renames a folder to `<model>/<version>`, which never replaces one.
+
+        Args:
+            folder: On the same file system.
+            model: A folder, made if it is missing.
+            version: Default: one above the versions that are there.
+
+        Raises:
+            OptionError: the version is there already, or the file system refuses.
+        """
+        parent = self.parent / model
+        with writing():
+            parent.mkdir(exist_ok=True)
+            while True:
+                target = parent / str(version or _next_version(parent))
+                try:
+                    os.rename(folder, target)
+                    return target
+                except OSError as error:
+                    # Another process took that version first: a rename never replaces
+                    # a folder with something in it.
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    refuse_version(parent, version)
 
 
 def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
-    """Raises OptionError if `publish_folder` would replace what is none of ours.
+    """Raises OptionError where `publish_folder` would replace what is not ours.
 
     Args:
         target: A folder, a missing or an empty one among them.
@@ -66,57 +121,6 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
             f"earlier export. Received {target}, which has no {' and '.join(marks)}: "
             "move it away or choose another."
         )
-
-
-def publish_folder(folder, target: pathlib.Path, marks: tuple[str, ...]) -> None:
-    """Renames a folder to `target`, and removes the earlier one of ours.
-
-    Args:
-        folder: In a `workspace` of the same file system.
-        target, marks: See `refuse_foreign`, which is asked again: exports take minutes.
-
-    Raises:
-        OptionError: the file system refuses. What was there stays.
-    """
-    refuse_foreign(target, marks)
-    old = pathlib.Path(folder).with_name("replaced")
-    with writing():
-        there = os.path.lexists(target)
-        if there:
-            os.rename(target, old)  # The workspace is removed, and this with it.
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if there:
-                os.rename(old, target)
-            raise
-
-
-def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
-    """Renames a folder to `parent/<version>`, which never replaces one that is there.
-
-    Args:
-        folder: On the same file system.
-        parent: Made if it is missing.
-        version: Default: one above the versions that are there.
-
-    Raises:
-        OptionError: the version is there already, or the file system refuses.
-    """
-    parent = pathlib.Path(parent)
-    with writing():
-        parent.mkdir(exist_ok=True)
-        while True:
-            target = parent / str(version or _next_version(parent))
-            try:
-                os.rename(folder, target)
-                return target
-            except OSError as error:
-                # Another process took that version first: a rename never replaces a
-                # folder with something in it.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                refuse_version(parent, version)
 
 
 def refuse_version(parent, version: int | None) -> None:

@@ -13,8 +13,8 @@ from export.description import describe
 from export.formats.record import Recipe
 from export.job import Job
 from export.measure import measure
+from export.run import Run
 from export.runtimes import SIGNATURE
-from export.source import Source
 
 
 def measured(options, parent, progress: Callable = lambda row: None) -> list[dict]:
@@ -28,7 +28,7 @@ def measured(options, parent, progress: Callable = lambda row: None) -> list[dic
     Returns:
         A row an artefact, see `row_of`.
     """
-    trained = Source.read(options.run).projected(options.basis_size)
+    trained = Run(options.source).read().projected(options.basis_size)
     data = trained.load_data(options.data_dir)
     test = ComparedImages(data).first(options.accuracy_images)
     samples = calibration_images(data, options.calibration_images)
@@ -84,8 +84,8 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         recipe.batch,
     )
     parity.check_usable(source.name, reference(job.images[:1]))
-    with staging.workspace(parent) as folder:
-        path = form.build(source, recipe, description, folder)
+    with staging.Workspace(parent) as workspace:
+        path = form.build(source, recipe, description, workspace.folder)
         call = form.reload(path)[SIGNATURE]
         found = parity.compare(
             reference,

@@ -43,8 +43,8 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
     """Writes models.config and batching.config for the models that will be there.
 
     Args:
-        folder: A `workspace` of the file system of `serving`, for renames to move the
-            files to it: a full disk is found before a model appears.
+        folder: That of a `Workspace` of `serving`, for renames to move the files: a
+            full disk is found before a model appears.
         serving: Folder of `<model>/<version>/` folders.
         model: Name of the one that is about to appear, or has versions already.
 

@@ -28,7 +28,7 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from export import gated_export, options, origin, staging, web_page, web_runtime
+from export import gated_export, options, staging, web_page, web_runtime
 from export.formats.web import FORMAT
 from export.job import Job
 from export.parity import ParityError
@@ -39,6 +39,8 @@ from trainers.option_table import option, run
 # Of exports whose manifestations share one set of variables. Those of a page are
 # graphs of their own, so they may be folded.
 _SHARED = ("fold", "recalibrate")
+# Of the folder.
+_NAME = "web"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +71,22 @@ class Options(options.Export):
         f"version {web_runtime.VERSION} from the cache, which npm fills the first time",
     )
 
+    def beside(self, net) -> tuple:
+        """The manifestations shown beside that of a net."""
+        return web_page.manifestations(net, self.manifestations)
+
 
 def main(options) -> pathlib.Path:
     """Exports as the options say. Returns the folder of the page."""
-    target = options.folder / "web"
-    staging.refuse_foreign(target, web_page.MARKS)
+    workspace = staging.Workspace(options.folder)
+    staging.refuse_foreign(workspace.parent / _NAME, web_page.MARKS)
     runtime = web_runtime.find(options.onnxruntime_web)
-    with staging.workspace(options.folder) as folder:
-        net = origin.read(options).manifested(options.scheme, options.steps).net
-        wanted = web_page.manifestations(net, options.manifestations)
-        job = Job.read(dataclasses.replace(options, manifestations=wanted), FORMAT)
+    with workspace:
+        job = Job.read(options, FORMAT)
         web_page.check(job)
-        path, card = gated_export.write(job, folder, target.name)
+        path, card = gated_export.write(job, workspace.folder, _NAME)
         web_page.finish(path, job, card, runtime, options.samples)
-        staging.publish_folder(path, target, web_page.MARKS)
+        target = workspace.publish_folder(path, _NAME, web_page.MARKS)
     print(f"Wrote {target}\nServe it: python -m http.server --directory {target}")
     return target
 

@@ -24,8 +24,8 @@ from trainers import disk
 from trainers.errors import run_command
 out = pathlib.Path(sys.argv.pop())
 def main():
-    with disk.workspace(out, "output") as folder:
-        (folder / "half").write_text("work")
+    with disk.Workspace(out) as workspace:
+        (workspace.folder / "half").write_text("work")
         print("begun", flush=True)
         time.sleep(60)
 run_command(main)

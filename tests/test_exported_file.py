@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 import cnet_tf
-from export.keras_file import read_model
+from export.keras_file import class_names, per_channel, read_model
 from trainers.errors import OptionError
 
 
@@ -207,3 +207,29 @@ def _two_outputs():
 )
 def test_shapes_that_cannot_be_exported(saved, make, message):
     assert message in refusal(saved(make()))
+
+
+def test_class_names(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("cat\nkäse\n\ndog\n", encoding="utf-8")
+    assert class_names(str(path), 3) == ["cat", "käse", "dog"]
+    assert class_names("a, b,c", 3) == ["a", "b", "c"]
+    assert class_names(None, 3) == ["0", "1", "2"]
+    with pytest.raises(
+        OptionError, match="--labels: expected 4 different .*Received 3"
+    ):
+        class_names("a,b,c", 4)
+    with pytest.raises(
+        OptionError, match="--labels: expected 3 different .*Received 2"
+    ):
+        class_names("a,b,a", 3)
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(OptionError, match="--labels: expected a text file in UTF-8"):
+        class_names(str(path), 3)
+
+
+def test_numbers_per_channel():
+    assert per_channel("mean", (0.5,), 3) == [0.5, 0.5, 0.5]
+    assert per_channel("std", (0.1, 0.2, 0.3), 3) == [0.1, 0.2, 0.3]
+    with pytest.raises(OptionError, match="--std: expected one number, or 2, one a ch"):
+        per_channel("std", (0.1, 0.2, 0.3), 2)

@@ -24,9 +24,9 @@ def data(digits_dir):
 def scored(data):
     net = continuous_net("digits", nodes=2, scheme="midpoint")
     before = [ops.convert_to_numpy(v) for v in net.variables]
-    rows = grid.accuracy_grid(
-        net, data, ["euler", "rk4"], [1, 4], examples=100, recalibration_batches=2
-    )
+    schemes = "euler", "rk4"
+    wanted = grid.Grid(schemes, (1, 4), examples=100, recalibration_batches=2)
+    rows = grid.scored(net, data, wanted)
     return net, before, rows
 
 
@@ -61,9 +61,8 @@ def test_nothing_changed(scored):
 
 def test_a_net_of_fixed_depth_has_one_cell(data):
     net = continuous_net("resnet20", input_shape=(8, 8, 1))
-    rows = grid.accuracy_grid(
-        net, data, ["euler"], [1], examples=20, recalibration_batches=0
-    )
+    wanted = grid.Grid(("euler",), (1,), examples=20, recalibration_batches=0)
+    rows = grid.scored(net, data, wanted)
     assert len(rows) == 1 and rows[0]["trained"]
     assert "fixed" in grid.markdown(rows)
 
@@ -113,9 +112,8 @@ def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
 
 def test_members_of_an_any_depth_net_are_cells_that_learned(data):
     net = with_members(continuous_net("digits", nodes=2), ["euler:1", "midpoint:1"])
-    rows = grid.accuracy_grid(
-        net, data, ["euler"], [1, 2], examples=20, recalibration_batches=0
-    )
+    wanted = grid.Grid(("euler",), (1, 2), examples=20, recalibration_batches=0)
+    rows = grid.scored(net, data, wanted)
     cells = {(row["scheme"], row["steps"]): row["trained"] for row in rows}
     assert cells == {
         ("euler", 1): True,

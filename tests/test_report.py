@@ -11,7 +11,7 @@ from cnet_tf import checkpoint
 from export import graph_cost, onnx_graph, report, survey, tflite
 from export.measure import Cost
 from export.pareto import BudgetError
-from export.source import Source
+from export.run import Run
 from trainers.errors import OptionError
 
 
@@ -84,13 +84,13 @@ def test_a_budget_names_the_best_that_fits(flags_for, timed, capsys):
 
 
 def test_manifestations_by_default_and_without_the_nets_own(runs, flags_for, tmp_path):
-    net = Source.read(runs["small"]).net
+    net = Run(runs["small"]).read().net
     found = survey._manifestations(flags_for(), net)
     assert found == [("euler", 1), ("midpoint", 1)]
     found = survey._manifestations(flags_for("--manifestations=rk4:1,rk4:3"), net)
     assert found == [("rk4", 3)]
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    net = Source.read(run).net
+    net = Run(run).read().net
     assert survey._manifestations(flags_for(), net) == []
 
 

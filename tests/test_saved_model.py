@@ -24,7 +24,7 @@ from trained_run import (
 
 import export
 from export import parity, runtimes, saved_model, serving, staging, tf_serving
-from export.source import Source
+from export.run import Run
 from trainers.errors import OptionError
 
 
@@ -177,7 +177,7 @@ def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
     first = saved_model.main(flags_for("--version=7"))
     assert first.name == "7"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
-    monkeypatch.setattr(Source, "read", None)  # Refused before any work.
+    monkeypatch.setattr(Run, "read", None)  # Refused before any work.
     with pytest.raises(OptionError, match="--version: .*Received 7: versions are"):
         saved_model.main(flags_for("--version=7"))
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before

@@ -13,7 +13,7 @@ from export import saved_model, serving
 from export.folding import FoldedBlock
 from export.formats.table import FORMATS
 from export.job import Job
-from export.source import Source
+from export.run import Run
 from trainers.data import load_as_trained
 from trainers.data.batches import train_batches
 from trainers.data.errors import DataError
@@ -88,7 +88,7 @@ def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):
 
 def test_recalibration_leaves_the_net_it_starts_from_alone(runs, digits_dir):
     """So that a report reads the checkpoint once for all manifestations."""
-    source = Source.read(runs["small"])
+    source = Run(runs["small"]).read()
     data = source.load_data(digits_dir)
     before = _logits(source.net)
     one, again = (source.manifested("euler", 2).recalibrated(data, 2) for _ in range(2))
@@ -137,13 +137,13 @@ def flags_for(export_flags):
 )
 def test_names_of_manifestations(tmp_path, preset, overrides, name):
     run = save_run(tmp_path / "other", preset, **overrides)
-    assert Source.read(run).name == name
+    assert Run(run).read().name == name
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_other_precisions_are_exported_in_float32(runs, tmp_path, policy):
     run = save_run(tmp_path / "other", **SMALL, dtype=policy)
-    net = Source.read(run).manifested(steps=2).net
+    net = Run(run).read().manifested(steps=2).net
     wide = copy_of_keras(runs["small"], "rk4", 2)
     wide.set_weights(net.get_weights())
     np.testing.assert_array_equal(
@@ -219,7 +219,7 @@ def test_what_cannot_be_shared_is_refused(flags_for, arguments, message):
 
 def test_a_net_of_any_size_is_exported_for_the_images_of_its_run(tmp_path):
     run = save_run(tmp_path / "free", shape=(None, None, 1))
-    source = Source.read(run)
+    source = Run(run).read()
     assert source.net.input_shape == (None, 8, 8, 1)
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")
     np.testing.assert_array_equal(source.net(x), checkpoint.load(run / "net").net(x))

@@ -5,14 +5,19 @@ import pytest
 import tensorflow as tf
 
 from export import staging
+from export.staging import Workspace
 from trainers.errors import OptionError
+
+
+def _versions(new, model, version=None):
+    return Workspace(model.parent).publish_version(new, model.name, version)
 
 
 def test_versions_continue_above_the_highest(tmp_path):
     for name in ("1", "12", ".tmp-x", "notes"):
         (tmp_path / name).mkdir()
     (tmp_path / "new").mkdir()
-    assert staging.publish_version(tmp_path / "new", tmp_path) == tmp_path / "13"
+    assert _versions(tmp_path / "new", tmp_path) == tmp_path / "13"
     assert sorted(os.listdir(tmp_path)) == [".tmp-x", "1", "12", "13", "notes"]
 
 
@@ -22,7 +27,7 @@ def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "1" / "theirs").touch()
     versions = iter([1, 2])
     monkeypatch.setattr(staging, "_next_version", lambda _: next(versions))
-    assert staging.publish_version(tmp_path / "new", tmp_path).name == "2"
+    assert _versions(tmp_path / "new", tmp_path).name == "2"
     assert (tmp_path / "1" / "theirs").exists()
 
 
@@ -31,7 +36,7 @@ def test_an_explicit_version_that_appears_meanwhile_is_left_alone(tmp_path):
     (tmp_path / "model" / "3" / "theirs").touch()
     (tmp_path / "new").mkdir()
     with pytest.raises(OptionError, match="--version: .*Received 3"):
-        staging.publish_version(tmp_path / "new", tmp_path / "model", 3)
+        _versions(tmp_path / "new", tmp_path / "model", 3)
     assert os.listdir(tmp_path / "model" / "3") == ["theirs"]
 
 
@@ -45,7 +50,7 @@ def test_of_many_exports_at_once_each_gets_a_version(tmp_path):
 
     def publish(folder):
         start.wait()
-        staging.publish_version(folder, tmp_path / "model")
+        _versions(folder, tmp_path / "model")
 
     threads = [threading.Thread(target=publish, args=[folder]) for folder in folders]
     for thread in threads:
@@ -69,8 +74,8 @@ def test_of_many_exports_at_once_each_gets_a_version(tmp_path):
 def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path, error, message):
     (tmp_path / "there").mkdir()
     with pytest.raises(OptionError, match=f"--output: .*{message}.*make room"):
-        with staging.workspace(tmp_path / "there" / "deep" / "er") as folder:
-            (folder / "half").touch()
+        with Workspace(tmp_path / "there" / "deep" / "er") as workspace:
+            (workspace.folder / "half").touch()
             with staging.writing(tf.errors.OpError):
                 raise error
     assert os.listdir(tmp_path) == ["there"]
@@ -87,16 +92,17 @@ def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path, error, message):
 def test_an_error_of_the_work_is_no_full_disk(tmp_path, error):
     """Only a write is: the reader of a pipe may be gone, a graph may be wrong."""
     with pytest.raises(type(error)):
-        with staging.workspace(tmp_path / "deep" / "er") as folder:
-            (folder / "half").touch()
+        with Workspace(tmp_path / "deep" / "er") as workspace:
+            (workspace.folder / "half").touch()
             raise error
     assert os.listdir(tmp_path) == []
 
 
 def test_a_workspace_is_no_version(tmp_path):
-    with staging.workspace(tmp_path / "serving") as folder:
-        assert folder.parent == tmp_path / "serving"
-        assert folder.name.startswith(".") and not folder.name.isdecimal()
+    with Workspace(tmp_path / "serving") as workspace:
+        assert workspace.folder.parent == tmp_path / "serving"
+        name = workspace.folder.name
+        assert name.startswith(".") and not name.isdecimal()
 
 
 def _page(folder, text):
@@ -108,9 +114,9 @@ def _page(folder, text):
 def test_a_folder_is_replaced_whole(tmp_path):
     target = _page(tmp_path / "page", "old")
     (target / "stale").touch()
-    with staging.workspace(tmp_path) as workspace:
-        new = _page(workspace / "new", "new")
-        staging.publish_folder(new, target, ("mark",))
+    with Workspace(tmp_path) as workspace:
+        new = _page(workspace.folder / "new", "new")
+        workspace.publish_folder(new, "page", ("mark",))
     assert (target / "mark").read_text() == "new"
     assert os.listdir(target) == ["mark"] and os.listdir(tmp_path) == ["page"]
 
@@ -125,10 +131,10 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
         rename(source, destination)
 
     monkeypatch.setattr(os, "rename", refuse)
-    with staging.workspace(tmp_path) as workspace:
-        new = _page(workspace / "new", "new")
+    with Workspace(tmp_path) as workspace:
+        new = _page(workspace.folder / "new", "new")
         with pytest.raises(OptionError, match="--output: expected a folder that can"):
-            staging.publish_folder(new, target, ("mark",))
+            workspace.publish_folder(new, "page", ("mark",))
     assert (target / "mark").read_text() == "old"
     assert os.listdir(tmp_path) == ["page"]
 
@@ -137,8 +143,8 @@ def test_a_folder_that_somebody_else_made_meanwhile_stays(tmp_path):
     target = tmp_path / "page"
     target.mkdir()
     (target / "notes").touch()
-    with staging.workspace(tmp_path) as workspace:
-        new = _page(workspace / "new", "new")
+    with Workspace(tmp_path) as workspace:
+        new = _page(workspace.folder / "new", "new")
         with pytest.raises(OptionError, match="move it away or choose another"):
-            staging.publish_folder(new, target, ("mark",))
+            workspace.publish_folder(new, "page", ("mark",))
     assert os.listdir(target) == ["notes"]

@@ -10,6 +10,7 @@ import pytest
 from hangs import fail_after
 
 from cnet_tf import escaping, keras_file
+from cnet_tf.config_check import check
 from cnet_tf.keras_file import KerasFileError
 
 L = keras.layers
@@ -88,7 +89,5 @@ def test_models_in_models_do_not_multiply_without_end(tmp_path):
             "class_name": "Functional",
             "config": {"name": f"m{depth}", "layers": [inner]},
         }
-    from cnet_tf.architecture import check
-
     with pytest.raises(ValueError, match="evaluations of layers"):
         check(save)

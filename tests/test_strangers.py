@@ -18,9 +18,8 @@ from trained_run import DIGITS, SMALL, parse, save_run
 from cnet_tf import checkpoint, escaping
 from cnet_tf.line_error import LineError
 from export import tf_serving, training_record
-from export.origin import class_names
-from export.source import Source
-from export.tflite import Options
+from export.keras_file import class_names
+from export.run import Run
 from trainers import environment, run_directory, snapshots
 from trainers.data import load_as_trained
 from trainers.data.description import checked
@@ -74,8 +73,8 @@ def _resumed(run):
 
 # Everything that reads a file of a run directory, and what it reads.
 READERS = {
-    "net/net.json": lambda run: Source.read(run),
-    "net/net-*.safetensors": lambda run: Source.read(run),
+    "net/net.json": lambda run: Run(run).read(),
+    "net/net-*.safetensors": lambda run: Run(run).read(),
     "snapshots/*/manifest.json": _resumed,
     "snapshots/*/progress.json": _resumed,
     "snapshots/*/optimizer.safetensors": _resumed,
@@ -258,7 +257,7 @@ def test_a_net_cannot_choose_where_its_export_goes(run, name):
     stored["architecture"]["config"]["config"]["name"] = name
     path.write_text(json.dumps(stored))
     with pytest.raises(OptionError, match="--run: .*name: expected") as error:
-        Source.read(run)
+        Run(run).read()
     assert escaping.is_plain(str(error.value))
 
 
@@ -273,9 +272,8 @@ def test_a_recipe_cannot_leave_its_block(tmp_path):
 
 def test_labels_with_control_characters_are_refused(tmp_path):
     (tmp_path / "labels").write_text("cat\n\x1b[31mdog\n")
-    options = parse(["--model=x", f"--labels={tmp_path / 'labels'}"], Options)
     with pytest.raises(OptionError, match="--labels: expected names without control"):
-        class_names(options, 2)
+        class_names(str(tmp_path / "labels"), 2)
 
 
 def test_a_header_is_bounded_before_its_names_are_read(run):

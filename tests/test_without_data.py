@@ -12,7 +12,7 @@ from trained_run import DIGITS, SMALL, files, parse, save_run
 from export import onnx_graph, report, saved_model, single_file, survey, tflite
 from export.formats.table import FORMATS
 from export.job import Job
-from export.source import Source
+from export.run import Run
 from trainers.data import DataError
 from trainers.errors import OptionError
 
@@ -69,7 +69,7 @@ def test_every_format_is_exported_from_the_net_alone(options, capsys, form):
 
 def test_a_net_travels_without_its_run(run, tmp_path):
     shutil.copytree(run / "net", tmp_path / "mine")
-    alone, within = Source.read(tmp_path / "mine"), Source.read(run)
+    alone, within = Run(tmp_path / "mine").read(), Run(run).read()
     assert (alone.sha256, alone.metadata) == (within.sha256, within.metadata)
 
 

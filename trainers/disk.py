@@ -1,6 +1,7 @@
 """Writes of a command: a disk that refuses ends it with a line, and nothing is left."""
 
 import contextlib
+import dataclasses
 import pathlib
 
 from cnet_tf import temporary
@@ -28,33 +29,41 @@ def writing(option: str, *others, remedy="choose another or make room"):
         ) from error
 
 
-@contextlib.contextmanager
-def workspace(parent, option: str):
-    """Makes a temporary folder in `parent`, out of which a rename moves the result.
+@dataclasses.dataclass
+class Workspace:
+    """A folder of results, with a temporary one in it, out of which they are renamed.
 
-    On exit it is removed, and so are those of its parents that it made and that are
-    empty. What killed processes have left in `parent`, and in folders
-    directly below, is removed first.
+    On exit the temporary one is removed, and so are those of its parents that were made
+    for it and that are empty. What killed processes have left in `parent`, and in
+    folders directly below, is removed first.
 
-    Args:
-        parent: Made if it is missing.
-        option: That names it.
+    Attributes:
+        parent: Where results appear; made on entering if it is missing.
+        folder: The temporary one, None before it is entered.
 
     Raises:
-        OptionError: the folder cannot be made.
+        OptionError: on entering, if it cannot be made; `--output` names it.
     """
-    parent = pathlib.Path(parent)
-    lineage = [parent, *parent.parents]
-    made = [folder for folder in lineage if not folder.exists()]
-    with contextlib.ExitStack() as stack:
-        # The deepest first; those that hold a result stay.
-        for folder in reversed(made):
-            stack.callback(_remove_empty, folder)
-        with writing(option):
-            parent.mkdir(parents=True, exist_ok=True)
-            _sweep_below(parent)
-            folder = stack.enter_context(temporary.folder(parent))
-        yield folder
+
+    parent: pathlib.Path
+    folder: pathlib.Path | None = dataclasses.field(default=None, init=False)
+
+    def __enter__(self):
+        lineage = [self.parent, *self.parent.parents]
+        made = [folder for folder in lineage if not folder.exists()]
+        with contextlib.ExitStack() as stack:
+            # The deepest first; those that hold a result stay.
+            for folder in reversed(made):
+                stack.callback(_remove_empty, folder)
+            with writing("output"):
+                self.parent.mkdir(parents=True, exist_ok=True)
+                _sweep_below(self.parent)
+                self.folder = stack.enter_context(temporary.folder(self.parent))
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        return self._opened.__exit__(*error)
 
 
 def _sweep_below(parent):

@@ -26,7 +26,6 @@ if __name__ == "__main__":
 from cnet_tf import checkpoint, plain_file
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.escaping import line
-from cnet_tf.manifestation import manifest
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
@@ -36,7 +35,6 @@ from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
-from trainers.errors import OptionError
 from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -90,43 +88,36 @@ class Options(OptionTable):
 def main(options):
     """Scores the grid, writes and prints it."""
     run = pathlib.Path(options.run)
-    folder = _output(options)
+    workspace = disk.Workspace(_output(options))
     trained = checkpoint.load(checkpoint.folder_of(run))
     said = checked(trained.metadata, run, trained.net)
     if changed := other_code(trained.metadata):
         tell(changed)
     if not options.output:
-        plain_file.check_no_link(folder)
-    net = _restricted(trained.net, options.restriction)
+        plain_file.check_no_link(workspace.parent)
+    wanted = grid.Grid(
+        options.schemes,
+        options.steps,
+        options.split,
+        options.examples,
+        options.recalibration_batches,
+        restriction=options.restriction,
+        augment=options.augment or said.get("augment", "none"),
+        cutout=0 if options.augment else said.get("cutout", 0),
+    )
     # First, so that a folder that cannot be written is found before the work.
-    with disk.workspace(folder, "output") as aside:
-        rows = grid.accuracy_grid(
-            net,
-            image_data.load_as_trained(said, options.data_dir),
-            options.schemes,
-            options.steps,
-            split=options.split,
-            examples=options.examples,
-            recalibration_batches=options.recalibration_batches,
-            augment=options.augment or said.get("augment", "none"),
-            cutout=0 if options.augment else said.get("cutout", 0),
-            progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
-        )
+    with workspace:
+        data = image_data.load_as_trained(said, options.data_dir)
+        rows = grid.scored(trained.net, data, wanted, _tell)
         with disk.writing("output"):
-            for name in grid.write(aside, rows):
-                os.replace(aside / name, folder / name)
+            for name in grid.write(workspace.folder, rows):
+                os.replace(workspace.folder / name, workspace.parent / name)
     print(grid.markdown(rows))
-    print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
+    print(f"\nWritten to {line(workspace.parent)}: grid.csv, grid.md, grid.png")
 
 
-def _restricted(net, restriction):
-    """The net itself, or one whose short graphs read theta in another way."""
-    if restriction is None:
-        return net
-    try:
-        return manifest(net, restriction=restriction)
-    except ValueError as error:
-        raise OptionError(f"--restriction: {error}") from error
+def _tell(row):
+    print(grid.line(row), file=sys.stderr, flush=True)
 
 
 def _output(options) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """The grid scheme x steps of a trained net: scores, table, picture."""
 
 import csv
+import dataclasses
 import io
 import math
 import pathlib
@@ -22,24 +23,11 @@ from trainers.steps import evaluate
 _BATCH = 500
 
 
-def accuracy_grid(
-    net,
-    data,
-    schemes,
-    steps,
-    *,
-    split="test",
-    examples=None,
-    recalibration_batches=20,
-    augment="none",
-    cutout=0,
-    progress=lambda row: None,
-):
-    """Scores every manifestation (scheme, N); a net without blocks has just one.
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What is scored, and on which images.
 
-    Args:
-        net: A built net; its variables are the same afterwards.
-        data: `trainers.data.ImageData`, normalised as in training.
+    Attributes:
         schemes: Names of schemes.
         steps: Step counts N.
         split: Scored split. Default `"test"`.
@@ -48,6 +36,26 @@ def accuracy_grid(
         augment: Augmentation of these batches: as in training, for statistics of
             images without zero borders cost CIFAR-10 nets some 2.5 points.
         cutout: Side of the squares cut out of these images: as in training.
+        restriction: How fewer steps than cells read theta. Default: as in training.
+    """
+
+    schemes: tuple[str, ...]
+    steps: tuple[int, ...]
+    split: str = "test"
+    examples: int | None = None
+    recalibration_batches: int = 20
+    augment: str = "none"
+    cutout: int = 0
+    restriction: str | None = None
+
+
+def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
+    """Scores every manifestation (scheme, N); a net without blocks has just one.
+
+    Args:
+        net: A built net; its variables are the same afterwards.
+        data: `trainers.data.ImageData`, normalised as in training.
+        wanted: What to score.
         progress: Called with every row.
 
     Returns:
@@ -56,20 +64,28 @@ def accuracy_grid(
         net), "accuracy", "loss", "recalibrated_accuracy"}`; accuracies in [0, 1], NaN
         where logits are not finite.
     """
-    scored = batches.eval_batches(data, split, _BATCH)
-    if examples is not None:
-        scored = scored.unbatch().take(examples).batch(_BATCH)
+    examples = batches.eval_batches(data, wanted.split, _BATCH)
+    if wanted.examples is not None:
+        examples = examples.unbatch().take(wanted.examples).batch(_BATCH)
     found = [(block.scheme, block.steps) for block in blocks_of(net)]
     # None where blocks differ: that manifestation is in no cell of the grid.
     own = found[0] if len(set(found)) == 1 else None
-    cells = [(s, n) for s in schemes for n in steps] if found else [("fixed", None)]
+    cells = (
+        [(s, n) for s in wanted.schemes for n in wanted.steps]
+        if found
+        else [("fixed", None)]
+    )
     learned = [*([own] if own else []), *map(manifestation_of, members_of(net))]
     cells += [cell for cell in learned if cell not in cells]
-    images = batches.recalibration_batches(data, augment, recalibration_batches, cutout)
+    images = batches.recalibration_batches(
+        data, wanted.augment, wanted.recalibration_batches, wanted.cutout
+    )
     rows = []
     for scheme, n in cells:
-        twin = manifest(net, scheme, n) if found else net
-        scores = evaluate(twin, scored)
+        twin = net
+        if found:
+            twin = manifest(net, scheme, n, restriction=wanted.restriction)
+        scores = evaluate(twin, examples)
         row = {
             "scheme": scheme,
             "steps": n,
@@ -79,19 +95,21 @@ def accuracy_grid(
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
         }
-        if recalibration_batches:
-            row["recalibrated_accuracy"] = _recalibrated_accuracy(twin, images, scored)
+        if wanted.recalibration_batches:
+            row["recalibrated_accuracy"] = _recalibrated_accuracy(
+                twin, images, examples
+            )
         rows.append(row)
         progress(row)
     return rows
 
 
-def _recalibrated_accuracy(net, images, scored):
+def _recalibrated_accuracy(net, images, examples):
     """The accuracy with re-estimated statistics, which are then put back."""
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return _score(evaluate(net, scored))
+        return _score(evaluate(net, examples))
     finally:
         restore_statistics(net, kept)
 

@@ -215,8 +215,8 @@ def _progress(path) -> Progress:
     stored, plain = plain_file.read_json(path), dataclasses.asdict(Progress())
     if stored.keys() != plain.keys():
         raise ValueError(f"expected the keys {sorted(plain)}.")
+    bounds.check(stored.items(), bounds.PROGRESS)
     for key, value in stored.items():
-        bounds.check(key, value, bounds.PROGRESS)
         if value is None or isinstance(value, list) != isinstance(plain[key], list):
             raise ValueError(f"{key}: expected a value like {plain[key]!r}.")
     if len(stored["totals"]) != len(plain["totals"]):

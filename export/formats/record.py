@@ -34,7 +34,7 @@ class Recipe:
         kind: A key of `serving.INPUTS`.
         precision: A key of `Format.precisions`.
         samples: uint8 (B, H, W, C): training images to calibrate on, or images that a
-            server warms up with.
+            server warms up with. Default: none were read yet.
         model: Name of the model in TF Serving. Default `"cnet"`.
         outputs: Keys of `serving.OUTPUTS`, in their order. Default: all.
         batch: Images at a time. Default: any number.
@@ -43,7 +43,7 @@ class Recipe:
 
     kind: str
     precision: str
-    samples: np.ndarray
+    samples: np.ndarray | None = None
     model: str = "cnet"
     outputs: tuple[str, ...] = tuple(OUTPUTS)
     batch: int | None = None

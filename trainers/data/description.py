@@ -35,14 +35,12 @@ def checked(metadata: dict, where, net=None) -> dict:
         _expect(isinstance(data, dict), "data", "what it was trained on", data)
         for key in KEYS:
             _expect(key in data, key, "an entry of its data", "none")
-        for key, value in data.items():
-            bounds.check(key, value, bounds.DATA)
-        for key, (expected, holds) in _TEXTS.items():
+        bounds.check(data.items(), bounds.DATA)
+        for key, (expected, holds) in _ENTRIES.items():
             if key in data:
                 _expect(holds(data[key]), key, expected, data[key])
         shape, names = data["image_shape"], data["class_names"]
-        _expect(_numbers(shape, 3), "image_shape", "three sizes", shape)
-        bounds.check_elements("image_shape", shape)
+        bounds.check_elements([("image_shape", shape)])
         _check_names(names)
         for key in ("mean", "std"):
             expected = f"a number for each of {shape[2]} channels"
@@ -107,9 +105,10 @@ def _fraction(value) -> bool:
 
 
 _LOCAL = "a name or a path on this machine"
-# Entries that are not numbers alone, some of which older nets lack.
-_TEXTS = {
+# Entries that bounds of numbers do not settle, some of which older nets lack.
+_ENTRIES = {
     "name": (_LOCAL, _path),
+    "image_shape": ("three sizes", lambda value: _numbers(value, 3)),
     "found_in": (_LOCAL, lambda value: value is None or _path(value)),
     "augment": (f"one of {', '.join(AUGMENTATIONS)}", lambda v: v in [*AUGMENTATIONS]),
     "skip_broken": ("true or false", lambda value: isinstance(value, bool)),
