@@ -8,6 +8,7 @@ import keras
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import in_precision
 from cnet_tf.escaping import is_plain
+from cnet_tf.manifestation import unrolled
 from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from export.source import Source
@@ -128,15 +129,15 @@ def read_model(path) -> keras.Model:
         path: A .keras file.
 
     Returns:
-        The built, uncompiled model in float32: (batch, ..) to one output (batch,
-        classes), every dimension but the batch fixed.
+        The built, uncompiled model in float32, its steps unrolled: (batch, ..) to one
+        output (batch, classes), every dimension but the batch fixed.
 
     Raises:
         OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, a free
             dimension, a fixed batch, or an output of another rank.
     """
     try:
-        model = in_precision(keras_file.read(path), "float32")
+        model = unrolled(in_precision(keras_file.read(path), "float32"))
     except keras_file.KerasFileError as error:
         raise OptionError(f"--model: {error}") from error
     _check_model(model)

@@ -5,6 +5,7 @@ import pathlib
 
 from cnet_tf import checkpoint
 from cnet_tf.architecture import copied, in_precision
+from cnet_tf.manifestation import unrolled
 from export.runtimes import SIGNATURE
 from export.source import Source
 from trainers.data.description import checked
@@ -35,6 +36,7 @@ class Run:
                 net = copied(net, input_shape=shape)
         except (ValueError, OSError) as error:  # Those of nets and data too.
             raise OptionError(f"--run: {error}") from error
-        # LiteRT knows neither bfloat16 nor convolutions in float64.
-        nets = {SIGNATURE: in_precision(net, "float32")}
+        # LiteRT knows neither bfloat16 nor convolutions in float64, and loops cannot be
+        # folded.
+        nets = {SIGNATURE: unrolled(in_precision(net, "float32"))}
         return Source(nets, nets, found.metadata, (), found.sha256, self.path)

@@ -74,6 +74,16 @@ def test_a_smaller_basis_is_the_projection(tmp_path, load):
     assert blocks_of(source.net)[0].steps == 4
 
 
+def test_steps_of_a_loop_are_unrolled(tmp_path):
+    run = save_run(tmp_path / "loop", nodes=2, **SMALL)
+    saved = checkpoint.load(run / "net")
+    looped = cnet_tf.manifest(saved.net, unroll=False)
+    checkpoint.save(looped, run / "net", saved.metadata)
+    net = Run(run).read().net
+    assert all(block.unroll for block in blocks_of(net))
+    np.testing.assert_allclose(_logits(net), _logits(looped), rtol=1e-5, atol=1e-5)
+
+
 def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):
     run = save_run(tmp_path / "run", data={**DIGITS, "augment": "crop"}, **SMALL)
     source = load(f"--run={run}", "--recalibrate=3", "--steps=2")
