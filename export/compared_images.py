@@ -7,6 +7,7 @@ import numpy as np
 from export.generated_images import generated, unlabelled
 from export.source import Source
 from trainers.data import ImageData, MissingData, images_of
+from trainers.data.contents import changed
 from trainers.data.errors import tell
 from trainers.errors import OptionError
 
@@ -19,7 +20,8 @@ class ComparedImages:
 
     Attributes:
         data: `test` to compare on, `train` to learn from.
-        unmeasured: A sentence on what could not be measured; empty if all was.
+        unmeasured: A sentence on what could not be measured, or not on the data of
+            the training; empty if all was.
     """
 
     data: ImageData
@@ -57,7 +59,8 @@ def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
         _refuse_learning(options, calibrated, why)
         return _generated(source, why)
     try:
-        return ComparedImages(source.load_data(options.data_dir))
+        data = source.load_data(options.data_dir)
+        return ComparedImages(data, changed(data.changes))
     except MissingData as error:
         _refuse_learning(options, calibrated, str(error))
         if options.data_dir:

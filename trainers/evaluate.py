@@ -89,9 +89,10 @@ def main(options):
         plain_file.check_no_link(folder)
     # First, so that a folder that cannot be written is found before the work.
     with disk.workspace(folder, "output") as aside:
+        data = image_data.load_as_trained(said, options.data_dir)
         rows = grid.accuracy_grid(
             trained.net,
-            image_data.load_as_trained(said, options.data_dir),
+            data,
             options.schemes,
             options.steps,
             split=options.split,
@@ -102,9 +103,9 @@ def main(options):
             progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
         )
         with disk.writing("output"):
-            for name in grid.write(aside, rows):
+            for name in grid.write(aside, rows, changed(data.changes)):
                 os.replace(aside / name, folder / name)
-    print(grid.markdown(rows))
+    print(grid.markdown(rows, changed(data.changes)))
     print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
 
 

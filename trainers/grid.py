@@ -5,9 +5,9 @@ import io
 import math
 import pathlib
 
+from cnet_tf import escaping
 from cnet_tf.any_depth import manifestation_of, members_of
 from cnet_tf.atomic_file import write_bytes
-from cnet_tf.escaping import cell
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -113,8 +113,13 @@ def _percent(accuracy) -> str:
     return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
 
 
-def markdown(rows) -> str:
-    """The table scheme x steps in percent; recalibrated after the slash."""
+def markdown(rows, remark="") -> str:
+    """The table scheme x steps in percent; recalibrated after the slash.
+
+    Args:
+        rows: Of `accuracy_grid`.
+        remark: A sentence on the data, to stand below.
+    """
     steps = sorted({row["steps"] or 0 for row in rows})
     cells = {(row["scheme"], row["steps"] or 0): row for row in rows}
     lines = [
@@ -127,7 +132,10 @@ def markdown(rows) -> str:
     caption = "Accuracy in %"
     if any(row["recalibrated_accuracy"] is not None for row in rows):
         caption += ", batch norms as trained / recalibrated"
-    return "\n".join([*lines, "", f"{caption}; * as trained."])
+    below = " ".join(
+        filter(None, (f"{caption}; * as trained.", escaping.markdown(remark)))
+    )
+    return "\n".join([*lines, "", below])
 
 
 def _cell(row):
@@ -139,8 +147,13 @@ def _cell(row):
     return text + (" *" if row["trained"] else "")
 
 
-def write(directory, rows) -> tuple[str, ...]:
+def write(directory, rows, remark="") -> tuple[str, ...]:
     """Writes grid.csv, grid.md and grid.png to an existing folder; returns the names.
+
+    Args:
+        directory: The folder.
+        rows: Of `accuracy_grid`.
+        remark: See `markdown`.
 
     Raises:
         OSError: it cannot be written.
@@ -148,10 +161,12 @@ def write(directory, rows) -> tuple[str, ...]:
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
-    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    table.writerows(
+        {key: escaping.cell(value) for key, value in row.items()} for row in rows
+    )
     contents = {
         "grid.csv": text.getvalue().encode(),
-        "grid.md": f"{markdown(rows)}\n".encode(),
+        "grid.md": f"{markdown(rows, remark)}\n".encode(),
         "grid.png": picture(rows),
     }
     for name, content in contents.items():

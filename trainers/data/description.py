@@ -106,6 +106,14 @@ def _fraction(value) -> bool:
     )
 
 
+def _of_parts(value, holds) -> bool:
+    return isinstance(value, dict) and all(map(holds, value.values()))
+
+
+def _count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 _LOCAL = "a name or a path on this machine"
 # Entries that are not numbers alone, some of which older nets lack.
 _TEXTS = {
@@ -121,6 +129,14 @@ _TEXTS = {
     ),
     "seed": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "cutout": ("an integer", lambda value: isinstance(value, int)),
+    "sizes": (
+        "a number of images for each part",
+        lambda value: _of_parts(value, _count),
+    ),
+    "contents": (
+        "a digest for each part",
+        lambda value: _of_parts(value, lambda one: isinstance(one, str)),
+    ),
 }
 
 
