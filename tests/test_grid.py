@@ -78,6 +78,7 @@ def test_files(scored, tmp_path):
         assert len(list(csv.DictReader(file))) == 5
     table = (tmp_path / "evaluation" / "grid.md").read_text()
     assert table.count(" *") >= 1 and "| midpoint |" in table
+    assert "Of other data." in table
     assert (tmp_path / "evaluation" / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -132,9 +132,7 @@ def markdown(rows, remark="") -> str:
     caption = "Accuracy in %"
     if any(row["recalibrated_accuracy"] is not None for row in rows):
         caption += ", batch norms as trained / recalibrated"
-    below = " ".join(
-        filter(None, (f"{caption}; * as trained.", escaping.markdown(remark)))
-    )
+    below = f"{caption}; * as trained. {escaping.markdown(remark)}".rstrip()
     return "\n".join([*lines, "", below])
 
 
@@ -161,9 +159,7 @@ def write(directory, rows, remark="") -> tuple[str, ...]:
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
-    table.writerows(
-        {key: escaping.cell(value) for key, value in row.items()} for row in rows
-    )
+    table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
     contents = {
         "grid.csv": text.getvalue().encode(),
         "grid.md": f"{markdown(rows, remark)}\n".encode(),
