@@ -53,11 +53,13 @@ class Options(OptionTable):
     )
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4", "rk4_38"),
-        list_of(one_of(SCHEMES)),
+        list_of(one_of(SCHEMES), empty=False),
         "Schemes of the grid",
     )
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), list_of(integer(1, most=MOST_STEPS)), "Steps N of the grid"
+        (1, 2, 4, 8),
+        list_of(integer(1, most=MOST_STEPS), empty=False),
+        "Steps N of the grid",
     )
     split: str = option(
         "test", one_of(("train", "validation", "test")), "Split to score"
@@ -90,6 +92,7 @@ def main(options):
     # First, so that a folder that cannot be written is found before the work.
     with disk.workspace(folder, "output") as aside:
         data = image_data.load_as_trained(said, options.data_dir)
+        remark = changed_data(data.changes)
         rows = grid.accuracy_grid(
             trained.net,
             data,
@@ -103,9 +106,9 @@ def main(options):
             progress=lambda row: print(grid.line(row), file=sys.stderr, flush=True),
         )
         with disk.writing("output"):
-            for name in grid.write(aside, rows, changed(data.changes)):
+            for name in grid.write(aside, rows, remark):
                 os.replace(aside / name, folder / name)
-    print(grid.markdown(rows, changed(data.changes)))
+    print(grid.markdown(rows, remark))
     print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
 
 

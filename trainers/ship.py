@@ -42,7 +42,9 @@ class Options(OptionTable):
     run: str = option("runs/latest", run_folder(), "What to ship")
     preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset that it is")
     recipe: str = option(
-        "", text(), "How the run was started, where its flags do not say all of it"
+        "",
+        text(empty=True),
+        "How the run was started, where its flags do not say all of it",
     )
     license: str = option("Apache-2.0", text(), "Licence of the weights")
 

@@ -31,26 +31,48 @@ def checked(metadata: dict, where, net=None) -> dict:
         DataError: something is missing or is no such thing; names the entry.
     """
     try:
-        data = metadata.get("data")
-        _expect(isinstance(data, dict), "data", "what it was trained on", data)
-        for key in KEYS:
-            _expect(key in data, key, "an entry of its data", "none")
-        for key, value in data.items():
-            bounds.check(key, value, bounds.DATA)
-        for key, (expected, holds) in _TEXTS.items():
-            if key in data:
-                _expect(holds(data[key]), key, expected, data[key])
-        shape, names = data["image_shape"], data["class_names"]
-        _expect(_numbers(shape, 3), "image_shape", "three sizes", shape)
-        bounds.check_elements("image_shape", shape)
-        _check_names(names)
-        for key in ("mean", "std"):
-            expected = f"a number for each of {shape[2]} channels"
-            _expect(_numbers(data[key], shape[2]), key, expected, data[key])
-        if net is not None:
-            _check_net(net, shape, names)
+        return _checked(metadata, net)
     except ValueError as error:
         raise DataError(f"{where}: {error} Restore the file, or train again.") from None
+
+
+def check_new(data: dict) -> None:
+    """Refuses data before a net learns them that would be refused where it is read.
+
+    Args:
+        data: See `ImageData.description`.
+
+    Raises:
+        DataError: names the entry.
+    """
+    try:
+        _checked({"data": data})
+    except ValueError as error:
+        raise DataError(
+            f"dataset: {error} A net that says so could not be read back: rename or "
+            "resize what it names."
+        ) from None
+
+
+def _checked(metadata, net=None) -> dict:
+    data = metadata.get("data")
+    _expect(isinstance(data, dict), "data", "what it was trained on", data)
+    for key in KEYS:
+        _expect(key in data, key, "an entry of its data", "none")
+    for key, value in data.items():
+        bounds.check(key, value, bounds.DATA)
+    for key, (expected, holds) in _TEXTS.items():
+        if key in data:
+            _expect(holds(data[key]), key, expected, data[key])
+    shape, names = data["image_shape"], data["class_names"]
+    _expect(_numbers(shape, 3), "image_shape", "three sizes", shape)
+    bounds.check_elements("image_shape", shape)
+    _check_names(names)
+    for key in ("mean", "std"):
+        expected = f"a number for each of {shape[2]} channels"
+        _expect(_numbers(data[key], shape[2]), key, expected, data[key])
+    if net is not None:
+        _check_net(net, shape, names)
     return data
 
 
