@@ -31,6 +31,7 @@ from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
+from trainers.data.contents import changed as changed_data
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir

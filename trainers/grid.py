@@ -17,7 +17,7 @@ from cnet_tf.manifestation import (
 from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import get_scheme
 from trainers.data import batches
-from trainers.steps import evaluate
+from trainers.steps import accuracy_of, evaluate
 
 _BATCH = 500
 
@@ -75,7 +75,7 @@ def accuracy_grid(
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
             "trained": not found or (scheme, n) in learned,
-            "accuracy": _score(scores),
+            "accuracy": accuracy_of(scores),
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
         }
@@ -91,7 +91,7 @@ def _recalibrated_accuracy(net, images, scored):
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return _score(evaluate(net, scored))
+        return accuracy_of(evaluate(net, scored))
     finally:
         restore_statistics(net, kept)
 
@@ -102,11 +102,6 @@ def line(row) -> str:
     if row["recalibrated_accuracy"] is not None:
         text += f", recalibrated {_percent(row['recalibrated_accuracy'])} %"
     return text
-
-
-def _score(scores) -> float:
-    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
-    return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
 
 
 def _percent(accuracy) -> str:

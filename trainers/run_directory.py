@@ -166,10 +166,11 @@ def _is_shorter(stored, wanted) -> bool:
     if not isinstance(end, int) or end >= wanted["epochs"]:
         return False
     for name in identity.differing(stored, wanted):
-        before, now = stored[name], wanted[name]
         if name == "epochs":
             continue
-        if name not in _BY_EPOCH or before != [e for e in now if _epoch(e) < end]:
+        if name not in _BY_EPOCH:
+            return False
+        if stored[name] != [e for e in wanted[name] if _epoch(e) < end]:
             return False
     return True
 

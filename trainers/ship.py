@@ -8,6 +8,7 @@ Score the run with trainers/evaluate.py first: its grid becomes part of the card
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -93,13 +94,13 @@ def card(run, trained, options) -> str:
     accuracies |= summary.get("test_accuracy_of_members", {})
     grid = _content(run / "evaluation" / "grid.md")
     parts = [
-        f"# {options.preset}, trained on {data['name']}",
+        f"# {options.preset}, trained on {markdown(data['name'])}",
         f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
         "Test accuracy when the training ended: "
         + ", ".join(
             f"{markdown(name)} {100 * value:.2f} %"
             for name, value in accuracies.items()
-            if value
+            if isinstance(value, float) and math.isfinite(value)
         ),
         *(["## Manifestations", grid.decode().strip()] if grid else []),
         "## Data",
@@ -111,7 +112,8 @@ def card(run, trained, options) -> str:
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
         "environment.json versions and machine, summary.json times and the history.",
         f"One seed. {summary.get('train_seconds', 0) / 60:.0f} minutes of training on "
-        f"{environment.get('cores')} cores of {environment.get('processor')}.",
+        f"{markdown(environment.get('cores'))} cores of "
+        f"{markdown(environment.get('processor'))}.",
         "## Licence",
         f"Weights: {options.license}. Data set: the terms of its provider.",
     ]
