@@ -79,6 +79,7 @@ def test_a_truth_value_is_no_number(value):
     ("given", "bound"),
     [
         ({"learning_rate": 1e-50}, "at least 1.2e-38"),  # It would learn nothing.
+        ({"ema": 1 - 1e-9}, "at most 0.9999999"),  # It would never move.
         ({"horizon": 2e6}, "at most 1e"),  # No net is read back with more.
         ({"stitch": -2e6}, "at most 1e"),
     ],

@@ -83,6 +83,8 @@ def switch() -> Kind:
 _MOST = 2**31 - 1
 # Above and below it numbers are infinite or zero in float32.
 _LARGEST, _SMALLEST = 3.4e38, 1.2e-38
+# From here on they are one.
+_BELOW_ONE = 1 - 2**-25
 
 
 def integer(low: int, high: int | None = None, most: int = _MOST) -> Kind:
@@ -115,7 +117,7 @@ def _is_whole(value) -> bool:
 _INTERVALS = {
     "> 0": lambda value: _SMALLEST <= value <= _LARGEST,
     ">= 0": lambda value: 0 <= value <= _LARGEST,
-    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in [0, 1)": lambda value: 0 <= value < _BELOW_ONE,
     "in (0, 1]": lambda value: 0 < value <= 1,
     "": lambda value: abs(value) <= _LARGEST,
 }
@@ -135,6 +137,8 @@ def number(interval: str = "", most: float = _LARGEST) -> Kind:
             return ""
         if interval == "> 0" and 0 < value < _SMALLEST:
             return f", at least {_SMALLEST}"
+        if interval == "in [0, 1)" and _BELOW_ONE <= value < 1:
+            return ", at most 0.9999999"
         return f", at most {most:g}" if abs(value) > most else ""
 
     return Kind(

@@ -90,19 +90,21 @@ def card(run, trained, options) -> str:
     data = trained.metadata["data"]
     summary = _json(run / "summary.json")
     environment = _json(run / "environment.json")
+    seconds = summary.get("train_seconds")
     accuracies = {"as trained": summary.get("test_accuracy")}
-    accuracies |= summary.get("test_accuracy_of_members", {})
+    members = summary.get("test_accuracy_of_members")
+    accuracies |= members if isinstance(members, dict) else {}
     grid = _content(run / "evaluation" / "grid.md")
     parts = [
         f"# {options.preset}, trained on {markdown(data['name'])}",
-        f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
+        code(f"continuous_net({options.preset!r}, weights={data['name']!r})"),
         "Test accuracy when the training ended: "
         + ", ".join(
             f"{markdown(name)} {100 * value:.2f} %"
             for name, value in accuracies.items()
-            if isinstance(value, float) and math.isfinite(value)
+            if _is_number(value)
         ),
-        *(["## Manifestations", grid.decode().strip()] if grid else []),
+        *(["## Manifestations", grid.decode(errors="replace").strip()] if grid else []),
         "## Data",
         f"{code(data['name'])}, images {data['image_shape']}, scaled to 0..1, "
         f"normalised with mean {_numbers(data['mean'])} and std "
@@ -111,13 +113,19 @@ def card(run, trained, options) -> str:
         "## Recipe",
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
         "environment.json versions and machine, summary.json times and the history.",
-        f"One seed. {summary.get('train_seconds', 0) / 60:.0f} minutes of training on "
+        f"One seed. {(seconds if _is_number(seconds) else 0) / 60:.0f} minutes of "
+        "training on "
         f"{markdown(environment.get('cores'))} cores of "
         f"{markdown(environment.get('processor'))}.",
         "## Licence",
         f"Weights: {options.license}. Data set: the terms of its provider.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_number(value) -> bool:
+    """Whether a record holds a figure; others may have written it."""
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _json(path) -> dict:
