@@ -301,17 +301,6 @@ def test_names_made_of_paths_fit_any_file_system(base, dataset):
     assert begun(base, dataset=dataset)[0] == run
 
 
-def test_an_option_that_only_another_version_knows_makes_another_run(base):
-    run, _ = begun(base)
-    options = run / "options.json"
-    stored = json.loads(options.read_text())
-    options.write_text(json.dumps({**stored, "later": None}))
-    assert begun(base)[0] == run
-    options.write_text(json.dumps({**stored, "later": 7}))
-    found, line = begun(base)
-    assert found != run and "--later differs (was 7, is none)" in line
-
-
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [

@@ -113,15 +113,10 @@ def named(options, *decide: str) -> dict:
 def completed(stored: dict) -> dict:
     """The options that decide numbers; one that is not stored has its default.
 
-    One that only another version knows may decide numbers too: it stays if it is set.
+    Those of another version are passed over: that the code is another is told.
     """
     defaults = named(Options(), NUMBERS)
-    known = {field.name for field in dataclasses.fields(Options)} | {"replicas"}
-    strange = {name: stored[name] for name in stored if name not in known}
-    return {
-        **{name: value for name, value in strange.items() if value},
-        **{name: stored.get(name, defaults[name]) for name in defaults},
-    }
+    return {name: stored.get(name, defaults[name]) for name in defaults}
 
 
 @functools.cache

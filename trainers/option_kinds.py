@@ -6,7 +6,6 @@ A new kind of option is a `Kind`; nothing branches on types.
 """
 
 import dataclasses
-import math
 import numbers
 from collections.abc import Callable, Collection
 from typing import Any
@@ -133,7 +132,7 @@ def number(interval: str = "", most: float = _LARGEST) -> Kind:
     holds = _INTERVALS[interval]
 
     def beyond(value):
-        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        if not isinstance(value, numbers.Real):
             return ""
         if interval == "> 0" and 0 < value < _SMALLEST:
             return f", at least {_SMALLEST}"

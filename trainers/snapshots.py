@@ -247,8 +247,9 @@ def _progress(path) -> Progress:
             raise ValueError(f"{key}: expected a value like {plain[key]!r}.")
     if len(stored["totals"]) != len(plain["totals"]):
         raise ValueError("totals: expected three numbers.")
-    if any(isinstance(n, list) for n in stored["refined"] + stored["diverged"]):
-        raise ValueError("refined, diverged: expected numbers.")
+    for key in ("refined", "diverged"):
+        if any(isinstance(number, list) for number in stored[key]):
+            raise ValueError(f"{key}: expected a list of numbers.")
     if not all(map(_is_log, stored["history"])):
         raise ValueError("history: expected a dict of numbers for each epoch.")
     return Progress(**stored)
