@@ -144,6 +144,8 @@ def test_folders_of_classes_alone_are_all_for_training(tmp_path):
     write_set(tmp_path / "set", ("daisy", "rose"), ("",), count=2)
     tree = folder_tree.read(str(tmp_path / "set"))
     assert list(tree.files) == ["train"] and tree.class_names == ("daisy", "rose")
+    (tmp_path / "set" / "tulip").mkdir()
+    assert "add images to tulip if these are classes" in refusal(tmp_path / "set")
     write_set(tmp_path / "deep", ("Learning", "Exam"))
     assert "expected a folder train in the set" in refusal(tmp_path / "deep")
 

@@ -231,7 +231,8 @@ def _split_folders(root, passed) -> dict[str, str]:
                 "merge them or rename one",
             )
         found[split] = entry.path
-    if not found and len(folders) > 1 and all(map(_holds_images, folders)):
+    bare = [e.name for e in folders if not (found or _holds_images(e))]
+    if not found and len(folders) > 1 and not bare:
         return {"train": root}
     if "train" not in found:
         inner = [e.path for e in folders if "train" in map(_split_of, _entries(e.path))]
@@ -240,6 +241,8 @@ def _split_folders(root, passed) -> dict[str, str]:
             if len(inner) == 1
             else "make a folder train with a folder of images for each class"
         )
+        if not found and len(bare) < len(folders):
+            remedy += f", or add images to {few(map(shown, bare))} if these are classes"
         refuse(
             "dataset",
             "a folder train in the set",
