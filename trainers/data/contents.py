@@ -6,6 +6,7 @@ Names and sizes of files do not tell: two images may have changed places.
 import dataclasses
 import hashlib
 
+import numpy as np
 import tensorflow as tf
 
 _DIGITS = 16  # Of a sha256, in which nobody looks for a collision.
@@ -74,15 +75,13 @@ def changes(then: dict, now: dict) -> str:
             found.append(f"{part} has {size:,} images (was {sizes[part]:,})")
         elif _differ(part, then, now):
             found.append(f"{part} has other images or labels")
-    if not then.get("contents"):
-        found += [
-            f"the {key} of train is {_numbers(now[key])} (was {_numbers(then[key])})"
-            for key in ("mean", "std")
-            if any(
-                abs(a - b) > _TOLERANCE
-                for a, b in zip(then[key], now[key], strict=True)
-            )
-        ]
+    if then.get("contents"):  # They say all.
+        return ", ".join(found)
+    found += [
+        f"the {key} of train is {_numbers(now[key])} (was {_numbers(then[key])})"
+        for key in ("mean", "std")
+        if not np.allclose(then[key], now[key], rtol=0, atol=_TOLERANCE)
+    ]
     if not found and _differ_in("files_sha256", then, now):
         found.append("its files have other names or sizes")
     return ", ".join(found)
@@ -100,8 +99,9 @@ def mixes_parts(then: dict, now: dict) -> bool:
 
     So it is where they are drawn from `train` and others were there to draw from.
     """
-    others = _differ_in("sizes", then, now) or _differ_in("files_sha256", then, now)
-    return bool(now["test_fraction"]) and others
+    if not now["test_fraction"] or then.get("contents") == now["contents"]:
+        return False
+    return _differ_in("sizes", then, now) or _differ_in("files_sha256", then, now)
 
 
 def _differ(part, then, now) -> bool:
