@@ -99,6 +99,28 @@ def _moments_of_replicas(x, replica):
     return mean, tf.reduce_mean(variances + tf.square(means - mean), axis=0)
 
 
+def repeat(times, body, start):
+    """body(n - 1, .. body(1, body(0, start))), as one body in the graph.
+
+    Args:
+        times: n, a Python int.
+        body: Function of the number of the repetition, a tensor, and of a nest of
+            tensors, to a nest of the same shapes and types. Gradients pass through it.
+        start: That nest at first.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Unlike `ops.fori_loop` with a bound, without which XLA has no gradients.
+        return tf.while_loop(
+            lambda i, _: i < times,
+            lambda i, nest: (i + 1, body(i, nest)),
+            (0, start),
+            maximum_iterations=times,
+        )[1]
+    return ops.fori_loop(0, times, body, start)
+
+
 def add_bias(x, bias):
     """x + bias along the last axis.
 

@@ -5,10 +5,10 @@ from keras import ops
 
 from cnet_tf.any_depth import reading_own_norms
 from cnet_tf.checks import per_block
-from cnet_tf.surgery import chosen_blocks, normalizations, with_blocks
+from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
 
 
-def manifest(net, scheme=None, steps=None, blocks=None):
+def manifest(net, scheme=None, steps=None, blocks=None, restriction=None, unroll=None):
     """The model with another scheme or step count; both share their variables.
 
     A member of an any-depth net (`any_depth.with_members`) reads the norms that are its
@@ -19,17 +19,31 @@ def manifest(net, scheme=None, steps=None, blocks=None):
         scheme: A key of `SCHEMES`. Default: each block's own.
         steps: N >= 1, an int for all blocks or one a block. Default: each block's own.
         blocks: Names of the blocks to change. Default: all.
+        restriction: `"average"` or `"point"`, see `ContinuousBlock`. Default: each
+            block's own.
+        unroll: Whether every step has a part of the graph for itself, see
+            `ContinuousBlock`. Default: each block's own.
 
     Raises:
         ValueError: a subclassed model, one that is not built or has no such blocks,
-            unknown scheme, bad steps.
+            unknown scheme or restriction, bad steps, a rate that only unrolls.
     """
     chosen = chosen_blocks(net, blocks)
     counts = per_block("steps", steps, len(chosen))
     new = with_blocks(
-        net, chosen, lambda block, i: block.manifested(scheme, counts[i]), share=True
+        net,
+        chosen,
+        lambda block, i: block.manifested(scheme, counts[i], restriction, unroll),
+        share=True,
     )
     return reading_own_norms(new)
+
+
+def unrolled(net):
+    """The model with all steps in the graph: itself, unless it has loops."""
+    if all(block.unroll for block in blocks_of(net)):
+        return net
+    return manifest(net, unroll=True)
 
 
 def recalibrate(net, data) -> int:

@@ -53,6 +53,22 @@ def is_shipped(folder) -> bool:
     return pathlib.Path(folder).resolve().is_relative_to(_WEIGHTS)
 
 
+def data_of(preset: str) -> dict:
+    """What the weights of a preset were trained on, to prepare images with.
+
+    Args:
+        preset: Its name.
+
+    Returns:
+        `name`, `image_shape`, `class_names`, and `mean` and `std`, one number a
+        channel, of pixels scaled to 0..1.
+
+    Raises:
+        ValueError: no weights of that preset ship.
+    """
+    return checkpoint.metadata(run_directory(f"{_PREFIX}{preset}") / "net")["data"]
+
+
 def load_weights(net, preset: str, data: str) -> None:
     """Gives a net the weights that ship for its preset.
 
@@ -65,8 +81,8 @@ def load_weights(net, preset: str, data: str) -> None:
         ValueError: none ship for that preset and data, or weights of the net have other
             shapes, because of an argument that changes the preset.
     """
-    trained = checkpoint.load(run_directory(f"{_PREFIX}{preset}") / "net")
-    name = trained.metadata["data"]["name"]
+    name = data_of(preset)["name"]
+    trained = checkpoint.load(folder_of(preset) / "net")
     if data != name:
         raise ValueError(
             f"weights: expected {name!r}, on which those of {preset!r} were trained. "

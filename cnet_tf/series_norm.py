@@ -220,17 +220,30 @@ class SeriesBatchNormalization(SeriesLayer):
     def update(self, rows, means, variances):
         """Moves the statistics towards the moments of one pass's evaluations."""
         weights = np.array(rows, dtype="float64").T  # (cells, evaluations)
-        total = weights.sum(axis=1, keepdims=True)
-        read = total > 0
-        weights = np.divide(weights, total, out=np.zeros_like(weights), where=read)
-        keep = np.where(read, self.momentum, 1.0)
-        for series, moments in (
-            (self.moving_mean, means),
-            (self.moving_variance, variances),
-        ):
+        total = weights.sum(axis=1)
+        weights = weights * _inverse(total)[:, None]
+
+        def average(moments):
+            dtype = self.moving_mean.variable.dtype
+            moments = ops.stack([ops.cast(m, dtype) for m in moments])
+            return ops.matmul(ops.cast(weights, dtype), moments)
+
+        self._move(total, average(means), average(variances))
+
+    def update_by_sums(self, total, means, variances):
+        """`update` from sums over the evaluations.
+
+        Args:
+            total: sum_i w_ik, NumPy (cells,).
+            means, variances: sum_i w_ik m_i, (cells, channels).
+        """
+        inverse = ops.cast(_inverse(total)[:, None], means.dtype)
+        self._move(total, means * inverse, variances * inverse)
+
+    def _move(self, total, mean, variance):
+        keep = np.where(total > 0, self.momentum, 1.0)[:, None]
+        for series, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving = series.variable
-            moments = ops.stack([ops.cast(m, moving.dtype) for m in moments])
-            new = ops.matmul(ops.cast(weights, moving.dtype), moments)
             kept = ops.convert_to_tensor(keep, moving.dtype)
             moving.assign(moving * kept + ops.stop_gradient(new) * (1.0 - kept))
 
@@ -258,6 +271,11 @@ class SeriesBatchNormalization(SeriesLayer):
             "member": self.member,
             **of,
         }
+
+
+def _inverse(total) -> np.ndarray:
+    """1 / total, 0 of cells that no evaluation read."""
+    return np.divide(1, total, out=np.zeros_like(total), where=total > 0)
 
 
 _WEIGHTS = ("gamma", "beta")

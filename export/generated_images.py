@@ -1,8 +1,12 @@
-"""Images made up, to compare an export with Keras where there is no data set."""
+"""Images to compare an export with Keras on where there is no data set: made up.
+
+The first few are the sample images of the package, where a net takes pictures.
+"""
 
 import numpy as np
 import tensorflow as tf
 
+from cnet_tf.samples import CHANNELS, sample_images
 from trainers.data import ImageData
 
 GENERATED = "generated images"
@@ -10,7 +14,7 @@ _COUNT = 1000
 
 
 def generated(description: dict) -> ImageData:
-    """Images without labels, always the same: patches of all scales, one seed.
+    """Images without labels, always the same: samples, then patches of all scales.
 
     Args:
         description: `image_shape`, `class_names`, `mean` and `std`.
@@ -24,6 +28,9 @@ def generated(description: dict) -> ImageData:
         patches = rng.integers(0, 256, (side, side, channels), np.uint8)
         rows, columns = (np.arange(n) * side // n for n in (height, width))
         image[:] = patches[rows][:, columns]
+    if channels in CHANNELS:
+        samples = list(sample_images((height, width, channels)).values())
+        images[: len(samples)] = samples
     return unlabelled(images, description)
 
 

@@ -72,6 +72,23 @@ def test_the_own_manifestation_is_bit_equal(steps, training):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_restriction_is_that_of_a_net_built_with_it(classifier):
+    point = manifest(classifier, "euler", 1, restriction="point")
+    (block,) = blocks_of(point)
+    assert block.restriction == "point"
+    # One step of Euler at t = 0 sees the first cell alone, on average it sees both.
+    first = [np.array(series.variable)[0] for series in block.series]
+    for series, value in zip(block.series, first, strict=True):
+        series.variable.assign(np.stack([value, np.zeros_like(value)]))
+    x = normal((3, 2))
+    skipped = state(point, x)
+    averaged = state(manifest(point, restriction="average"), x)
+    for series, value in zip(block.series, first, strict=True):
+        series.variable.assign(np.stack([value, value]))
+    np.testing.assert_array_equal(state(point, x), skipped)
+    assert np.abs(averaged - skipped).max() > 1e-3
+
+
 def test_schemes_converge_to_one_another(classifier):
     x = normal((5, 2))
     limit = state(manifest(classifier, "dopri5", 32), x)
@@ -108,6 +125,7 @@ def test_training_a_manifestation_changes_the_original(classifier):
     ("arguments", "message"),
     [
         ({"scheme": "rk5"}, "scheme: expected one of"),
+        ({"restriction": "mean"}, "restriction: expected one of average, point"),
         ({"steps": 0}, "steps: expected an integer >= 1"),
         ({"steps": (1, 2, 3)}, "steps: expected a number or 2 of them"),
     ],

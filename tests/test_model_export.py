@@ -8,6 +8,7 @@ from trained_run import parse
 from cnet_tf import ContinuousMobileNet, continuous_net
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.manifestation import manifest
+from cnet_tf.samples import sample_images
 from export import onnx_graph, saved_model, single_file, tflite
 from export.generated_images import generated
 from trainers.errors import OptionError
@@ -147,10 +148,13 @@ def test_bad_input_ends_in_a_line(arguments, match, tmp_path):
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_generated_images_have_all_scales_and_no_labels():
+def test_generated_images_are_samples_and_patches_of_all_scales_without_labels():
     description = {"name": "x", "image_shape": SHAPE, "class_names": ["a"]}
     data = generated({**description, "mean": [0.0], "std": [1.0]})
     elements = list(data.test.as_numpy_iterator())
     assert len(elements) == data.sizes["test"] and set(elements[0]) == {"image"}
-    colours = [len(np.unique(e["image"][..., 0])) for e in elements[:8]]
+    samples = sample_images(SHAPE)
+    for element, image in zip(elements, samples.values(), strict=False):
+        np.testing.assert_array_equal(element["image"], image)
+    colours = [len(np.unique(e["image"][..., 0])) for e in elements[8:16]]
     assert colours[:3] == sorted(colours[:3]) and colours[0] == 1 < 50 < colours[7]

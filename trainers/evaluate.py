@@ -26,7 +26,9 @@ if __name__ == "__main__":
 from cnet_tf import checkpoint, plain_file
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.escaping import line
+from cnet_tf.manifestation import manifest
 from cnet_tf.pretrained import is_shipped
+from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid
@@ -35,6 +37,7 @@ from trainers.data.contents import changed as changed_data
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
+from trainers.errors import OptionError
 from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -61,6 +64,13 @@ class Options(OptionTable):
         (1, 2, 4, 8),
         list_of(integer(1, most=MOST_STEPS), empty=False),
         "Steps N of the grid",
+    )
+    restriction: str | None = option(
+        None,
+        one_of(RESTRICTIONS),
+        "How fewer steps than cells read theta: its average over the step, or theta at "
+        "the stage times, which skips cells",
+        "as in training",
     )
     split: str = option(
         "test", one_of(("train", "validation", "test")), "Split to score"
@@ -90,12 +100,13 @@ def main(options):
         tell(changed)
     if not options.output:
         plain_file.check_no_link(folder)
+    net = _restricted(trained.net, options.restriction)
     # First, so that a folder that cannot be written is found before the work.
     with disk.workspace(folder, "output") as aside:
         data = image_data.load_as_trained(said, options.data_dir)
         remark = changed_data(data.changes)
         rows = grid.accuracy_grid(
-            trained.net,
+            net,
             data,
             options.schemes,
             options.steps,
@@ -111,6 +122,16 @@ def main(options):
                 os.replace(aside / name, folder / name)
     print(grid.markdown(rows, remark))
     print(f"\nWritten to {line(folder)}: grid.csv, grid.md, grid.png")
+
+
+def _restricted(net, restriction):
+    """The net itself, or one whose short graphs read theta in another way."""
+    if restriction is None:
+        return net
+    try:
+        return manifest(net, restriction=restriction)
+    except ValueError as error:
+        raise OptionError(f"--restriction: {error}") from error
 
 
 def _output(options) -> pathlib.Path:

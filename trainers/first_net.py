@@ -34,6 +34,8 @@ def first_net(plan):
     """
     options, data = plan.options, plan.data
     net = _of_file(options, data) if options.model else _of_preset(options, data)
+    if not options.unroll:
+        net = _rolled(net)
     if options.any_depth:
         _check_members(net, options)
     if options.train_only == "head":
@@ -44,6 +46,13 @@ def first_net(plan):
         name = "--model" if options.model else "--preset and its overrides"
         raise OptionError(f"{name}: {error}") from error
     return net
+
+
+def _rolled(net):
+    try:
+        return manifest(net, unroll=False)
+    except ValueError as error:
+        raise OptionError(f"--nounroll: {error}") from error
 
 
 def _freeze_features(net):

@@ -8,6 +8,8 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from cnet_tf.manifestation import unrolled
+
 
 def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
     """Traces the inference graph of a net and turns its variables into constants.
@@ -28,12 +30,13 @@ def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
 def forward_flops(net, image_shape) -> int:
     """Counts operations of a forward pass of one image; a multiply-add is two.
 
-    Graphs here are unrolled, so TensorFlow's count per operation is exact.
+    Of unrolled graphs TensorFlow's count per operation is exact; of a loop it would
+    count one step.
     """
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     with contextlib.redirect_stdout(io.StringIO()):
         profile = tf.compat.v1.profiler.profile(
-            frozen_graph(net, image_shape), options=options
+            frozen_graph(unrolled(net), image_shape), options=options
         )
     return profile.total_float_ops

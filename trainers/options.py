@@ -163,6 +163,12 @@ class Options(OptionTable):
     restriction: str | None = option(
         None, one_of(RESTRICTIONS), "How fewer steps than cells read theta", _PRESETS
     )
+    unroll: bool = option(
+        True,
+        switch(),
+        "Give every step a part of the graph for itself, which runs fastest; steps in "
+        "one loop start faster where there are many",
+    )
 
     # Optimisation.
     batch_size: int = option(

@@ -1,0 +1,160 @@
+"""The steps of a block as one loop: the graph of a single step, run N times.
+
+Unrolled, every evaluation of the rate has a part of the graph to itself. That runs
+fastest, but takes longer to build the more steps there are. Rolled, the steps share one
+body, in which step n reads row n of a table made in front of the loop, one for every
+stage i and series (or of the series itself, where each row is one theta_k):
+
+    theta_i[n] = sum_k R_i[n, k] theta_k,    R_i[n, k] = phi_k(t_ni)
+"""
+
+from fractions import Fraction
+
+import keras
+import numpy as np
+from keras import ops
+
+from cnet_tf.kernels import repeat
+from cnet_tf.lifted_layer import is_graph, layers_of
+from cnet_tf.runge_kutta import StageTime, step
+from cnet_tf.series import ForwardPass, at_depth
+from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.tableaus import get_scheme
+
+
+def integrate(block, rate, x, training):
+    """x(1) of a block, its steps in a loop.
+
+    Args:
+        block: A `ContinuousBlock`.
+        rate: Function of the state that reads its series at the depth in force.
+        x: x(0).
+        training: Whether the statistics of norms that are not frozen move.
+    """
+    tableau, steps = get_scheme(block.scheme), block.steps
+    h = Fraction(block.horizon) / steps
+    norms = [
+        layer
+        for layer in layers_of(block.rate)
+        if isinstance(layer, SeriesBatchNormalization)
+        if training and layer.trainable
+    ]
+    rows = _Rows(tableau, steps, block.restriction)
+    tables = _Tables(rows, block.series)
+    shapes = [norm.moving_mean.variable for norm in norms]
+    zeros = [(ops.zeros(v.shape, v.dtype), ops.zeros(v.shape, v.dtype)) for v in shapes]
+
+    def body(n, carry):
+        x, sums = carry
+        moments = _Moments(norms, sums)
+
+        def slope(stage, state):
+            with at_depth(_Depth(rows, tables, moments, stage, n)):
+                return rate(state)
+
+        x = step(tableau, slope, x, range(tableau.stages), h)
+        return x, moments.sums
+
+    x, sums = repeat(steps, body, (x, zeros))
+    for norm, (means, variances) in zip(norms, sums, strict=True):
+        total = sum(rows(norm.moving_mean.basis, i) for i in range(tableau.stages))
+        norm.update_by_sums(total.sum(axis=0), means, variances)
+    return x
+
+
+def check(rate):
+    """Refuses a rate whose evaluations leave behind more than moments of batches.
+
+    Raises:
+        ValueError: a layer of it draws random numbers or regularises its activity.
+    """
+    for layer in layers_of(rate):
+        if is_graph(layer) or not isinstance(layer, keras.layers.Layer):
+            continue
+        # Keras counts the states of random generators as variables, not as weights.
+        draws = getattr(layer, "seeds", ()) or len(layer.variables) > len(layer.weights)
+        if draws or layer.activity_regularizer:
+            raise ValueError(
+                f"unroll: expected True, as layer {layer.name!r} of the unit draws "
+                "random numbers or regularises its activity. Received False."
+            )
+
+
+class _Rows:
+    """R_i, an array (N, K) for a basis and a stage."""
+
+    def __init__(self, tableau, steps, restriction):
+        self._nodes, self._steps = tableau.c, steps
+        self._forward = ForwardPass(restriction)
+        self.stages = tableau.stages
+
+    def __call__(self, basis, stage) -> np.ndarray:
+        times = [
+            StageTime(n, self._nodes[stage], self._steps) for n in range(self._steps)
+        ]
+        return np.array([self._forward.row(basis, t) for t in times], "float64")
+
+
+class _Tables:
+    """theta_i[n] of all series, made in front of the loop; equal tables are one."""
+
+    def __init__(self, rows, series):
+        self._tables, self._keys = {}, {}
+        for one in series:
+            theta = ops.convert_to_tensor(one.variable)
+            for stage in range(rows.stages):
+                r = rows(one.basis, stage)
+                key = (id(one), r.tobytes())
+                self._keys[id(one), stage] = key
+                if key not in self._tables:
+                    self._tables[key] = _table(r, theta)
+
+    def key(self, series, stage):
+        return self._keys[id(series), stage]
+
+    def at(self, key, n):
+        table, places = self._tables[key]
+        return ops.take(table, ops.take(places, n), axis=0)
+
+
+def _table(r, theta):
+    """(table, place in it of each step)."""
+    if np.all((r == 0) | (r == 1)):
+        return theta, ops.convert_to_tensor(r.argmax(axis=1), "int32")
+    mixed = ops.tensordot(ops.cast(r, theta.dtype), theta, axes=1)
+    return mixed, ops.arange(len(r), dtype="int32")
+
+
+class _Depth:
+    """The depth of stage i of step n, where n is a tensor; see `series.Depth`."""
+
+    def __init__(self, rows, tables, moments, stage, n):
+        self.forward = moments
+        self._rows, self._tables, self._stage, self._n = rows, tables, stage, n
+
+    def row(self, basis):
+        rows = ops.convert_to_tensor(self._rows(basis, self._stage))
+        return ops.take(rows, self._n, axis=0)
+
+    def __call__(self, series):
+        key = self._tables.key(series, self._stage)
+        read = self.forward.read
+        if key not in read:
+            read[key] = self._tables.at(key, self._n)
+        return read[key]
+
+
+class _Moments:
+    """Sums over evaluations of w_k m: moments of batches by how much they count."""
+
+    def __init__(self, norms, sums):
+        self.read = {}
+        self.sums = list(sums)
+        self._places = {id(norm): i for i, norm in enumerate(norms)}
+
+    def observe(self, norm, row, *moments):
+        i = self._places[id(norm)]
+        self.sums[i] = tuple(
+            total + ops.outer(ops.cast(row, total.dtype), ops.cast(m, total.dtype))
+            for total, m in zip(self.sums[i], moments, strict=True)
+        )

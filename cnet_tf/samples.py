@@ -1,0 +1,43 @@
+"""A few pictures without restrictions, to try a net of images on something real.
+
+<package>/sample_images/<name>.png, see SOURCES.md there for whose they are
+"""
+
+import pathlib
+
+import keras
+import numpy as np
+
+_FOLDER = pathlib.Path(__file__).parent / "sample_images"
+# What Keras calls pictures of so many channels.
+CHANNELS = {1: "grayscale", 3: "rgb"}
+
+
+def sample_images(shape=(32, 32, 3)) -> dict[str, np.ndarray]:
+    """The sample images by name, uint8 arrays of that shape.
+
+    Args:
+        shape: (height, width, channels). Default (32, 32, 3), that of CIFAR-10.
+
+    Raises:
+        ValueError: neither 1 nor 3 channels.
+        ImportError: Pillow is not installed, with which Keras reads images.
+    """
+    *size, channels = shape
+    if channels not in CHANNELS:
+        raise ValueError(
+            f"shape: expected 1 or 3 channels. Received {channels}: pictures have no "
+            "others."
+        )
+    return {
+        path.stem: keras.utils.img_to_array(
+            keras.utils.load_img(
+                path,
+                color_mode=CHANNELS[channels],
+                target_size=size,
+                interpolation="lanczos",
+            ),
+            dtype="uint8",
+        )
+        for path in sorted(_FOLDER.glob("*.png"))
+    }
