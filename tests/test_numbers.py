@@ -90,7 +90,7 @@ def test_what_float32_or_a_net_cannot_hold_is_refused(given, bound):
 
 
 def texts():
-    """(table, flag) of all that take a text, but for those that are empty by default."""
+    """(table, flag) of all that take a text; not those that are empty by default."""
     return [
         (table, field.name)
         for table in COMMANDS
