@@ -7,6 +7,7 @@ pickle, nor Python code, nor a path to either is involved.
 import concurrent.futures
 import contextvars
 import copy
+import json
 import math
 from collections.abc import Callable
 
@@ -27,6 +28,16 @@ def described(model) -> dict:
             path for path, layer in named_layers(model).items() if not layer.trainable
         ],
     }
+
+
+def check_readable(model) -> None:
+    """Refuses a model before it is trained that could not be read back after it.
+
+    Raises:
+        ValueError: see `rebuilt`.
+    """
+    check(json.loads(json.dumps(keras.saving.serialize_keras_object(model))))
+    bounds.check_elements(_outputs(model))
 
 
 def rebuilt(

@@ -53,6 +53,8 @@ def _reals(low, high, **settings):
 
 
 MOST_NODES = MOST_STEPS = 1024
+# Of a horizon, and of what multiplies a state.
+MOST_FACTOR = 1e6
 MOST_CLASSES = 100_000
 MOST_SIDE = 4096
 # Numbers of an input, and of what a layer makes of it: 256 MB in float32.
@@ -64,14 +66,14 @@ _SIZE = Bound(1, 2**20)
 _SMALL = Bound(0, MOST_SIDE, words=True)
 _AXIS = Bound(-16, 16, words=True)
 _PART = _reals(0, 1)
-_FACTOR = _reals(-1e6, 1e6, words=True)
+_FACTOR = _reals(-MOST_FACTOR, MOST_FACTOR, words=True)
 
 # By the name of a setting of a layer, initializer, regularizer or constraint.
 SETTINGS: dict[str, Bound] = {
     # Depth.
     "nodes": Bound(1, MOST_NODES),
     "steps": Bound(1, MOST_STEPS),
-    "horizon": _reals(-1e6, 1e6),
+    "horizon": _reals(-MOST_FACTOR, MOST_FACTOR),
     "initial": _reals(-1e6, 1e6),
     # Shapes. None stands for a free size, -1 of Reshape for the rest.
     **dict.fromkeys(

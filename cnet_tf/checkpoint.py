@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from cnet_tf import plain_file, tensor_file
-from cnet_tf.architecture import described, rebuilt
+from cnet_tf.architecture import check_readable, described, rebuilt
 from cnet_tf.atomic_file import write_bytes, write_json
 from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
@@ -56,7 +56,7 @@ def save(net: keras.Model, directory, metadata=None):
         metadata: JSON-able data to keep with it, for example the normalisation.
 
     Raises:
-        ValueError: no such model, or a link.
+        ValueError: no such model, one that `load` would refuse, or a link.
         OSError: it cannot be written; the old checkpoint is whole.
     """
     if not is_graph(net) or not net.built:
@@ -64,6 +64,7 @@ def save(net: keras.Model, directory, metadata=None):
             "net: expected a built functional or Sequential model. Received "
             f"{net.name!r}, a {type(net).__name__}."
         )
+    check_readable(net)
     architecture = described(net)
     directory = pathlib.Path(directory)
     plain_file.check_no_link(directory)

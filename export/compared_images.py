@@ -6,6 +6,7 @@ import numpy as np
 
 from export.generated_images import GENERATED, generated, unlabelled
 from trainers.data import ImageData, MissingData, images_of, load_as_trained
+from trainers.data.contents import changed
 from trainers.data.errors import tell
 from trainers.errors import OptionError
 
@@ -39,7 +40,8 @@ class ComparedImages:
 
     Attributes:
         data: `test` to compare on, `train` to learn from.
-        unmeasured: A sentence on what could not be measured; empty if all was.
+        unmeasured: A sentence on what could not be measured, or not on the data of
+            the training; empty if all was.
     """
 
     data: ImageData
@@ -82,7 +84,8 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
         _refuse_learning(wanted, why)
         return _generated(description, why)
     try:
-        return ComparedImages(load_as_trained(description, wanted.data_dir))
+        data = load_as_trained(description, wanted.data_dir)
+        return ComparedImages(data, changed(data.changes))
     except MissingData as error:
         _refuse_learning(wanted, str(error))
         if wanted.data_dir:

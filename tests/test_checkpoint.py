@@ -227,3 +227,19 @@ def test_refuses_a_net_that_is_not_built(tmp_path):
     net = keras.Sequential([keras.layers.Dense(3)])
     with pytest.raises(ValueError, match="net: expected a built functional or Seq"):
         checkpoint.save(net, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: keras.layers.Lambda(lambda x: x), "none of which holds code"),
+        (lambda: keras.layers.Rescaling(1e9), "scale: expected"),
+        (lambda: keras.layers.UpSampling2D(4000), "at most .* numbers an example"),
+        (lambda: keras.layers.ReLU(name="a layer"), "name: expected"),
+    ],
+)
+def test_refuses_a_net_that_it_could_not_read_back(tmp_path, layer, message):
+    net = keras.Sequential([keras.Input((8, 8, 1)), layer()])
+    with pytest.raises(ValueError, match=message):
+        checkpoint.save(net, tmp_path)
+    assert not files(tmp_path)

@@ -45,6 +45,7 @@ def test_help_of_the_exports_explains_every_flag(name):
     "arguments, message",
     [
         (["trainers/train.py", "--scheme=rk5"], "error: --scheme: expected one of"),
+        (["trainers/train.py", "--noresume=1"], "error: --noresume=1 does not take"),
         (["trainers/train.py", "stray"], "error: expected flags only"),
         (["trainers/train.py", "--dataset=cifar11"], "error: dataset: expected"),
         (["trainers/evaluate.py", "--run=/nowhere"], "error: /nowhere/net/net.json"),

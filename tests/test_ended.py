@@ -123,9 +123,26 @@ run_command(lambda: print("x" * 100_000))
 
 
 @pytest.mark.slow
-def test_a_full_disk_behind_the_terminal_is_a_line():
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", PRINTS],
+        ["trainers/benchmark.py", "--help"],
+        ["trainers/benchmark.py", "--presets=digits", "--rounds=1", "--batch_size=2"],
+    ],
+)
+def test_a_full_disk_behind_the_terminal_is_a_line(arguments):
+    """Nothing else is written by the benchmark."""
     with open("/dev/full", "w") as full:
-        is_one_line(run("-c", PRINTS, stdout=full), "No space left on device")
+        is_one_line(run(*arguments, stdout=full), "No space left on device")
+
+
+@pytest.mark.slow
+def test_a_full_disk_behind_both_ends_of_a_terminal_leaves_the_exit_code():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", PRINTS]
+        done = subprocess.run(command, stdout=full, stderr=full, cwd=ROOT)
+    assert done.returncode == 2
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ def test_environment_names_versions_and_revision():
     assert found["python"] and found["cores"] >= 1
 
 
-def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits):
+def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits, capsys):
     place = Place(tf.distribute.get_strategy(), 32)
     for value in ("0", "1", None):
         if value is None:
@@ -28,6 +28,9 @@ def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits):
     assert found["onednn"] is None
     earlier = found["earlier_starts"]
     assert [start["onednn"] for start in earlier] == ["0", "1"]
+    told = capsys.readouterr().err.splitlines()
+    first, second = (line for line in told if line.startswith("note: "))
+    assert "onednn is 1 and was 0" in first and "onednn is None and was 1" in second
     assert all(start["started"] and start["processor"] for start in earlier)
     assert all(start["code"]["source"] and start["epochs"] == 30 for start in earlier)
     assert len(found["digest"]) == 64 and found["extended_from"] is None

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from image_sets import gather, is_one_line, write_image, write_set
+from PIL import Image
 
 from trainers import data
 from trainers.data import images
@@ -248,14 +249,54 @@ def test_of_a_set_of_tfds_too(digits_dir, monkeypatch):
 # --- what changed since the training
 
 
-def test_other_files_are_told(tmp_path, capsys):
+def an_image_more(root):
+    write_image(root / "test" / "cat" / "9.png")
+
+
+def exchanged(root):
+    """As many images of the same mean, and under the same names."""
+    one, other = (root / "train" / label / "0.png" for label in ("cat", "dog"))
+    one.rename(root / "kept")
+    other.rename(one)
+    (root / "kept").rename(other)
+
+
+def darker(root):
+    path = root / "train" / "cat" / "0.png"
+    Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "forgotten", "told"),
+    [
+        (an_image_more, (), "test has 9 images (was 8)"),
+        (exchanged, (), "train has other images or labels"),
+        (darker, ("contents", "sizes"), "the mean of train is"),
+        (an_image_more, ("contents", "sizes"), "its files have other names or sizes"),
+    ],
+)
+def test_data_that_changed_since_the_training_are_told(
+    tmp_path, capsys, change, forgotten, told
+):
+    """By older nets, which do not say all, too."""
     found = described(load(write_set(tmp_path)))
+    found = {key: value for key, value in found.items() if key not in forgotten}
     capsys.readouterr()
-    data.load_as_trained(found)
+    assert not data.load_as_trained(found).changes
     assert not capsys.readouterr().err
-    write_image(tmp_path / "test" / "cat" / "9.png")
-    assert data.load_as_trained(found).sizes["test"] == 9
-    assert "its files are others than those that the net" in capsys.readouterr().err
+    change(tmp_path)
+    assert told in data.load_as_trained(found).changes
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "These are not the data that the net was trained on" in line and told in line
+
+
+def test_a_test_set_that_may_have_been_learned_is_refused(tmp_path):
+    """Those to test on are drawn again, from others."""
+    write_set(tmp_path, ("train",))
+    found = described(load(tmp_path, test_fraction=0.25))
+    write_image(tmp_path / "train" / "cat" / "9.png")
+    message = refusal(data.load_as_trained, found)
+    assert "train has 7 images (was 6)" in message and "--images=" in message
 
 
 def test_litter_changes_nothing(tmp_path, capsys):

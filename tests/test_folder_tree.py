@@ -32,6 +32,7 @@ def refusal(root):
         ("TRAIN", "val", "validation"),
         ("train", "valid", "validation"),
         ("train", "Validation", "validation"),
+        ("training_set", "test_set", "test"),
     ],
 )
 def test_usual_names_of_splits(tmp_path, train, other, split):
@@ -88,10 +89,41 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     write_set(tmp_path / "set", count=1)
     write_image(tmp_path / "elsewhere" / "9.png")
     os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "train" / "emu")
-    os.symlink("..", tmp_path / "set" / "train" / "cat" / "again")
+    os.symlink(".", tmp_path / "set" / "train" / "cat" / "again")
     tree = folder_tree.read(str(tmp_path / "set"))
     assert "train/emu/9.png" in names(tree, "train")
-    assert len(tree.files["train"]) < 10
+    assert len(tree.files["train"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("train/emu", "train/cat"),
+        ("test/emu", "train/dog"),
+        ("validation", "train"),
+        ("train/cat/more", "train/dog"),
+        ("train/cat/up", "train"),
+    ],
+)
+def test_links_do_not_put_images_into_two_classes_or_parts(tmp_path, link, target):
+    write_set(tmp_path, count=1)
+    (tmp_path / link).symlink_to(tmp_path / target)
+    assert "folders of images once each. Received '" in refusal(tmp_path)
+    assert folder_tree.images_below(str(tmp_path))
+
+
+@pytest.mark.parametrize("other", ["cat ", " cat", "c\ufb01", "cat\xa0"])
+def test_classes_that_look_alike_are_refused(tmp_path, other):
+    one = "cfi" if "\ufb01" in other else "cat"
+    write_set(tmp_path, classes=(one, other), count=1)
+    assert f"tell apart. Received {min(one, other)!r} and" in refusal(tmp_path)
+
+
+def test_classes_that_differ_in_case_are_told(tmp_path):
+    write_set(tmp_path, classes=("A", "a"), count=1)
+    tree = folder_tree.read(str(tmp_path))
+    folder_tree.check(tree)
+    assert folder_tree.notes(tree) == ["'A' and 'a' are classes of their own"]
 
 
 def test_composed_and_decomposed_names_are_one_class(tmp_path):
@@ -112,7 +144,9 @@ def test_folders_of_classes_alone_are_all_for_training(tmp_path):
     write_set(tmp_path / "set", ("daisy", "rose"), ("",), count=2)
     tree = folder_tree.read(str(tmp_path / "set"))
     assert list(tree.files) == ["train"] and tree.class_names == ("daisy", "rose")
-    write_set(tmp_path / "deep", ("Training_set", "Test_set"))
+    (tmp_path / "set" / "tulip").mkdir()
+    assert "add images to tulip if these are classes" in refusal(tmp_path / "set")
+    write_set(tmp_path / "deep", ("Learning", "Exam"))
     assert "expected a folder train in the set" in refusal(tmp_path / "deep")
 
 

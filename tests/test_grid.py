@@ -70,13 +70,14 @@ def test_a_net_of_fixed_depth_has_one_cell(data):
 def test_files(scored, tmp_path):
     _, _, rows = scored
     (tmp_path / "evaluation").mkdir()
-    grid.write(tmp_path / "evaluation", rows)
+    grid.write(tmp_path / "evaluation", rows, "Of other data.")
     files = {path.name for path in (tmp_path / "evaluation").iterdir()}
     assert files == {"grid.csv", "grid.md", "grid.png"}
     with open(tmp_path / "evaluation" / "grid.csv") as file:
         assert len(list(csv.DictReader(file))) == 5
     table = (tmp_path / "evaluation" / "grid.md").read_text()
     assert table.count(" *") >= 1 and "| midpoint |" in table
+    assert "Of other data." in table
     assert (tmp_path / "evaluation" / "grid.png").read_bytes().startswith(b"\x89PNG")
 
 

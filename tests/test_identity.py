@@ -22,6 +22,7 @@ DATA = {
     "mean": [0.3],
     "std": [0.4],
     "files_sha256": "a",
+    "contents": {"train": "a"},
 }
 PLACE = Place(tf.distribute.get_strategy(), 32)
 
@@ -88,7 +89,7 @@ def test_replicas_count_where_each_normalises_by_its_own_part():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("class_names", ["aaa", "0", "1"]), ("mean", [0.2]), ("files_sha256", "b")],
+    [("class_names", ["aaa", "0", "1"]), ("mean", [0.2]), ("contents", {"train": "b"})],
 )
 def test_other_data_are_refused_where_a_run_goes_on(name, value):
     then = {"data": DATA, "identity": {"code": identity.code()}}

@@ -15,10 +15,12 @@ COMMANDS = [
         "trainers.options",
         "trainers.evaluate",
         "trainers.benchmark",
+        "trainers.ship",
         "export.saved_model",
         "export.tflite",
         "export.onnx_graph",
         "export.report",
+        "export.web",
     )
 ]
 HUGE = "99999999999999999999"
@@ -71,3 +73,40 @@ def test_a_truth_value_is_no_number(value):
     for name in ("epochs", "learning_rate", "seed"):
         with pytest.raises(OptionError, match=f"--{name}: "):
             COMMANDS[0](**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "bound"),
+    [
+        ({"learning_rate": 1e-50}, "at least 1.2e-38"),  # It would learn nothing.
+        ({"ema": 1 - 1e-9}, "at most 0.9999999"),  # It would never move.
+        ({"horizon": 2e6}, "at most 1e"),  # No net is read back with more.
+        ({"stitch": -2e6}, "at most 1e"),
+    ],
+)
+def test_what_float32_or_a_net_cannot_hold_is_refused(given, bound):
+    with pytest.raises(OptionError, match=f"{bound}.*Received"):
+        COMMANDS[0](**given)
+
+
+def texts():
+    """(table, flag) of all that take a text; not those that are empty by default."""
+    return [
+        (table, field.name)
+        for table in COMMANDS
+        for field in dataclasses.fields(table)
+        if field.metadata["kind"].read is str or field.name == "run"
+        if field.default != ""
+    ]
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_the_value_of_an_unset_variable_is_refused(text):
+    """As in --model=$MODEL, which would train another net."""
+    assert len(texts()) > 20
+    for table, name in texts():
+        values = flags.FlagValues()
+        option_table.define_flags(table, values)
+        values(["test", f"--{name}={text}"])
+        with pytest.raises(OptionError, match=f"--{name}: expected .* Received"):
+            option_table.from_flags(table, values)

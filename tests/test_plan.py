@@ -1,8 +1,11 @@
 """What a run does, decided before anything is built."""
 
+import dataclasses
+
 import tensorflow as tf
 from pytest import mark, raises
 
+from trainers.data import DataError
 from trainers.errors import OptionError
 from trainers.options import Options
 from trainers.place import Place
@@ -26,6 +29,21 @@ def test_a_batch_larger_than_the_set_is_refused(digits):
     assert plan(digits, size).per_epoch == 1
     with raises(OptionError, match=f"--batch_size: expected at most {size}, .*Rec"):
         plan(digits, size + 1)
+
+
+@mark.parametrize(
+    "change",
+    [
+        {"class_names": ("x" * 250, *"123456789")},
+        {"name": "folder:/a\tb"},
+        {"image_shape": (5000, 8, 1)},
+        {"std": (1e-12,)},
+    ],
+)
+def test_data_that_no_net_could_be_read_back_with_are_refused_before(digits, change):
+    (name,) = change
+    with raises(DataError, match=f"dataset: {name}: expected .* read back: rename"):
+        plan(dataclasses.replace(digits, **change), 32)
 
 
 def test_metadata_are_those_of_the_data_and_of_the_training(digits):

@@ -1,17 +1,20 @@
 """What writes to a run directory: the chief alone, and finite numbers only."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cnet_tf import escaping
 from trainers.growth import State
 from trainers.options import Options
 from trainers.place import Place
 from trainers.plan import Plan
-from trainers.recorder import NotFinite, opened
+from trainers.recorder import NotFinite, Recorder, opened
+from trainers.run_directory import Start
 from trainers.snapshots import Progress
 
 
@@ -32,6 +35,14 @@ def state():
     optimizer = keras.optimizers.SGD(0.1)
     optimizer.build(net.trainable_variables)
     return State(net, optimizer)
+
+
+def test_what_options_of_strangers_hold_does_not_reach_the_terminal(make_plan, capsys):
+    line = "New run because --dataset differs (was \x1b[2J\n)"
+    start = Start(pathlib.Path("runs/a"), None, line, found=False)
+    Recorder(make_plan(), None, start).tell_start(Progress(), False)
+    told = capsys.readouterr().out
+    assert told.endswith("\n") and escaping.is_plain(told[:-1])
 
 
 def write_all(recorder, state):

@@ -316,6 +316,13 @@ def test_the_remedy_is_that_of_the_error(code, remedy):
             failing(code)()
 
 
+def test_an_error_of_a_library_has_the_remedy_of_its_words():
+    full = "{{function_node __x_}} /runs/a; No space left on device"
+    with pytest.raises(OptionError, match=": /runs/a; No space .*. Make room or"):
+        with run_directory.writing("runs", RuntimeError):
+            raise RuntimeError(full)
+
+
 def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     runs = tmp_path / "file" / "runs"

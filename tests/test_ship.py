@@ -1,5 +1,6 @@
 """A run becomes weights that ship."""
 
+import errno
 import json
 
 import numpy as np
@@ -43,6 +44,24 @@ def test_where_the_data_were_is_not_shipped(tmp_path, weights):
     data = {**DIGITS, "found_in": "/home/me/data"}
     folder = ship.main(options(save_run(tmp_path / "run", data=data), "digits"))
     assert checkpoint.metadata(folder / "net")["data"] == DIGITS
+
+
+def test_records_of_strangers_do_not_reach_the_card(tmp_path, weights):
+    run = save_run(tmp_path / "run")
+    found = {"test_accuracy": "<script>", "train_seconds": [], "cores": "<b>"}
+    for name in ("summary.json", "environment.json"):
+        (run / name).write_text(json.dumps({**found, "test_accuracy_of_members": 1}))
+    card = (ship.main(options(run, "digits")) / "card.md").read_text()
+    assert "<" not in card and "0 minutes of training on &lt;b&gt; cores" in card
+
+
+def test_a_full_disk_is_a_line(runs, weights, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ship, "write_bytes", full)
+    with pytest.raises(OptionError, match="--preset: expected a folder .* No space"):
+        ship.main(options(runs["digits"], "digits"))
 
 
 def test_a_net_of_another_preset_is_not_shipped(runs, weights):

@@ -205,7 +205,9 @@ def test_what_a_net_says_of_its_data_is_bounded(net, key, value):
         ("totals", [1.0]),
         ("totals", [float("nan"), 0.0, 0.0]),
         ("refined", 3),
+        ("refined", [[3]]),
         ("history", [1]),
+        ("history", [{"loss": "0.5"}]),
         ("seconds", None),
     ],
 )
@@ -215,6 +217,26 @@ def test_how_far_a_run_has_come_is_bounded(run, key, value):
     path.write_text(json.dumps({**stored, key: value}))
     with pytest.raises(ValueError, match=f"{key}: expected"):
         snapshots._progress(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epoch", 3),
+        ("batch", 5),
+        ("updates", 10**12),
+        ("history", []),
+        ("totals", [0.0, 0.0, 0.0]),
+        ("seconds", 0.0),
+    ],
+)
+def test_how_far_a_run_has_come_agrees_with_itself(name, value):
+    """Or a run would divide by nothing, or never end."""
+    right = {"epoch": 1, "batch": 2, "updates": 6, "history": [{}], "seconds": 1.0}
+    right["totals"] = [0.1, 3.0, 8.0]
+    snapshots.Progress(**right).check(epochs=2, per_epoch=4)
+    with pytest.raises(ValueError, match="(epoch|batch|updates|history|totals|sec)"):
+        snapshots.Progress(**{**right, name: value}).check(epochs=2, per_epoch=4)
 
 
 @pytest.fixture

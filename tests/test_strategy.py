@@ -117,6 +117,15 @@ CLUSTER = {"worker": ["a:1", "b:1"]}
         ({"cluster": CLUSTER}, "Received "),
         ({"cluster": CLUSTER, "task": {"type": "worker", "index": 2}}, "task 2 of 2"),
         ({"cluster": CLUSTER, "task": {"type": "chief", "index": 0}}, "Received "),
+        ({"cluster": CLUSTER, "task": {"type": "worker", "index": "0"}}, "Received "),
+        ({"cluster": CLUSTER, "task": {"type": "worker", "index": 1.0}}, "Received "),
+        (
+            {
+                "cluster": {"worker": ["a:1", "a:1"]},
+                "task": {"type": "worker", "index": 0},
+            },
+            "Received ",
+        ),
         (
             {"cluster": {**CLUSTER, "ps": ["c:1"]}, "task": {"type": "ps", "index": 0}},
             "only chief and worker",

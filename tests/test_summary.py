@@ -9,7 +9,7 @@ def test_the_report_shows_the_figures():
             "run": "runs/a",
             "test_accuracy": 0.98765,
             "test_loss": 0.1,
-            "test_accuracy_of_members": {},
+            "test_accuracy_of_members": {"euler:1": float("nan")},
             "batch_size": 128,
             "replicas": 4,
             "parameters": 44306,
@@ -21,4 +21,5 @@ def test_the_report_shows_the_figures():
     )
     for figure in ("98.77 %", "44,306", "850,218", "431", "1.5", "2.0", "runs/a/net"):
         assert figure in text
+    assert "euler:1" in text and "not finite" in text
     assert "128 = 32 x 4 replicas" in text

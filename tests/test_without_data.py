@@ -81,7 +81,8 @@ def test_it_is_the_same_file_as_with_the_data(options, run, tmp_path):
     net = save_run(with_data / "pets", data=name, shape=(8, 8, 3), classes=2, **SMALL)
     flags = f"--run={net}", "--accuracy_images=8"
     one = SCRIPTS["tflite"](options("tflite", *flags)).read_bytes()
-    assert "accuracy, Keras" in card_of(tmp_path / "out" / "rk4-1.tflite")
+    card = card_of(tmp_path / "out" / "rk4-1.tflite")
+    assert "accuracy, Keras" in card and "not the data that the net was trained" in card
     shutil.move(data, tmp_path / "elsewhere")
     other = SCRIPTS["tflite"](options("tflite", *flags)).read_bytes()
     assert "same label" in card_of(tmp_path / "out" / "rk4-1.tflite")

@@ -60,7 +60,7 @@ class Options(OptionTable):
 
     presets: tuple[str, ...] = option(
         ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
-        list_of(one_of(PRESETS)),
+        list_of(one_of(PRESETS), empty=False),
         "Nets to time",
     )
     nodes: tuple[int, ...] = option(
@@ -74,7 +74,7 @@ class Options(OptionTable):
     rounds: int = option(10, integer(1), "Timed steps of each net")
     variants: tuple[str, ...] = option(
         ("graph",),
-        list_of(one_of(VARIANTS)),
+        list_of(one_of(VARIANTS), empty=False),
         "Ways to run a step: graph (TensorFlow's kernels), xla (all of it compiled), "
         "loop (the steps of a block are a loop in the graph)",
     )

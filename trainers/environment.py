@@ -11,6 +11,7 @@ import sys
 from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_bytes, write_json
 from trainers import onednn
+from trainers.data.errors import tell
 from trainers.option_table import flagfile
 
 # By module: TensorFlow is distributed under several names.
@@ -18,6 +19,8 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+# What the last bits of sums depend on, beside the code.
+_KERNELS = ("onednn", "processor")
 # What an earlier start is remembered by.
 _KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
 
@@ -25,30 +28,45 @@ _KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
 def describe(run: pathlib.Path, plan, extended: int | None = None):
     """Writes flags.txt and environment.json, which keeps what it knew of before.
 
+    A line tells where the run goes on with other kernels.
+
     Args:
         run: The run directory.
         plan: What the run does.
         extended: The epochs that it had before this start gave it more, or None.
     """
     path = run / "environment.json"
+    last = _last(path)
     found = {
         **environment(),
         "digest": plan.identity.digest,
         "code": plan.identity.code,
         "epochs": plan.options.epochs,
         "extended_from": extended,
-        "earlier_starts": _starts(path),
+        "earlier_starts": _starts(last),
     }
+    for name in _KERNELS:
+        if name in last and last[name] != found[name]:
+            tell(
+                f"{name} is {found[name]} and was {last[name]} when the run was "
+                "started before: it may end with other bits than one that never stopped"
+            )
     flags = flagfile(plan.options).encode()
     write_bytes(run / "flags.txt", flags)
     write_json(path, found)
 
 
-def _starts(path) -> list[dict]:
-    """When and on what a run was started so far: other kernels give other bits."""
+def _last(path) -> dict:
+    """What the last start wrote; nothing of a new run."""
     try:
-        last = plain_file.read_json(path)
+        return plain_file.read_json(path)
     except plain_file.PlainFileError:
+        return {}
+
+
+def _starts(last) -> list[dict]:
+    """When and on what a run was started so far: other kernels give other bits."""
+    if not last:
         return []
     shown = {key: last.get(key) for key in _KEPT}
     earlier = last.get("earlier_starts")

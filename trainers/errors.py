@@ -45,8 +45,11 @@ def run_command(main, failures=()) -> NoReturn:
             rest = flags.FLAGS([argv[0], *flag_files.expanded(argv[1:])])[1:]
         except flag_files.FlagFileError as error:
             _exit(2, error)
-        except flags.Error as error:
+        # ValueError: of a value for --noname.
+        except (flags.Error, ValueError) as error:
             _exit(2, f"{str(error).removeprefix('flag ')}: see --help.")
+        except OSError as error:  # Of --help.
+            _refuse_disk(error)
         if rest:
             _exit(2, f"expected flags only. Received {' '.join(rest)!r}: see --help.")
 
@@ -67,12 +70,7 @@ def run_command(main, failures=()) -> NoReturn:
             _forget_stdout()
             sys.exit(128 + 13)  # As if SIGPIPE had ended it.
         except OSError as error:
-            _forget_stdout()
-            _exit(
-                2,
-                "expected files and a terminal that can be read and written. Received "
-                f"{error}: make room, or see to what it names.",
-            )
+            _refuse_disk(error)
 
     app.run(guarded, flags_parser=parse)
 
@@ -94,6 +92,15 @@ def _end_on_signals():
             signal.signal(each, end)
 
 
+def _refuse_disk(error) -> NoReturn:
+    _forget_stdout()
+    _exit(
+        2,
+        "expected files and a terminal that can be read and written. Received "
+        f"{error}: make room, or see to what it names.",
+    )
+
+
 def _forget_stdout():
     """What cannot be written is not tried again when Python ends."""
     with contextlib.suppress(OSError, ValueError):
@@ -101,5 +108,6 @@ def _forget_stdout():
 
 
 def _exit(code, message) -> NoReturn:
-    print(f"error: {line(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # Of a full disk: the code tells.
+        print(f"error: {line(message)}", file=sys.stderr)
     sys.exit(code)

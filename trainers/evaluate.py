@@ -32,6 +32,7 @@ from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid
 from trainers.data.augmentation import AUGMENTATIONS
+from trainers.data.contents import changed as changed_data
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
@@ -54,11 +55,13 @@ class Options(OptionTable):
     )
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4", "rk4_38"),
-        list_of(one_of(SCHEMES)),
+        list_of(one_of(SCHEMES), empty=False),
         "Schemes of the grid",
     )
     steps: tuple[int, ...] = option(
-        (1, 2, 4, 8), list_of(integer(1, most=MOST_STEPS)), "Steps N of the grid"
+        (1, 2, 4, 8),
+        list_of(integer(1, most=MOST_STEPS), empty=False),
+        "Steps N of the grid",
     )
     restriction: str | None = option(
         None,
@@ -108,11 +111,12 @@ def main(options):
     # First, so that a folder that cannot be written is found before the work.
     with workspace:
         data = image_data.load_as_trained(said, options.data_dir)
+        remark = changed_data(data.changes)
         rows = grid.scored(trained.net, data, wanted, _tell)
         with disk.writing("output"):
-            for name in grid.write(workspace.folder, rows):
+            for name in grid.write(workspace.folder, rows, remark):
                 os.replace(workspace.folder / name, workspace.parent / name)
-    print(grid.markdown(rows))
+    print(grid.markdown(rows, remark))
     print(f"\nWritten to {line(workspace.parent)}: grid.csv, grid.md, grid.png")
 
 

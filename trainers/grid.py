@@ -6,9 +6,9 @@ import io
 import math
 import pathlib
 
+from cnet_tf import escaping
 from cnet_tf.any_depth import manifestation_of, members_of
 from cnet_tf.atomic_file import write_bytes
-from cnet_tf.escaping import cell
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -18,7 +18,7 @@ from cnet_tf.manifestation import (
 from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import get_scheme
 from trainers.data import batches
-from trainers.steps import evaluate
+from trainers.steps import accuracy_of, evaluate
 
 _BATCH = 500
 
@@ -91,7 +91,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
             "trained": not found or (scheme, n) in learned,
-            "accuracy": _score(scores),
+            "accuracy": accuracy_of(scores),
             "loss": scores["loss"],
             "recalibrated_accuracy": None,
         }
@@ -109,7 +109,7 @@ def _recalibrated_accuracy(net, images, examples):
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return _score(evaluate(net, examples))
+        return accuracy_of(evaluate(net, examples))
     finally:
         restore_statistics(net, kept)
 
@@ -122,17 +122,17 @@ def line(row) -> str:
     return text
 
 
-def _score(scores) -> float:
-    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
-    return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
-
-
 def _percent(accuracy) -> str:
     return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
 
 
-def markdown(rows) -> str:
-    """The table scheme x steps in percent; recalibrated after the slash."""
+def markdown(rows, remark="") -> str:
+    """The table scheme x steps in percent; recalibrated after the slash.
+
+    Args:
+        rows: Of `scored`.
+        remark: A sentence on the data, to stand below.
+    """
     steps = sorted({row["steps"] or 0 for row in rows})
     cells = {(row["scheme"], row["steps"] or 0): row for row in rows}
     lines = [
@@ -145,7 +145,8 @@ def markdown(rows) -> str:
     caption = "Accuracy in %"
     if any(row["recalibrated_accuracy"] is not None for row in rows):
         caption += ", batch norms as trained / recalibrated"
-    return "\n".join([*lines, "", f"{caption}; * as trained."])
+    below = f"{caption}; * as trained. {escaping.markdown(remark)}".rstrip()
+    return "\n".join([*lines, "", below])
 
 
 def _cell(row):
@@ -157,8 +158,13 @@ def _cell(row):
     return text + (" *" if row["trained"] else "")
 
 
-def write(directory, rows) -> tuple[str, ...]:
+def write(directory, rows, remark="") -> tuple[str, ...]:
     """Writes grid.csv, grid.md and grid.png to an existing folder; returns the names.
+
+    Args:
+        directory: The folder.
+        rows: Of `scored`.
+        remark: See `markdown`.
 
     Raises:
         OSError: it cannot be written.
@@ -166,10 +172,10 @@ def write(directory, rows) -> tuple[str, ...]:
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
-    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
     contents = {
         "grid.csv": text.getvalue().encode(),
-        "grid.md": f"{markdown(rows)}\n".encode(),
+        "grid.md": f"{markdown(rows, remark)}\n".encode(),
         "grid.png": picture(rows),
     }
     for name, content in contents.items():

@@ -75,10 +75,11 @@ class Identity:
         for name in self.data:
             # Not known to runs of before, or only where the data lie.
             if name in then and name not in PLACES and self.data[name] != then[name]:
+                was, now = _unequal(then[name], self.data[name])
                 refuse(
                     "dataset",
-                    f"the data that the run began with, {name} {shown(then[name])}",
-                    shown(self.data[name]),
+                    f"the data that the run began with, {name} {shown(was)}",
+                    shown(now),
                     "restore them, or begin a new run with --noresume",
                 )
         if line := other_code(metadata):
@@ -110,7 +111,10 @@ def named(options, *decide: str) -> dict:
 
 
 def completed(stored: dict) -> dict:
-    """The options that decide numbers; one that is not stored has its default."""
+    """The options that decide numbers; one that is not stored has its default.
+
+    Those of another version are passed over: that the code is another is told.
+    """
     defaults = named(Options(), NUMBERS)
     return {name: stored.get(name, defaults[name]) for name in defaults}
 
@@ -193,6 +197,14 @@ def shown(value) -> str:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."
+
+
+def _unequal(was, now):
+    """Of two dicts what differs, of other values both."""
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return was, now
+    keys = differing(was, now)
+    return tuple({k: part.get(k) for k in keys} for part in (was, now))
 
 
 def _version(name) -> str | None:

@@ -37,9 +37,22 @@ class Kind:
     most: Callable[[Any], str] = lambda value: ""
 
 
-def text(expected="", holds=lambda value: True) -> Kind:
-    """Any text, or one that a test holds for."""
-    return Kind(expected, expected, str, holds)
+def text(expected="", holds=lambda value: True, empty=False) -> Kind:
+    """Any text, or one that a test holds for.
+
+    Args:
+        expected: What that is, in words.
+        holds: The test.
+        empty: Whether it may be empty, as where a variable of the shell is not set.
+    """
+    return Kind(
+        expected,
+        expected,
+        str,
+        lambda value: bool(empty or value.strip()) and holds(value),
+        # Help need not say this of every text.
+        most=lambda value: "" if expected or value.strip() else "a text, or no flag",
+    )
 
 
 def run_folder() -> Kind:
@@ -48,7 +61,7 @@ def run_folder() -> Kind:
         "the folder of a run, or pretrained: and one of "
         f"{', '.join(shipped()) or 'none'}",
         "folders of runs",
-        lambda given: str(run_directory(given)),
+        lambda given: str(run_directory(_not_empty(given))),
     )
 
 
@@ -67,8 +80,10 @@ def switch() -> Kind:
 
 # Above it counts overflow somewhere in TensorFlow, with a traceback.
 _MOST = 2**31 - 1
-# Above it numbers are infinite in float32.
-_LARGEST = 3.4e38
+# Above and below it numbers are infinite or zero in float32.
+_LARGEST, _SMALLEST = 3.4e38, 1.2e-38
+# From here on they are one.
+_BELOW_ONE = 1 - 2**-25
 
 
 def integer(low: int, high: int | None = None, most: int = _MOST) -> Kind:
@@ -97,19 +112,34 @@ def _is_whole(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-# Intervals by name; none of them holds for infinity or NaN, in float32 either.
+# Intervals by name, as they are in float32; none of them holds for infinity or NaN.
 _INTERVALS = {
-    "> 0": lambda value: 0 < value <= _LARGEST,
+    "> 0": lambda value: _SMALLEST <= value <= _LARGEST,
     ">= 0": lambda value: 0 <= value <= _LARGEST,
-    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in [0, 1)": lambda value: 0 <= value < _BELOW_ONE,
     "in (0, 1]": lambda value: 0 < value <= 1,
     "": lambda value: abs(value) <= _LARGEST,
 }
 
 
-def number(interval: str = "") -> Kind:
-    """A number of float32, or one in "> 0", ">= 0", "in [0, 1)" or "in (0, 1]"."""
+def number(interval: str = "", most: float = _LARGEST) -> Kind:
+    """A number of float32.
+
+    Args:
+        interval: Of "> 0", ">= 0", "in [0, 1)" and "in (0, 1]". Default: any.
+        most: A bound of its size that nobody meets but by mistake.
+    """
     holds = _INTERVALS[interval]
+
+    def beyond(value):
+        if not isinstance(value, numbers.Real):
+            return ""
+        if interval == "> 0" and 0 < value < _SMALLEST:
+            return f", at least {_SMALLEST}"
+        if interval == "in [0, 1)" and _BELOW_ONE <= value < 1:
+            return ", at most 0.9999999"
+        return f", at most {most:g}" if abs(value) > most else ""
+
     return Kind(
         f"a number {interval}".rstrip(),
         f"numbers {interval}".rstrip(),
@@ -118,8 +148,10 @@ def number(interval: str = "") -> Kind:
             isinstance(value, numbers.Real)
             and not isinstance(value, bool)
             and holds(value)
+            and abs(value) <= most
         ),
         repr,
+        most=beyond,
     )
 
 
@@ -176,12 +208,13 @@ def record(kinds: tuple[Kind, ...], like: str) -> Kind:
     )
 
 
-def list_of(item: Kind, unique=False) -> Kind:
+def list_of(item: Kind, unique=False, empty=True) -> Kind:
     """A tuple of values, as text separated by commas.
 
     Args:
         item: The kind of each.
         unique: Whether each value may stand there once only. Default: no.
+        empty: Whether there may be none. Default: yes.
     """
 
     def read(given):
@@ -189,9 +222,9 @@ def list_of(item: Kind, unique=False) -> Kind:
 
     def holds(values):
         repeated = unique and len(set(values)) < len(values)
-        return not repeated and all(map(item.holds, values))
+        return not repeated and (empty or values) and all(map(item.holds, values))
 
-    words = item.plural + ", each once" * unique
+    words = item.plural + ", each once" * unique + ", at least one" * (not empty)
     return Kind(
         words,
         words,
@@ -200,6 +233,12 @@ def list_of(item: Kind, unique=False) -> Kind:
         lambda values: ",".join(map(item.show, values)),
         most=lambda values: next(filter(None, map(item.most, values)), ""),
     )
+
+
+def _not_empty(given: str) -> str:
+    if not given.strip():
+        raise ValueError("empty")
+    return given
 
 
 def _look_up(table, given):

@@ -7,7 +7,7 @@ it as it stands, a row a flag.
 import dataclasses
 
 from cnet_tf.basis import BASES
-from cnet_tf.bounds import MOST_NODES, MOST_SIDE, MOST_STEPS
+from cnet_tf.bounds import MOST_FACTOR, MOST_NODES, MOST_SIDE, MOST_STEPS
 from cnet_tf.layer_factory import PADDINGS
 from cnet_tf.presets import PRESETS
 from cnet_tf.residual_unit import UNITS
@@ -144,13 +144,13 @@ class Options(OptionTable):
     )
     horizon: float | None = option(
         None,
-        number("> 0"),
+        number("> 0", MOST_FACTOR),
         "eps, time horizon of every block; --nodes does not change it",
         "the preset's: K for the published nets of fixed depth, 1 for those that grow",
     )
     stitch: float | None = option(
         None,
-        number(),
+        number(most=MOST_FACTOR),
         "Factor of the branch of every transition",
         "horizon / K of the block behind it, at the start",
     )

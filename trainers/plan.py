@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import json
 
 from trainers.data import ImageData
+from trainers.data.description import check_new
 from trainers.errors import OptionError
 from trainers.identity import Identity
 from trainers.options import Options
@@ -21,6 +23,7 @@ class Plan:
 
     Raises:
         OptionError: at construction, if the examples do not fill a batch.
+        DataError: a net could not tell of such data, see `check_new`.
     """
 
     options: Options
@@ -28,6 +31,7 @@ class Plan:
     data: ImageData
 
     def __post_init__(self):
+        check_new(json.loads(json.dumps(self.description)))
         if self.place.batch_size > self.data.sizes["train"]:
             raise OptionError(
                 f"--batch_size: expected at most {self.data.sizes['train']}, the "

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 from keras import ops
 
-from cnet_tf import checkpoint
+from cnet_tf import checkpoint, escaping
 from cnet_tf.atomic_file import write_json
 from trainers import logs, run_directory, snapshots
 from trainers.environment import describe
@@ -57,7 +57,8 @@ class Recorder:
         if self.start.extended:
             said = extension(self.plan.options, self.plan.per_epoch, progress)
             line += f" {said}."
-        print(line, flush=True)
+        # It names options of runs that somebody may have put there.
+        print(escaping.line(line), flush=True)
 
     def newest(self) -> Snapshot | None:
         """Finds the newest whole snapshot."""

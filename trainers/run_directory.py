@@ -166,10 +166,11 @@ def _is_shorter(stored, wanted) -> bool:
     if not isinstance(end, int) or end >= wanted["epochs"]:
         return False
     for name in identity.differing(stored, wanted):
-        before, now = stored[name], wanted[name]
         if name == "epochs":
             continue
-        if name not in _BY_EPOCH or before != [e for e in now if _epoch(e) < end]:
+        if name not in _BY_EPOCH:
+            return False
+        if stored[name] != [e for e in wanted[name] if _epoch(e) < end]:
             return False
     return True
 
@@ -250,10 +251,15 @@ def _point(runs_dir, run):
         )
 
 
-# What to do about an error of the system; anything else is a matter of the place.
+# What to do about an error of the system by its words; anything else is a matter of the
+# place.
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make it writable"),
+    os.strerror(code): remedy
+    for codes, remedy in (
+        ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room"),
+        ((errno.EACCES, errno.EPERM, errno.EROFS), "Make it writable"),
+    )
+    for code in codes
 }
 
 
@@ -274,8 +280,11 @@ def writing(runs_dir, *others):
     try:
         yield
     except (OSError, *others) as error:
-        remedy = _REMEDIES.get(getattr(error, "errno", None), "Repair it")
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        # Libraries write the words of the system into a line of their own.
+        reason = reason.rpartition("}} ")[-1]
+        found = (remedy for words, remedy in _REMEDIES.items() if words in reason)
+        remedy = next(found, "Repair it")
         raise OptionError(
             f"--runs_dir: expected a folder that can be written. Received "
             f"{str(runs_dir)!r}: {reason}. {remedy} or choose another; what "

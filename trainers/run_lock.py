@@ -113,7 +113,7 @@ def owner(folder) -> str:
         path = pathlib.Path(folder, NAME)
         found = plain_file.parse_json(plain_file.read_bytes(path, _MOST_BYTES), path)
         return f"process {int(found['pid'])} on {str(found['host'])!r}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return "another process"
 
 

@@ -8,6 +8,7 @@ Score the run with trainers/evaluate.py first: its grid becomes part of the card
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -42,7 +43,9 @@ class Options(OptionTable):
     run: str = option("runs/latest", run_folder(), "What to ship")
     preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset that it is")
     recipe: str = option(
-        "", text(), "How the run was started, where its flags do not say all of it"
+        "",
+        text(empty=True),
+        "How the run was started, where its flags do not say all of it",
     )
     license: str = option("Apache-2.0", text(), "Licence of the weights")
 
@@ -87,19 +90,21 @@ def card(run, trained, options) -> str:
     data = trained.metadata["data"]
     summary = _json(run / "summary.json")
     environment = _json(run / "environment.json")
+    seconds = summary.get("train_seconds")
     accuracies = {"as trained": summary.get("test_accuracy")}
-    accuracies |= summary.get("test_accuracy_of_members", {})
+    members = summary.get("test_accuracy_of_members")
+    accuracies |= members if isinstance(members, dict) else {}
     grid = _content(run / "evaluation" / "grid.md")
     parts = [
-        f"# {options.preset}, trained on {data['name']}",
-        f"`continuous_net({options.preset!r}, weights={data['name']!r})`",
+        f"# {options.preset}, trained on {markdown(data['name'])}",
+        code(f"continuous_net({options.preset!r}, weights={data['name']!r})"),
         "Test accuracy when the training ended: "
         + ", ".join(
             f"{markdown(name)} {100 * value:.2f} %"
             for name, value in accuracies.items()
-            if value
+            if _is_number(value)
         ),
-        *(["## Manifestations", grid.decode().strip()] if grid else []),
+        *(["## Manifestations", grid.decode(errors="replace").strip()] if grid else []),
         "## Data",
         f"{code(data['name'])}, images {data['image_shape']}, scaled to 0..1, "
         f"normalised with mean {_numbers(data['mean'])} and std "
@@ -108,12 +113,19 @@ def card(run, trained, options) -> str:
         "## Recipe",
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
         "environment.json versions and machine, summary.json times and the history.",
-        f"One seed. {summary.get('train_seconds', 0) / 60:.0f} minutes of training on "
-        f"{environment.get('cores')} cores of {environment.get('processor')}.",
+        f"One seed. {(seconds if _is_number(seconds) else 0) / 60:.0f} minutes of "
+        "training on "
+        f"{markdown(environment.get('cores'))} cores of "
+        f"{markdown(environment.get('processor'))}.",
         "## Licence",
         f"Weights: {options.license}. Data set: the terms of its provider.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_number(value) -> bool:
+    """Whether a record holds a figure; others may have written it."""
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _json(path) -> dict:

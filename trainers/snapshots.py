@@ -56,6 +56,32 @@ class Progress:
     history: list[dict] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
+    def check(self, epochs: int, per_epoch: int) -> None:
+        """Compares its numbers with one another and with the length of a run.
+
+        Args:
+            epochs, per_epoch: Of the run; updates of an epoch.
+
+        Raises:
+            SnapshotError: they are those of another run, or of none.
+        """
+        agree = {
+            "epoch": self.epoch <= epochs,
+            "batch": self.batch <= per_epoch,
+            "updates": self.updates == self.epoch * per_epoch + self.batch,
+            "history": len(self.history) == self.epoch,
+            "totals": (self.totals[2] > 0) == (self.batch > 0),
+            "seconds": self.seconds > 0 or not self.updates,
+        }
+        for name, right in agree.items():
+            if not right:
+                value = getattr(self, name)
+                raise SnapshotError(
+                    f"{name} of a snapshot: expected one that agrees with the others "
+                    f"and with {epochs} epochs of {per_epoch} batches. Received "
+                    f"{str(value)[:80]}: begin a new run with --noresume."
+                )
+
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
@@ -221,9 +247,18 @@ def _progress(path) -> Progress:
             raise ValueError(f"{key}: expected a value like {plain[key]!r}.")
     if len(stored["totals"]) != len(plain["totals"]):
         raise ValueError("totals: expected three numbers.")
-    if not all(isinstance(logs, dict) for logs in stored["history"]):
-        raise ValueError("history: expected a dict for each epoch.")
+    for key in ("refined", "diverged"):
+        if any(isinstance(number, list) for number in stored[key]):
+            raise ValueError(f"{key}: expected a list of numbers.")
+    if not all(map(_is_log, stored["history"])):
+        raise ValueError("history: expected a dict of numbers for each epoch.")
     return Progress(**stored)
+
+
+def _is_log(value) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(n, (int, float)) and not isinstance(n, bool) for n in value.values()
+    )
 
 
 def _manifest(path) -> dict[str, str]:

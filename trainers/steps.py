@@ -175,6 +175,11 @@ def evaluate(net, batches) -> dict[str, float]:
     return evaluate_with(evaluation_program(net, strategy), batches, strategy)
 
 
+def accuracy_of(scores: dict[str, float]) -> float:
+    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
+    return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
+
+
 def evaluate_with(
     score, batches, strategy, asked=lambda: False
 ) -> dict[str, float] | None:

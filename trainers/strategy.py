@@ -105,12 +105,14 @@ def _check_cluster(text):
         config = json.loads(text or "")
         jobs, task = config["cluster"], config["task"]
         kind, index, count = task["type"], task["index"], len(jobs[task["type"]])
+        if type(index) is not int:
+            raise ValueError("no index")
         complete = 0 <= index < count
         workers = {
             f"{job} {i}": place for job in jobs for i, place in enumerate(jobs[job])
         }
-        for place in workers.values():
-            cluster.address(place)
+        if len(set(map(cluster.address, workers.values()))) < len(workers):
+            raise ValueError("an address twice")
     except (ValueError, KeyError, TypeError) as error:
         raise OptionError(expected + (repr(text) if text else "none.")) from error
     if not complete:

@@ -79,7 +79,7 @@ def report(summary: dict) -> str:
     rows = [
         ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
         *(
-            (f"test accuracy, {name}", f"{100 * accuracy:.2f} %")
+            (f"test accuracy, {name}", _percent(accuracy))
             for name, accuracy in summary["test_accuracy_of_members"].items()
         ),
         ("test loss", f"{summary['test_loss']:.4f}"),
@@ -99,6 +99,10 @@ def report(summary: dict) -> str:
         ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _percent(accuracy) -> str:
+    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f} %"
 
 
 def _batch(summary):

@@ -1,7 +1,6 @@
 """A run under way: its net and optimizer, their graphs and batches."""
 
 import dataclasses
-import sys
 from typing import NoReturn
 
 from cnet_tf import checkpoint
@@ -10,6 +9,7 @@ from trainers import snapshots, steps
 from trainers.broadcast import anyone, shared_folder
 from trainers.data.batches import eval_batches, train_batches
 from trainers.data.description import checked
+from trainers.data.errors import tell
 from trainers.growth import State
 from trainers.interruption import Interrupted, Interruption
 from trainers.members import members, turns
@@ -17,6 +17,7 @@ from trainers.plan import Plan
 from trainers.recorder import Recorder
 from trainers.schedule import make_optimizer, value_at
 from trainers.snapshots import Progress
+from trainers.steps import accuracy_of
 
 # Images of a batch of evaluation.
 _EVALUATED = 500
@@ -81,6 +82,7 @@ class Training:
 
         Raises:
             DataError: the data are not those that the run began with.
+            SnapshotError: it is of another run.
         """
         with shared_folder(self.plan.place, snapshot and snapshot.folder) as folder:
             if folder is None:
@@ -93,6 +95,7 @@ class Training:
                 snapshot or snapshots.verify(folder),
                 lambda net: make_optimizer(self.plan.options, net.trainable_variables),
             )
+        self.progress.check(self.plan.options.epochs, self.plan.per_epoch)
         self.replace(State(net, optimizer))
         return True
 
@@ -112,9 +115,9 @@ class Training:
         """
         strategy = self.plan.place.strategy
         return {
-            name: self._score(steps.evaluation_program(twin, strategy), split)[
-                "accuracy"
-            ]
+            name: accuracy_of(
+                self._score(steps.evaluation_program(twin, strategy), split)
+            )
             for name, twin in members(self.state.net).items()
         }
 
@@ -180,7 +183,7 @@ class Training:
 
     def _tell(self, line):
         if self.recorder.run:
-            print(f"note: {line}", file=sys.stderr, flush=True)
+            tell(line)
 
     def _train_batches(self, epoch, **part):
         options, size = self.plan.options, self.plan.place.batch_size

@@ -10,6 +10,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def appearance(name: str) -> str:
+    """What a reader sees of a name: neither ligatures nor kinds of spaces."""
+    return " ".join(unicodedata.normalize("NFKC", name).split())
+
+
 def is_plain(name: str) -> bool:
     """Whether a name is nothing but characters that are seen, and spaces."""
     return bool(name.strip()) and escaping.is_plain(name)

@@ -31,24 +31,46 @@ def checked(metadata: dict, where, net=None) -> dict:
         DataError: something is missing or is no such thing; names the entry.
     """
     try:
-        data = metadata.get("data")
-        _expect(isinstance(data, dict), "data", "what it was trained on", data)
-        for key in KEYS:
-            _expect(key in data, key, "an entry of its data", "none")
-        bounds.check(data.items(), bounds.DATA)
-        for key, (expected, holds) in _ENTRIES.items():
-            if key in data:
-                _expect(holds(data[key]), key, expected, data[key])
-        shape, names = data["image_shape"], data["class_names"]
-        bounds.check_elements([("image_shape", shape)])
-        _check_names(names)
-        for key in ("mean", "std"):
-            expected = f"a number for each of {shape[2]} channels"
-            _expect(_numbers(data[key], shape[2]), key, expected, data[key])
-        if net is not None:
-            _check_net(net, shape, names)
+        return _checked(metadata, net)
     except ValueError as error:
         raise DataError(f"{where}: {error} Restore the file, or train again.") from None
+
+
+def check_new(data: dict) -> None:
+    """Refuses data before a net learns them that would be refused where it is read.
+
+    Args:
+        data: See `ImageData.description`.
+
+    Raises:
+        DataError: names the entry.
+    """
+    try:
+        _checked({"data": data})
+    except ValueError as error:
+        raise DataError(
+            f"dataset: {error} A net that says so could not be read back: rename or "
+            "resize what it names."
+        ) from None
+
+
+def _checked(metadata, net=None) -> dict:
+    data = metadata.get("data")
+    _expect(isinstance(data, dict), "data", "what it was trained on", data)
+    for key in KEYS:
+        _expect(key in data, key, "an entry of its data", "none")
+    bounds.check(data.items(), bounds.DATA)
+    for key, (expected, holds) in _ENTRIES.items():
+        if key in data:
+            _expect(holds(data[key]), key, expected, data[key])
+    shape, names = data["image_shape"], data["class_names"]
+    bounds.check_elements([("image_shape", shape)])
+    _check_names(names)
+    for key in ("mean", "std"):
+        expected = f"a number for each of {shape[2]} channels"
+        _expect(_numbers(data[key], shape[2]), key, expected, data[key])
+    if net is not None:
+        _check_net(net, shape, names)
     return data
 
 
@@ -104,6 +126,14 @@ def _fraction(value) -> bool:
     )
 
 
+def _of_parts(value, holds) -> bool:
+    return isinstance(value, dict) and all(map(holds, value.values()))
+
+
+def _count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 _LOCAL = "a name or a path on this machine"
 # Entries that bounds of numbers do not settle, some of which older nets lack.
 _ENTRIES = {
@@ -120,6 +150,14 @@ _ENTRIES = {
     ),
     "seed": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "cutout": ("an integer", lambda value: isinstance(value, int)),
+    "sizes": (
+        "a number of images for each part",
+        lambda value: _of_parts(value, _count),
+    ),
+    "contents": (
+        "a digest for each part",
+        lambda value: _of_parts(value, lambda one: isinstance(one, str)),
+    ),
 }
 
 

@@ -13,11 +13,11 @@ import random
 from collections.abc import Iterator
 
 from trainers.data import image_files
-from trainers.data.class_names import composed, is_plain, shown
+from trainers.data.class_names import appearance, composed, is_plain, shown
 from trainers.data.errors import DataError, refuse
 from trainers.data.many_files import few
 
-# Names of folders in any case, and the split that they are.
+# Names of folders in any case, with or without "_set", and the split that they are.
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -97,10 +97,11 @@ def read(root: str) -> Tree:
 
     Raises:
         DataError: no split to train on, two folders of one split, a name of a class
-            that cannot be shown, or a folder that cannot be read.
+            that cannot be shown, a folder that is there twice by links, or one that
+            cannot be read.
     """
     passed = collections.defaultdict(list)
-    files, labels = {}, {}
+    files, labels, visited = {}, {}, {}
     for split, folder in _split_folders(root, passed).items():
         found = []
         labels[split] = set()
@@ -112,7 +113,7 @@ def read(root: str) -> Tree:
                 continue
             label = _label(entry, root)
             labels[split].add(label)
-            for path in _images(entry.path, root, passed):
+            for path in _images(entry.path, root, passed, visited):
                 rest = os.path.relpath(path, entry.path).split(os.sep)
                 name = composed("/".join((split, label, *rest)))
                 found.append(ImageFile(path, name, label))
@@ -134,15 +135,15 @@ def is_set(folder: str) -> bool:
 
 def images_below(folder: str) -> list[str]:
     """Paths of all images in a folder, however deep, by name."""
-    return list(_images(folder, folder, collections.defaultdict(list)))
+    return list(_images(folder, folder, collections.defaultdict(list), None))
 
 
 def check(tree: Tree) -> None:
     """Refuses classes that cannot be learned.
 
     Raises:
-        DataError: fewer than two classes, one without images to train on, or one of
-            another split that `train` does not have.
+        DataError: fewer than two classes, one without images to train on, two that
+            look alike, or one of another split that `train` does not have.
     """
     learned = {file.label for file in tree.files["train"]}
     empty = [label for label in tree.class_names if label not in learned]
@@ -157,15 +158,21 @@ def check(tree: Tree) -> None:
         refuse(
             "dataset",
             "at least two folders of classes in train",
-            f"{len(learned)} in {shown(tree.root)!r}: {few(map(repr, learned))}",
+            f"{few(map(repr, learned)) or 'none'} in {shown(tree.root)!r}",
             "put each class into a folder of its own",
+        )
+    if twins := _twins(learned, appearance):
+        refuse(
+            "dataset",
+            "names of classes that a reader can tell apart",
+            " and ".join(map(repr, twins)),
+            "merge the folders or rename one",
         )
     for split, files in tree.files.items():
         unknown = {file.label for file in files} - learned
         if unknown:
-            alike = {label.casefold(): label for label in sorted(learned)}
-            label = min(unknown)
-            twin = alike.get(label.casefold())
+            alike = {_spelt(label): label for label in sorted(learned)}
+            twin = alike.get(_spelt(min(unknown)))
             refuse(
                 "dataset",
                 f"in {split} only classes of train",
@@ -184,6 +191,9 @@ def notes(tree: Tree) -> list[str]:
             for kind, names in sorted(tree.passed.items())
         )
         found.append(f"passed over: {'; '.join(kinds)}")
+    if twins := _twins(tree.class_names, _spelt):
+        names = " and ".join(map(repr, twins))
+        found.append(f"{names} are classes of their own")
     for split, files in tree.files.items():
         missing = set(tree.class_names) - {file.label for file in files}
         if files and missing:
@@ -192,12 +202,24 @@ def notes(tree: Tree) -> list[str]:
     return found
 
 
+def _spelt(name) -> str:
+    return appearance(name).casefold()
+
+
+def _twins(names, alike) -> list[str]:
+    """The first names that are alike; none where all differ."""
+    groups = collections.defaultdict(list)
+    for name in sorted(names):
+        groups[alike(name)].append(name)
+    return next((group for group in groups.values() if len(group) > 1), [])
+
+
 def _split_folders(root, passed) -> dict[str, str]:
     """Folders by split."""
     folders = [entry for entry in _entries(root) if entry.is_dir()]
     found = {}
     for entry in folders:
-        split = SPLITS.get(entry.name.lower())
+        split = _split_of(entry)
         if split is None:
             continue
         if split in found:
@@ -209,15 +231,18 @@ def _split_folders(root, passed) -> dict[str, str]:
                 "merge them or rename one",
             )
         found[split] = entry.path
-    if not found and len(folders) > 1 and all(map(_holds_images, folders)):
+    bare = [e.name for e in folders if not (found or _holds_images(e))]
+    if not found and len(folders) > 1 and not bare:
         return {"train": root}
     if "train" not in found:
         inner = [e.path for e in folders if "train" in map(_split_of, _entries(e.path))]
         remedy = (
             f"name {shown(inner[0])!r}"
-            if inner
+            if len(inner) == 1
             else "make a folder train with a folder of images for each class"
         )
+        if not found and len(bare) < len(folders):
+            remedy += f", or add images to {few(map(shown, bare))} if these are classes"
         refuse(
             "dataset",
             "a folder train in the set",
@@ -231,7 +256,8 @@ def _split_folders(root, passed) -> dict[str, str]:
 
 
 def _split_of(entry) -> str | None:
-    return SPLITS.get(entry.name.lower()) if entry.is_dir() else None
+    name = entry.name.lower().removesuffix("set").rstrip(" _-")
+    return SPLITS.get(name) if entry.is_dir() else None
 
 
 def _holds_images(entry) -> bool:
@@ -250,14 +276,33 @@ def _label(entry, root) -> str:
     return name
 
 
-def _images(folder, root, passed, above=()) -> Iterator[str]:
-    """Paths of the images in a folder, however deep; what else there is, is noted."""
+def _images(folder, root, passed, visited, above=()) -> Iterator[str]:
+    """Paths of the images in a folder, however deep; what else there is, is noted.
+
+    Args:
+        folder, root: Of a class, and of the set.
+        passed: By kind, what was passed over so far.
+        visited: Folders of images so far, none of which may come again under another
+            name, as its images would be of two classes or parts; None to allow it.
+        above: The folders that this one is in.
+    """
     identity = os.path.realpath(folder)
     if identity in above:  # A link to a folder that it is in.
         return
+    if visited is not None:
+        name = shown(os.path.relpath(folder, root))
+        other = visited.setdefault(identity, name)
+        if other != name:
+            refuse(
+                "dataset",
+                "folders of images once each",
+                f"{name!r} and {other!r}, which are one by a link",
+                "remove the link or copy other images there",
+            )
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _images(entry.path, root, passed, (*above, identity))
+            inner = (*above, identity)
+            yield from _images(entry.path, root, passed, visited, inner)
         elif entry.is_file() and image_files.is_image(entry.name):
             yield entry.path
         else:

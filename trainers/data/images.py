@@ -9,6 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from trainers.data import contents
 from trainers.data.class_names import composed
 from trainers.data.errors import refuse, tell
 from trainers.data.folder import refuse_broken
@@ -42,6 +43,9 @@ class ImageData:
         settings: Arguments of `load` that decide on the parts and sizes.
         found_in: The folder that such sets are kept in, where the name does not tell.
         files_sha256: Of the names and sizes of its files, where it is a folder.
+        contents: Digest of the images and labels of each part that has any.
+        changes: In what it is not what a net was trained on, in words; empty if it is,
+            or no net was asked.
     """
 
     name: str
@@ -56,6 +60,8 @@ class ImageData:
     settings: dict = dataclasses.field(default_factory=dict)
     found_in: str | None = None
     files_sha256: str | None = None
+    contents: dict = dataclasses.field(default_factory=dict)
+    changes: str = ""
 
     @property
     def description(self) -> dict:
@@ -66,9 +72,11 @@ class ImageData:
             **self.settings,
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
+            "sizes": self.sizes,
             "mean": [float(v) for v in self.mean],
             "std": [float(v) for v in self.std],
             "files_sha256": self.files_sha256,
+            "contents": self.contents,
         }
 
 
@@ -143,11 +151,20 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
         skip_broken=settings["skip_broken"],
     )
     data = _loaded(wanted, settings)
-    _check_as_trained(data, description)
-    return dataclasses.replace(data, mean=description["mean"], std=description["std"])
+    return dataclasses.replace(
+        data,
+        mean=description["mean"],
+        std=description["std"],
+        changes=_changes(data, description),
+    )
 
 
-def _check_as_trained(data, description):
+def _changes(data, description) -> str:
+    """In what the data are not those of a net, in words; refuses what cannot be used.
+
+    Its classes and images have to fit. Where images to test on would be some that it
+    has learned from, all accuracies would be too good.
+    """
     expected = description["class_names"]
     # Of nets from before names were composed.
     if list(data.class_names) != [composed(name) for name in expected]:
@@ -165,11 +182,18 @@ def _check_as_trained(data, description):
             str(data.image_shape),
             "name the folder of the data that the net was trained on, as it was then",
         )
-    if description.get("files_sha256", data.files_sha256) != data.files_sha256:
-        tell(
-            f"{data.name}: its files are others than those that the net was trained "
-            "with, so images may be in other parts"
+    changes = contents.changes(description, data.description)
+    if contents.mixes_parts(description, data.description):
+        refuse(
+            "data_dir",
+            f"{description['name']!r} as the net was trained on, as images to test on "
+            "are drawn from those to train on",
+            f"others, {changes}, so that it may have learned from those to test on",
+            "restore them, or give an export --images=<folder of images>",
         )
+    if changes:
+        tell(f"{data.name}: {contents.changed(changes)}")
+    return changes
 
 
 def _loaded(wanted: Wanted, settings: dict) -> ImageData:
@@ -201,9 +225,8 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
             if len(part):
                 examples = _read(stored, part, size)
                 found[name] = _in_memory(examples) if fits else examples
-        mean, std = _statistics(found["train"])
-        if not fits:  # `_statistics` has read all of train.
-            _read_through(found[name] for name in found if name != "train")
+        # All of it, so that what cannot be read is found before the training.
+        read = {name: contents.read(examples) for name, examples in found.items()}
     except tf.errors.OpError as error:
         if listed := stored.broken():
             refuse_broken(stored.name, listed)
@@ -221,11 +244,12 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
         sizes=sizes,
         image_shape=shape,
         class_names=stored.class_names,
-        mean=mean,
-        std=std,
+        mean=read["train"].mean,
+        std=read["train"].std,
         settings=settings,
         found_in=stored.found_in,
         files_sha256=stored.files_sha256,
+        contents={name: part.sha256 for name, part in read.items()},
     )
 
 
@@ -256,13 +280,6 @@ def resized(image, size) -> tf.Tensor:
     return tf.saturate_cast(tf.round(image), tf.uint8)
 
 
-def _read_through(datasets) -> None:
-    """Reads examples, so that what cannot be read is found before the training."""
-    for dataset in datasets:
-        for _ in dataset.batch(256):
-            pass
-
-
 def _in_memory(dataset: tf.data.Dataset) -> tf.data.Dataset:
     # Not `Dataset.cache`, which reads at first use: an unreadable test image should
     # be found before the training, not after it.
@@ -272,27 +289,6 @@ def _in_memory(dataset: tf.data.Dataset) -> tf.data.Dataset:
     }
     with tf.device("CPU"):
         return tf.data.Dataset.from_tensor_slices(arrays)
-
-
-def _statistics(train: tf.data.Dataset):
-    """Mean and standard deviation of x/255, per channel, from exact integer sums."""
-
-    def sums(batch):
-        x = tf.cast(batch["image"], tf.int64)
-        count = tf.size(x[..., 0], tf.int64)
-        return count, tf.reduce_sum(x, [0, 1, 2]), tf.reduce_sum(x * x, [0, 1, 2])
-
-    count, total, squares = 0, 0, 0
-    for n, s, q in train.batch(256).map(sums, tf.data.AUTOTUNE).as_numpy_iterator():
-        count, total, squares = count + int(n), total + s, squares + q
-    mean = tuple(int(s) / (255 * count) for s in total)
-    # n q - s^2 in Python's integers: nothing cancels, nothing overflows.
-    variance = (
-        (count * int(q) - int(s) ** 2) / (255 * count) ** 2
-        for s, q in zip(total, squares, strict=True)
-    )
-    # A constant channel has nothing to scale: only its mean is taken off.
-    return mean, tuple(v**0.5 or 1.0 for v in variance)
 
 
 def _checked_size(image_size) -> tuple[int, int] | None:

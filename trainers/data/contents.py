@@ -1,0 +1,117 @@
+"""What the images of a part are: how many, their statistics, a digest of all of them.
+
+Names and sizes of files do not tell: two images may have changed places.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+_DIGITS = 16  # Of a sha256, in which nobody looks for a collision.
+# Decoders of JPEG differ by less, as means and deviations of pixels in 0..1.
+_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What was read of a part.
+
+    Attributes:
+        mean: Per channel, of x/255.
+        std: Per channel, of x/255; 1 for a constant channel.
+        sha256: Of pixels and labels in order, its first digits.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str
+
+
+def read(examples: tf.data.Dataset) -> Contents:
+    """Reads all examples of a part, so that one that cannot be read is found, too.
+
+    Args:
+        examples: `{"image": uint8 (H, W, C), "label": int64, ..}`, at least one.
+    """
+
+    def sums(batch):
+        x = tf.cast(batch["image"], tf.int64)
+        count = tf.size(x[..., 0], tf.int64)
+        totals = count, tf.reduce_sum(x, [0, 1, 2]), tf.reduce_sum(x * x, [0, 1, 2])
+        return totals, batch["image"], batch["label"]
+
+    count, total, squares = 0, 0, 0
+    images, labels = hashlib.sha256(), hashlib.sha256()
+    batches = examples.batch(256).map(sums, tf.data.AUTOTUNE, deterministic=True)
+    for (n, s, q), image, label in batches.as_numpy_iterator():
+        count, total, squares = count + int(n), total + s, squares + q
+        images.update(image)
+        labels.update(label.astype("<i8"))
+    mean = tuple(int(s) / (255 * count) for s in total)
+    # n q - s^2 in Python's integers: nothing cancels, nothing overflows.
+    variance = (
+        (count * int(q) - int(s) ** 2) / (255 * count) ** 2
+        for s, q in zip(total, squares, strict=True)
+    )
+    # A constant channel has nothing to scale: only its mean is taken off.
+    std = tuple(v**0.5 or 1.0 for v in variance)
+    images.update(labels.digest())
+    return Contents(mean, std, images.hexdigest()[:_DIGITS])
+
+
+def changes(then: dict, now: dict) -> str:
+    """In what data are not those that a net was trained on, in words; empty if equal.
+
+    Args:
+        then: A description of data, see `ImageData`; what an older net does not say
+            is not compared.
+        now: That of the data at hand.
+    """
+    sizes, found = then.get("sizes") or {}, []
+    for part, size in now["sizes"].items():
+        if sizes.get(part, size) != size:
+            found.append(f"{part} has {size:,} images (was {sizes[part]:,})")
+        elif _differ(part, then, now):
+            found.append(f"{part} has other images or labels")
+    if then.get("contents"):  # They say all.
+        return ", ".join(found)
+    found += [
+        f"the {key} of train is {_numbers(now[key])} (was {_numbers(then[key])})"
+        for key in ("mean", "std")
+        if not np.allclose(then[key], now[key], rtol=0, atol=_TOLERANCE)
+    ]
+    if not found and _differ_in("files_sha256", then, now):
+        found.append("its files have other names or sizes")
+    return ", ".join(found)
+
+
+def changed(changes: str) -> str:
+    """A sentence on `changes`, for those who read figures; empty if there are none."""
+    if not changes:
+        return ""
+    return f"These are not the data that the net was trained on: {changes}."
+
+
+def mixes_parts(then: dict, now: dict) -> bool:
+    """Whether images to test on may be some that a net was trained on.
+
+    So it is where they are drawn from `train` and others were there to draw from.
+    """
+    if not now["test_fraction"] or then.get("contents") == now["contents"]:
+        return False
+    return _differ_in("sizes", then, now) or _differ_in("files_sha256", then, now)
+
+
+def _differ(part, then, now) -> bool:
+    was, known = then.get("contents") or {}, now["contents"]
+    return part in was and was[part] != known.get(part)
+
+
+def _differ_in(key, then, now) -> bool:
+    return then.get(key) is not None and then[key] != now[key]
+
+
+def _numbers(values) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
