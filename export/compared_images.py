@@ -20,10 +20,12 @@ class ComparedImages:
     Attributes:
         data: `test` to compare on, `train` to learn from.
         unmeasured: A sentence on what could not be measured; empty if all was.
+        made_up: Whether they are generated, so that nothing is to be learned from them.
     """
 
     data: ImageData
     unmeasured: str = ""
+    made_up: bool = False
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The first images and their labels, uint8 (B, H, W, C) and int64 (B,).
@@ -34,7 +36,7 @@ class ComparedImages:
         return batch["image"], batch.get("label")
 
 
-def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
+def chosen(source: Source, options, learned: tuple[str, str] | None) -> ComparedImages:
     """The images of `--images`, else those of the data set, else generated ones.
 
     A run needs no data set where nothing is learned from it: what is not there is told
@@ -42,8 +44,9 @@ def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
 
     Args:
         source: What is exported.
-        options: Of an export.
-        calibrated: Whether ranges are learned on training images.
+        options: Of an export or a report.
+        learned: The option that asks for ranges of training images, and its value, as
+            (`precision`, `int8`). None if there is none.
 
     Raises:
         OptionError: there are no images to learn from.
@@ -54,23 +57,24 @@ def chosen(source: Source, options, calibrated: bool) -> ComparedImages:
         return _given(source, options)
     if source.knows_no_data:
         why = "a .keras file does not say what it was trained on"
-        _refuse_learning(options, calibrated, why)
+        _refuse_learning(options, learned, why)
         return _generated(source, why)
     try:
         return ComparedImages(source.load_data(options.data_dir))
     except MissingData as error:
-        _refuse_learning(options, calibrated, str(error))
+        _refuse_learning(options, learned, str(error))
         if options.data_dir:
             raise
-        tell(f"the export is compared with Keras on generated images. {error}")
+        tell(f"exports are compared with Keras on generated images. {error}")
         return _generated(source, "the data set of the net was not there")
 
 
 def _generated(source, why) -> ComparedImages:
     return ComparedImages(
         generated(source.data),
-        f"{_NO_ACCURACY}{why}, so the export was compared with Keras on generated "
+        f"{_NO_ACCURACY}{why}, so exports were compared with Keras on generated "
         "images.",
+        made_up=True,
     )
 
 
@@ -79,12 +83,12 @@ def _given(source, options) -> ComparedImages:
     images = images_of(options.images, source.data["image_shape"], limit)
     return ComparedImages(
         unlabelled(images, {**source.data, "name": options.images}),
-        f"{_NO_ACCURACY}the export was compared with Keras on given images, of which "
+        f"{_NO_ACCURACY}exports were compared with Keras on given images, of which "
         "nobody said what they show.",
     )
 
 
-def _refuse_learning(options, calibrated, why) -> None:
+def _refuse_learning(options, learned, why) -> None:
     """Refuses options that learn from images where there are none."""
     if options.recalibrate:
         raise OptionError(
@@ -92,9 +96,10 @@ def _refuse_learning(options, calibrated, why) -> None:
             f"{options.recalibrate}, but {why.rstrip('.')}: give --data_dir, or leave "
             "it out."
         )
-    if calibrated:
+    if learned:
+        name, value = learned
         raise OptionError(
-            "--precision: expected one that learns nothing from images, or images to "
-            f"learn from. Received {options.precision!r}, but {why.rstrip('.')}: give "
+            f"--{name}: expected one that learns nothing from images, or images to "
+            f"learn from. Received {value!r}, but {why.rstrip('.')}: give "
             "--images=<folder of images>, of a run also --data_dir."
         )

@@ -57,9 +57,10 @@ class Job:
         source = source.manifested(
             options.scheme, options.steps, options.manifestations
         )
-        _check_channels(source.data["image_shape"][-1], options.input)
+        check_channels(source.data["image_shape"][-1], options.input)
         calibrated = form.precisions[options.precision].calibrated
-        compared = compared_images.chosen(source, options, calibrated)
+        learned = ("precision", options.precision) if calibrated else None
+        compared = compared_images.chosen(source, options, learned)
         source = source.recalibrated(compared.data, options.recalibrate)
         alone = not options.manifestations
         if form.folds and alone if options.fold is None else options.fold:
@@ -99,7 +100,8 @@ class Job:
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
 
 
-def _check_channels(channels: int, kind: str) -> None:
+def check_channels(channels: int, kind: str) -> None:
+    """Raises OptionError unless files of an encoded input have that many channels."""
     if INPUTS[kind].encoded and channels not in ENCODED_CHANNELS:
         raise OptionError(
             f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "
