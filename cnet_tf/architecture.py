@@ -47,11 +47,24 @@ _DEPTH = 100
 def described(model) -> dict:
     """A functional or Sequential model as data for JSON, see `rebuilt`."""
     return {
-        "config": keras.saving.serialize_keras_object(model),
+        "config": _uncompiled(keras.saving.serialize_keras_object(model)),
         # Models within a model do not keep this in their configs.
         "frozen": [
             path for path, layer in named_layers(model).items() if not layer.trainable
         ],
+    }
+
+
+def _uncompiled(config):
+    """A config without losses and optimizers, which are no part of a net."""
+    if isinstance(config, list):
+        return [_uncompiled(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    model = "class_name" in config
+    return {
+        key: {} if model and key == "compile_config" else _uncompiled(value)
+        for key, value in config.items()
     }
 
 
@@ -66,8 +79,8 @@ def rebuilt(description: dict, dtype: str | None = None) -> keras.Model:
         ValueError: a class that is neither of Keras nor of this package, or one that
             runs code; a number out of its bounds; more work than there may be.
     """
-    check(description["config"])
-    config = copy.deepcopy(description["config"])
+    config = _uncompiled(copy.deepcopy(description["config"]))
+    check(config)
     if dtype is not None:
         _set_policy(config, dtype)
     with without_draws():  # Whoever asks has the weights.
