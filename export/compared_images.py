@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from export.calibration import USUAL
 from export.generated_images import generated, unlabelled
 from export.source import Source
 from trainers.data import ImageData, MissingData, images_of
@@ -79,7 +80,8 @@ def _generated(source, why) -> ComparedImages:
 
 
 def _given(source, options) -> ComparedImages:
-    limit = max(options.accuracy_images, getattr(options, "calibration_images", 0))
+    learned = getattr(options, "calibration_images", None) or USUAL
+    limit = max(options.accuracy_images, learned)
     images = images_of(options.images, source.data["image_shape"], limit)
     return ComparedImages(
         unlabelled(images, {**source.data, "name": options.images}),

@@ -3,7 +3,7 @@
 import keras
 
 from cnet_tf import keras_file
-from cnet_tf.architecture import in_precision
+from cnet_tf.architecture import copied, in_precision
 from trainers.errors import OptionError
 
 
@@ -18,15 +18,17 @@ def read_model(path) -> keras.Model:
         classes), every dimension but the batch fixed.
 
     Raises:
-        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, a free
-            dimension, a fixed batch, or an output of another rank.
+        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, one of
+            integers, a free dimension, a fixed batch, or an output of another rank.
     """
     try:
-        model = in_precision(keras_file.read(path), "float32")
+        model = keras_file.read(path)
     except keras_file.KerasFileError as error:
         raise OptionError(f"--model: {error}") from error
     _check_model(model)
-    return model
+    model = in_precision(model, "float32")
+    # Layers of float32 may stand behind an input of less.
+    return model if model.inputs[0].dtype == "float32" else copied(model, "float32")
 
 
 def _check_model(model) -> None:
@@ -46,6 +48,14 @@ def _check_model(model) -> None:
             "an input with a free batch",
             _shown(shapes),
             "call the model on a keras.Input without a batch size",
+        )
+    kind = model.inputs[0].dtype
+    if "float" not in kind:  # Keras would cut normalised images to integers.
+        raise _refused(
+            "an input of floats",
+            f"{_shown(shapes)} and type {kind}",
+            "build it on a keras.Input of float32; --std=0.00392156863 gives it pixels "
+            "of 0 to 255",
         )
     last = model.outputs[0]._keras_history.operation
     functions = getattr(last, "activation", None), type(last)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.tableaus import SCHEMES
-from export.calibration import SMALLEST
+from export.calibration import SMALLEST, USUAL
 from export.origin import Origin
 from export.serving import INPUTS, OUTPUTS
 from trainers.data_option import data_dir
@@ -181,7 +181,12 @@ def manifestations():
 
 def calibration_images():
     """The option of formats with integer precisions."""
-    return option(500, integer(SMALLEST), "Training images to learn int8 ranges on")
+    return option(
+        None,
+        integer(SMALLEST),
+        "Training images to learn int8 ranges on",
+        f"{USUAL}; all of them if there are fewer",
+    )
 
 
 def batch():

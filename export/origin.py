@@ -1,12 +1,13 @@
 """Where an export starts: a run, or a .keras file with what such a file leaves open."""
 
 import dataclasses
+import os
 import pathlib
 
 from cnet_tf import plain_file
-from cnet_tf.escaping import is_plain
 from export.keras_file import read_model
 from export.source import Source
+from trainers.data.class_names import MOST_LETTERS, is_name
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, number, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -86,10 +87,9 @@ def class_names(options: Origin, classes: int) -> list[str]:
     given = options.labels
     if given is None:
         return [str(i) for i in range(classes)]
-    path = pathlib.Path(given)
-    if path.is_file():
+    if os.path.isfile(given):  # Many names are too long for a path of `pathlib`.
         try:
-            names = plain_file.read_text(path, follow=True).splitlines()
+            names = plain_file.read_text(given, follow=True).splitlines()
         except plain_file.PlainFileError as error:
             raise OptionError(
                 f"--labels: expected a text file in UTF-8. {error}"
@@ -103,11 +103,11 @@ def class_names(options: Origin, classes: int) -> list[str]:
             f"Received {len(set(names))} in {given!r}: name them in order, separated "
             "by commas or one a line of a file."
         )
-    strange = [name for name in names if not is_plain(name)]
+    strange = [name for name in names if not is_name(name)]
     if strange:
         raise OptionError(
-            "--labels: expected names without control characters. Received "
-            f"{strange[0]!r}: rename it."
+            f"--labels: expected names of at most {MOST_LETTERS} characters, none of "
+            f"control. Received {strange[0]!r}: rename it."
         )
     return names
 

@@ -80,7 +80,7 @@ class Options(options.Common):
         "Precisions to measure, where a format has them",
         "all; those that learn from images only where there are some",
     )
-    calibration_images: int = options.calibration_images()
+    calibration_images: int | None = options.calibration_images()
     threads: int = option(1, integer(1), "Threads of the runtimes")
     runs: int = option(100, integer(10), "Runs of one image to time")
     budget_ms: float | None = option(

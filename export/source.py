@@ -49,7 +49,7 @@ class Source:
         try:
             checked(self.metadata, self.path, self.net)
         except DataError as error:
-            raise OptionError(f"--run: {error}") from error
+            raise OptionError(f"--run, --model: {error}") from error
 
     @classmethod
     def read(cls, run) -> "Source":

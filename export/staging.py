@@ -58,9 +58,11 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
         target: A folder, a missing or an empty one among them.
         marks: Names that are in every folder of ours.
     """
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if os.path.lexists(target) and not all((target / mark).is_file() for mark in marks):
+    with writing():
+        if os.path.isdir(target) and not os.listdir(target):
+            return
+    found = (os.path.isfile(target / mark) for mark in marks)
+    if os.path.lexists(target) and not all(found):
         raise OptionError(
             f"--output: expected a folder in which {target.name} is missing, or an "
             f"earlier export. Received {target}, which has no {' and '.join(marks)}: "
@@ -121,7 +123,7 @@ def publish_version(folder, parent, version: int | None = None) -> pathlib.Path:
 
 def refuse_version(parent, version: int | None) -> None:
     """Raises OptionError if a version that was asked for is there already."""
-    if version and pathlib.Path(parent, str(version)).exists():
+    if version and os.path.exists(pathlib.Path(parent, str(version))):
         raise OptionError(
             f"--version: expected one that is not in {parent}. Received {version}: "
             "versions are never overwritten, leave the flag out for the next one."

@@ -37,7 +37,7 @@ def measured(
     if truth is None:  # Those of the net as trained take their place.
         labels = serving.keras_logits(trained.net, trained.data)(images).argmax(-1)
     artefacts, unlearned = _possible(options, compared)
-    samples = None
+    samples = images  # Which a server warms up with.
     if any(_calibrated(*artefact) for artefact in artefacts):
         samples = calibration_images(compared.data, options.calibration_images)
     rows = []

@@ -60,7 +60,7 @@ def find(given: str | None) -> pathlib.Path:
         _check(archive)
         return archive
     path = pathlib.Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):
         missing = [name for name in FILES.values() if not (path / name).is_file()]
         if missing:
             raise OptionError(
@@ -68,7 +68,7 @@ def find(given: str | None) -> pathlib.Path:
                 f"like node_modules/{PACKAGE}. Received {given!r}, which has no "
                 f"{missing[0]}."
             )
-    elif path.is_file():
+    elif os.path.isfile(path):
         _check(path)
     else:
         raise OptionError(

@@ -51,6 +51,12 @@ def test_class_names(tmp_path):
         OptionError, match="--labels: expected 3 different .*Received 2"
     ):
         named("a,b,a")
+    path.write_bytes("\ufeffcat\r\ndog\r\n".encode())  # Of Windows' editor.
+    assert named(str(path), 2) == ["cat", "dog"]
+    many = [f"class {i}" for i in range(1000)]  # No path is so long.
+    assert named(",".join(many), 1000) == many
+    with pytest.raises(OptionError, match="--labels: .*at most 255 .* Received 'xxx"):
+        named(f"a,b,{'x' * 256}")
     path.write_bytes(b"\xff\xfe\n")
     with pytest.raises(OptionError, match="--labels: expected a text file in UTF-8"):
         named(str(path))

@@ -99,6 +99,16 @@ def test_a_workspace_is_no_version(tmp_path):
         assert folder.name.startswith(".") and not folder.name.isdecimal()
 
 
+def test_a_path_that_no_disk_takes_is_told_as_the_output(tmp_path):
+    folder = tmp_path / ("x" * 300)
+    with pytest.raises(OptionError, match="--output: .*name too long"):
+        with staging.workspace(folder):
+            pass
+    with pytest.raises(OptionError, match="--output: .*name too long"):
+        staging.publish_folder(tmp_path, folder, ("mark",))
+    staging.refuse_version(folder, 1)  # Told when it is made.
+
+
 def _page(folder, text):
     folder.mkdir(parents=True)
     (folder / "mark").write_text(text)

@@ -1,6 +1,7 @@
 """Writes of a command: a disk that refuses ends it with a line, and nothing is left."""
 
 import contextlib
+import os
 import pathlib
 
 from cnet_tf import temporary
@@ -45,7 +46,8 @@ def workspace(parent, option: str):
     """
     parent = pathlib.Path(parent)
     lineage = [parent, *parent.parents]
-    made = [folder for folder in lineage if not folder.exists()]
+    # Not `Path.exists`, which raises where a name is too long or a folder is closed.
+    made = [folder for folder in lineage if not os.path.exists(folder)]
     with contextlib.ExitStack() as stack:
         # The deepest first; those that hold a result stay.
         for folder in reversed(made):
