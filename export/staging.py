@@ -1,8 +1,10 @@
 """Publishes exports: they appear complete or not at all."""
 
+import contextlib
 import errno
 import os
 import pathlib
+import tempfile
 
 from trainers import disk
 from trainers.errors import OptionError
@@ -27,6 +29,21 @@ def workspace(parent):
         OptionError: the folder cannot be made.
     """
     return disk.workspace(parent, "output")
+
+
+@contextlib.contextmanager
+def temporary_files(folder):
+    """Has libraries put their temporary files into a `workspace`.
+
+    Converters leave them behind where they are killed, and some in any case; and the
+    system's own folder may be full while this one is not.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def publish_file(file, target: pathlib.Path, card: str) -> None:
@@ -88,7 +105,7 @@ def publish_folder(folder, target: pathlib.Path, marks: tuple[str, ...]) -> None
             os.rename(target, old)  # The workspace is removed, and this with it.
         try:
             os.rename(folder, target)
-        except OSError:
+        except BaseException:  # Signals too.
             if there:
                 os.rename(old, target)
             raise

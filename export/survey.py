@@ -118,7 +118,8 @@ def row_of(job: Job, reference, parent, runs: int, labelled: bool = True) -> dic
     )
     parity.check_usable(source.name, reference(job.images[:1]))
     with staging.workspace(parent) as folder:
-        path = form.build(source, recipe, description, folder)
+        with staging.temporary_files(folder):
+            path = form.build(source, recipe, description, folder)
         call = form.reload(path)[SIGNATURE]
         found = parity.compare(
             reference,

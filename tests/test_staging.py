@@ -1,4 +1,5 @@
 import os
+import tempfile
 import threading
 
 import pytest
@@ -107,6 +108,16 @@ def test_a_path_that_no_disk_takes_is_told_as_the_output(tmp_path):
     with pytest.raises(OptionError, match="--output: .*name too long"):
         staging.publish_folder(tmp_path, folder, ("mark",))
     staging.refuse_version(folder, 1)  # Told when it is made.
+
+
+def test_what_a_library_leaves_goes_with_the_workspace(tmp_path):
+    before = tempfile.gettempdir()
+    with staging.workspace(tmp_path) as folder:
+        with staging.temporary_files(folder):
+            left = tempfile.mkdtemp()
+        assert os.path.dirname(left) == str(folder)
+        assert tempfile.gettempdir() == before
+    assert os.listdir(tmp_path) == []
 
 
 def _page(folder, text):
