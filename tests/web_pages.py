@@ -17,7 +17,7 @@ ONE = "--manifestations=rk4:1"
 
 
 def export_page(run, data_dir, output, package, *more):
-    """A page; without `data_dir` on generated images, without `package` npm's runtime."""
+    """A page; None: no data set, and the runtime of npm."""
     given = {"data_dir": data_dir, "onnxruntime_web": package}
     flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
     arguments = [f"--run={run}", f"--output={output}", *FEW, *flags, *more]
