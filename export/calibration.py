@@ -29,9 +29,9 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
     size = data.sizes["train"]
     if size < SMALLEST:
         raise OptionError(
-            f"--precision: expected one that learns nothing from images, or at least "
-            f"{SMALLEST} images to learn from. Received {size} in {data.name!r}: give "
-            "more by --images=<folder of images>."
+            f"--images, --data_dir: expected at least {SMALLEST} images, as the "
+            f"precision learns from them. Received {size} in {data.name!r}: give more, "
+            "or choose another precision."
         )
     count = count or min(USUAL, size)
     if size < count:

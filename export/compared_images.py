@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from export.calibration import USUAL
+from export.calibration import SMALLEST, USUAL
 from export.generated_images import generated, unlabelled
 from export.source import Source
 from trainers.data import ImageData, MissingData, images_of
@@ -27,6 +27,11 @@ class ComparedImages:
     data: ImageData
     unmeasured: str = ""
     made_up: bool = False
+
+    @property
+    def learnable(self) -> bool:
+        """Whether there are images enough to learn ranges from."""
+        return not self.made_up and self.data.sizes["train"] >= SMALLEST
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The first images and their labels, uint8 (B, H, W, C) and int64 (B,).

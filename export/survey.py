@@ -5,6 +5,8 @@ options -> Source -> Job -> Format.build -> Format.reload -> parity, measure -> 
 
 from collections.abc import Callable
 
+import numpy as np
+
 from cnet_tf.surgery import blocks_of
 from export import compared_images, graph_cost, origin, parity, serving, staging
 from export.calibration import calibration_images
@@ -35,7 +37,10 @@ def measured(
     images, truth = compared.first(options.accuracy_images)
     labels = truth
     if truth is None:  # Those of the net as trained take their place.
-        labels = serving.keras_logits(trained.net, trained.data)(images).argmax(-1)
+        logits = serving.keras_logits(trained.net, trained.data)
+        labels = np.concatenate(
+            [logits(batch).argmax(-1) for batch in parity.split(images)]
+        )
     artefacts, unlearned = _possible(options, compared)
     samples = images  # Which a server warms up with.
     if any(_calibrated(*artefact) for artefact in artefacts):
@@ -75,13 +80,16 @@ def _learned(options):
 def _possible(options, compared) -> tuple[list, str]:
     """The artefacts that the images allow, and a sentence on the others."""
     artefacts = options.artefacts
-    if not compared.made_up:
+    if options.precisions or compared.learnable:
         return artefacts, ""
     left = [artefact for artefact in artefacts if not _calibrated(*artefact)]
     names = dict.fromkeys(p for form, p in artefacts if _calibrated(form, p))
     if not names:
         return left, ""
-    return left, f"{', '.join(names)}: left out, as there are no images to learn from."
+    return (
+        left,
+        f"{', '.join(names)}: left out, as there are too few images to learn from.",
+    )
 
 
 def _manifestations(options, net):

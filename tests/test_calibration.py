@@ -40,7 +40,7 @@ def test_a_set_that_is_too_small_is_refused():
     with pytest.raises(OptionError, match="at most 120, .*Received 121"):
         calibration.calibration_images(_sorted_by_class(120), 121)
     for count in (None, 100):  # Nothing that the user could ask for.
-        with pytest.raises(OptionError, match="at least 100 .*Received 99 .*--images"):
+        with pytest.raises(OptionError, match="--images, .*at least 100 .*Received 99"):
             calibration.calibration_images(_sorted_by_class(99), count)
     with pytest.raises(OptionError, match=">= 100. Received 99"):
         tflite.Options(calibration_images=99)
