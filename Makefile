@@ -1,6 +1,6 @@
-# make demo | test | test-all | lint | torch | runtimes. Each builds .venv from requirements.txt
-# first, and rebuilds it when that file changes; tests add requirements-test.txt. To use
-# an interpreter of your own instead:
+# make demo | test | test-all | lint | torch | runtimes. Each builds .venv from
+# requirements.txt first, and rebuilds it when that file changes; tests add
+# requirements-test.txt. To use an interpreter of your own instead:
 #     make test PYTHON=/path/to/python
 PYTHON = .venv/bin/python
 # A process a core, each with whole files, whose tests share trainings.
