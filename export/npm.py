@@ -11,6 +11,18 @@ class NpmError(LineError):
     """npm gives no archive. The message is a line that says what was received."""
 
 
+def executable() -> str:
+    """The path of npm.
+
+    Raises:
+        NpmError: there is none.
+    """
+    npm = shutil.which("npm")
+    if not npm:
+        raise NpmError("no npm to download it with")
+    return npm
+
+
 def pack(package: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads an archive, a .tgz of which all is within `package/`.
 
@@ -24,10 +36,7 @@ def pack(package: str, folder: pathlib.Path) -> pathlib.Path:
     Raises:
         NpmError: there is no npm, or it fails.
     """
-    npm = shutil.which("npm")
-    if not npm:
-        raise NpmError("no npm to download it with")
-    command = [npm, "pack", package, "--pack-destination", str(folder)]
+    command = [executable(), "pack", package, "--pack-destination", str(folder)]
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=600

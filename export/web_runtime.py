@@ -109,8 +109,9 @@ def _check(archive: pathlib.Path) -> None:
 
 def _download(archive: pathlib.Path) -> None:
     """Fills the cache through npm."""
-    print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
     try:
+        npm.executable()  # First, so that nothing is made where there is none.
+        print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
             os.replace(npm.pack(f"{PACKAGE}@{VERSION}", folder), archive)

@@ -67,5 +67,4 @@ def test_the_library_on_another_backend(found, model):
 
 @pytest.mark.slow
 def test_another_backend_computes_the_logits_of_tensorflow(found):
-    assert not found["tensorflow"]
     assert found["reference_delta"] < 1e-5
