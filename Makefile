@@ -1,6 +1,6 @@
-# make demo | test | test-all | lint | runtimes. Each builds .venv from requirements.txt
-# first, and rebuilds it when that file changes; tests add requirements-test.txt. To use
-# an interpreter of your own instead:
+# make demo | test | test-all | lint | torch | runtimes. Each builds .venv from
+# requirements.txt first, and rebuilds it when that file changes; tests add
+# requirements-test.txt. To use an interpreter of your own instead:
 #     make test PYTHON=/path/to/python
 PYTHON = .venv/bin/python
 # A process a core, each with whole files, whose tests share trainings.
@@ -15,7 +15,7 @@ ENVIRONMENT := $(STAMP)
 TEST_ENVIRONMENT := $(TEST_STAMP)
 endif
 
-.PHONY: venv demo test test-slow test-all lint runtimes
+.PHONY: venv demo test test-slow test-all lint torch runtimes
 
 venv: $(STAMP)
 
@@ -48,6 +48,17 @@ test-all: test test-slow
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+# The library on PyTorch, in an environment without TensorFlow. `make test-slow` does
+# so too once that is there.
+TORCH_STAMP := build/torch/requirements.stamp
+$(TORCH_STAMP): requirements-torch.txt
+	$(SYSTEM_PYTHON) -m venv --clear build/torch
+	build/torch/bin/python -m pip install --quiet --retries 1 -r requirements-torch.txt
+	touch $@
+
+torch: $(TEST_ENVIRONMENT) $(TORCH_STAMP)
+	$(PYTHON) -m pytest tests/test_backends.py -k torch
 
 # Exports in runtimes of other versions and makers, each in an environment of its own
 # below build/runtimes; needs a package index, npm and Debian's chromium.

@@ -22,11 +22,24 @@ from cnet_tf.paths import named_layers, named_variables
 def described(model) -> dict:
     """A functional or Sequential model as data for JSON, see `rebuilt`."""
     return {
-        "config": keras.saving.serialize_keras_object(model),
+        "config": _uncompiled(keras.saving.serialize_keras_object(model)),
         # Models within a model do not keep this in their configs.
         "frozen": [
             path for path, layer in named_layers(model).items() if not layer.trainable
         ],
+    }
+
+
+def _uncompiled(config):
+    """A config without losses and optimizers, which are no part of a net."""
+    if isinstance(config, list):
+        return [_uncompiled(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    model = "class_name" in config
+    return {
+        key: {} if model and key == "compile_config" else _uncompiled(value)
+        for key, value in config.items()
     }
 
 
@@ -36,7 +49,7 @@ def check_readable(model) -> None:
     Raises:
         ValueError: see `rebuilt`.
     """
-    check(json.loads(json.dumps(keras.saving.serialize_keras_object(model))))
+    check(json.loads(json.dumps(described(model)["config"])))
     bounds.check_elements(_outputs(model))
 
 
@@ -54,10 +67,9 @@ def rebuilt(
     Raises:
         ValueError: see `config_check.check`.
     """
-    check(description["config"])
-    config = description["config"]
+    config = _uncompiled(description["config"])
+    check(config)
     if dtype is not None:
-        config = copy.deepcopy(config)
         _set_policy(config, dtype)
     if fits is not None:
         fits(_without_values(config, _shapes))

@@ -114,9 +114,9 @@ def read_bytes(path, most: int = MOST_BYTES, *, follow=False) -> bytes:
 
 
 def read_text(path, most: int = MOST_BYTES, *, follow=False) -> str:
-    """The text of a file in UTF-8; see `read_bytes`."""
+    """The text of a file in UTF-8, with or without its mark; see `read_bytes`."""
     try:
-        return read_bytes(path, most, follow=follow).decode()
+        return read_bytes(path, most, follow=follow).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PlainFileError(
             f"{path}: not readable: expected text in UTF-8: {error}."

@@ -10,14 +10,15 @@ from trainers.errors import OptionError
 
 # With fewer, ranges fit a few images, and others are clipped.
 SMALLEST = 100
+USUAL = 500
 
 
-def calibration_images(data: ImageData, count: int) -> np.ndarray:
+def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
     """Picks training images from the whole split, which may be sorted by class.
 
     Args:
         data: The data of the run.
-        count: At least `SMALLEST`.
+        count: At least `SMALLEST`. None: `USUAL`, or all if there are fewer.
 
     Returns:
         uint8 (count, H, W, C), the same for the same data.
@@ -26,6 +27,13 @@ def calibration_images(data: ImageData, count: int) -> np.ndarray:
         OptionError: there are not that many.
     """
     size = data.sizes["train"]
+    if size < SMALLEST:
+        raise OptionError(
+            f"--images, --data_dir: expected at least {SMALLEST} images, as the "
+            f"precision learns from them. Received {size} in {data.name!r}: give more, "
+            "or choose another precision."
+        )
+    count = count or min(USUAL, size)
     if size < count:
         raise OptionError(
             f"--calibration_images: expected at most {size}, the images to learn from "

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from export.calibration import SMALLEST, USUAL
 from export.generated_images import GENERATED, generated, unlabelled
 from trainers.data import ImageData, MissingData, images_of, load_as_trained
 from trainers.data.contents import changed
@@ -21,16 +22,17 @@ class Wanted:
         folder: Of images that replace the data set, or None.
         data_dir: Where the data set is, or None.
         compared: Images to compare on.
-        precision: Of the export.
-        learned: Images that it learns ranges on; 0 for none.
+        asked: The option that asks for ranges of images and its value, such as
+            `("precision", "int8")`; None where nothing has to be learned.
+        learned: Images to learn them on. None: as many as is usual.
         recalibrate: Batches that its norms are re-estimated on; 0 for none.
     """
 
     folder: str | None
     data_dir: str | None
     compared: int
-    precision: str = "float32"
-    learned: int = 0
+    asked: tuple[str, str] | None = None
+    learned: int | None = None
     recalibrate: int = 0
 
 
@@ -42,10 +44,17 @@ class ComparedImages:
         data: `test` to compare on, `train` to learn from.
         unmeasured: A sentence on what could not be measured, or not on the data of
             the training; empty if all was.
+        made_up: Whether they are generated, so that nothing is to be learned from them.
     """
 
     data: ImageData
     unmeasured: str = ""
+    made_up: bool = False
+
+    @property
+    def learnable(self) -> bool:
+        """Whether there are images enough to learn ranges from."""
+        return not self.made_up and self.data.sizes["train"] >= SMALLEST
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The first images and their labels, uint8 (B, H, W, C) and int64 (B,).
@@ -72,11 +81,11 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
             are none where `--data_dir` says.
     """
     if wanted.folder:
-        limit = max(wanted.compared, wanted.learned)
+        limit = max(wanted.compared, wanted.learned or USUAL)
         images = images_of(wanted.folder, description["image_shape"], limit)
         return ComparedImages(
             unlabelled(images, {**description, "name": wanted.folder}),
-            f"{_NO_ACCURACY}the export was compared with Keras on given images, of "
+            f"{_NO_ACCURACY}exports were compared with Keras on given images, of "
             "which nobody said what they show.",
         )
     if description["name"] == GENERATED:
@@ -90,15 +99,16 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
         _refuse_learning(wanted, str(error))
         if wanted.data_dir:
             raise
-        tell(f"the export is compared with Keras on generated images. {error}")
+        tell(f"exports are compared with Keras on generated images. {error}")
         return _generated(description, "the data set of the net was not there")
 
 
 def _generated(description, why) -> ComparedImages:
     return ComparedImages(
         generated(description),
-        f"{_NO_ACCURACY}{why}, so the export was compared with Keras on generated "
+        f"{_NO_ACCURACY}{why}, so exports were compared with Keras on generated "
         "images.",
+        made_up=True,
     )
 
 
@@ -110,9 +120,10 @@ def _refuse_learning(wanted, why) -> None:
             f"{wanted.recalibrate}, but {why.rstrip('.')}: give --data_dir, or leave "
             "it out."
         )
-    if wanted.learned:
+    if wanted.asked:
+        name, value = wanted.asked
         raise OptionError(
-            "--precision: expected one that learns nothing from images, or images to "
-            f"learn from. Received {wanted.precision!r}, but {why.rstrip('.')}: give "
+            f"--{name}: expected one that learns nothing from images, or images to "
+            f"learn from. Received {value!r}, but {why.rstrip('.')}: give "
             "--images=<folder of images>, of a run also --data_dir."
         )

@@ -45,7 +45,8 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
     for net in source.nets.values():
         first = serving.keras_logits(net, source.data)(job.images[:_LOOKED_AT])
         parity.check_usable(manifestation_name(net), first)
-    path = form.build(source, recipe, description, folder)
+    with staging.temporary_files(folder):
+        path = form.build(source, recipe, description, folder)
     calls = form.reload(path, job.threads)
     feed = serving.feeder(source.data, recipe.kind)
     batch, size = recipe.batch or 1, staging.size_on_disk(path)

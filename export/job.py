@@ -92,8 +92,8 @@ class Job:
             options.images,
             options.data_dir,
             options.accuracy_images,
-            options.precision,
-            options.calibration_images if calibrated else 0,
+            ("precision", options.precision) if calibrated else None,
+            options.calibration_images if calibrated else None,
             options.recalibrate,
         )
         recipe = Recipe(
@@ -131,20 +131,21 @@ def _read(form, net, wanted, recipe, **rest) -> Job:
     source = net.origin.read().projected(net.basis_size)
     source = source.manifested(net.scheme, net.steps)
     source = source.manifested(others=net.beside(source.net))
-    _check_channels(source.data["image_shape"][-1], recipe.kind)
+    check_channels(source.data["image_shape"][-1], recipe.kind)
     compared = chosen(source.data, wanted)
     source = source.recalibrated(compared.data, wanted.recalibrate)
     if net.fold:
         source = source.folded()
     images, labels = samples, _ = compared.first(wanted.compared)
-    if wanted.learned:
+    if wanted.asked:
         samples = calibration_images(compared.data, wanted.learned)
     recipe = dataclasses.replace(recipe, samples=samples)
     unmeasured = compared.unmeasured
     return Job(form, source, recipe, images, labels, unmeasured=unmeasured, **rest)
 
 
-def _check_channels(channels: int, kind: str) -> None:
+def check_channels(channels: int, kind: str) -> None:
+    """Raises OptionError unless files of an encoded input have that many channels."""
     if INPUTS[kind].encoded and channels not in ENCODED_CHANNELS:
         raise OptionError(
             f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "

@@ -1,17 +1,18 @@
 """A classifier to export from a `.keras` file, with what such a file leaves open."""
 
 import dataclasses
+import os
 import pathlib
 
 import keras
 
 from cnet_tf import keras_file, plain_file
-from cnet_tf.architecture import in_precision
-from cnet_tf.escaping import is_plain
+from cnet_tf.architecture import copied, in_precision
 from cnet_tf.manifestation import unrolled
 from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from export.source import Source
+from trainers.data.class_names import MOST_LETTERS, is_name
 from trainers.data.description import checked
 from trainers.data.errors import DataError
 from trainers.errors import OptionError
@@ -77,10 +78,9 @@ def class_names(given: str | None, classes: int) -> list[str]:
     """
     if given is None:
         return [str(i) for i in range(classes)]
-    path = pathlib.Path(given)
-    if path.is_file():
+    if os.path.isfile(given):  # Many names are too long for a path of `pathlib`.
         try:
-            names = plain_file.read_text(path, follow=True).splitlines()
+            names = plain_file.read_text(given, follow=True).splitlines()
         except plain_file.PlainFileError as error:
             raise OptionError(
                 f"--labels: expected a text file in UTF-8. {error}"
@@ -94,11 +94,11 @@ def class_names(given: str | None, classes: int) -> list[str]:
             f"Received {len(set(names))} in {given!r}: name them in order, separated "
             "by commas or one a line of a file."
         )
-    strange = [name for name in names if not is_plain(name)]
+    strange = [name for name in names if not is_name(name)]
     if strange:
         raise OptionError(
-            "--labels: expected names without control characters. Received "
-            f"{strange[0]!r}: rename it."
+            f"--labels: expected names of at most {MOST_LETTERS} characters, none of "
+            f"control. Received {strange[0]!r}: rename it."
         )
     return names
 
@@ -133,15 +133,17 @@ def read_model(path) -> keras.Model:
         output (batch, classes), every dimension but the batch fixed.
 
     Raises:
-        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, a free
-            dimension, a fixed batch, or an output of another rank.
+        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, one of
+            integers, a free dimension, a fixed batch, or an output of another rank.
     """
     try:
-        model = unrolled(in_precision(keras_file.read(path), "float32"))
+        model = keras_file.read(path)
     except keras_file.KerasFileError as error:
         raise OptionError(f"--model: {error}") from error
     _check_model(model)
-    return model
+    model = unrolled(in_precision(model, "float32"))
+    # Layers of float32 may stand behind an input of less.
+    return model if model.inputs[0].dtype == "float32" else copied(model, "float32")
 
 
 def _check_model(model) -> None:
@@ -161,6 +163,14 @@ def _check_model(model) -> None:
             "an input with a free batch",
             _shown(shapes),
             "call the model on a keras.Input without a batch size",
+        )
+    kind = model.inputs[0].dtype
+    if "float" not in kind:  # Keras would cut normalised images to integers.
+        raise _refused(
+            "an input of floats",
+            f"{_shown(shapes)} and type {kind}",
+            "build it on a keras.Input of float32; --std=0.00392156863 gives it pixels "
+            "of 0 to 255",
         )
     last = model.outputs[0]._keras_history.operation
     functions = getattr(last, "activation", None), type(last)

@@ -45,7 +45,7 @@ class Options(options.Export):
         "Precision: int8 is that of convolutions, their weights per channel, as QDQ "
         "nodes",
     )
-    calibration_images: int = options.calibration_images()
+    calibration_images: int | None = options.calibration_images()
     threads: int = option(
         1,
         integer(1),

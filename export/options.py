@@ -13,12 +13,12 @@ from typing import ClassVar
 
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.tableaus import SCHEMES
-from export.calibration import SMALLEST
+from export.calibration import SMALLEST, USUAL
 from export.origin import Origin
 from export.serving import INPUTS, OUTPUTS
 from trainers.data_option import data_dir
 from trainers.option_kinds import integer, list_of, one_of, pair, switch, text
-from trainers.option_table import OptionTable, option
+from trainers.option_table import option
 
 MANIFESTATIONS = list_of(
     pair(one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:steps, like rk4:2"),
@@ -27,11 +27,28 @@ MANIFESTATIONS = list_of(
 
 
 @dataclasses.dataclass(frozen=True)
-class Common(OptionTable):
-    """What every script of export/ asks for: data, images, where results go.
+class Common(Origin):
+    """What every script of export/ asks for: net, data, images, where results go."""
 
-    Subclasses have a `source`, the path of what they read.
-    """
+    COMBINATIONS = (
+        *Origin.COMBINATIONS,
+        (
+            "recalibrate",
+            lambda options: options.recalibrate and options.images,
+            lambda options: (
+                "expected 0 with --images, which replaces the training images. "
+                f"Received {options.recalibrate}: leave one of the two out."
+            ),
+        ),
+        (
+            "recalibrate",
+            lambda options: options.recalibrate and options.model,
+            lambda options: (
+                "expected 0 with --model, of whose training images nothing is known. "
+                f"Received {options.recalibrate}: leave one of the two out."
+            ),
+        ),
+    )
 
     output: str | None = option(
         None, text(), "Folder for the exports", "exports/<name of the run or the file>"
@@ -43,6 +60,13 @@ class Common(OptionTable):
         + "; ".join(f"{name}: {kind.text}" for name, kind in INPUTS.items()),
     )
     data_dir: str | None = data_dir()
+    images: str | None = option(
+        None,
+        text(),
+        "Folder of images to compare the export with Keras on, and to learn int8 "
+        "ranges on, in place of the data set",
+        "none: the data set of the run, or generated images where there is none",
+    )
     parity_images: int = option(
         1000,
         integer(1),
@@ -80,7 +104,7 @@ _SHARED = "expected one manifestation. Received --manifestations too, "
 
 
 @dataclasses.dataclass(frozen=True)
-class Export(Common, Origin):
+class Export(Common):
     """The options of one artefact.
 
     Attributes:
@@ -90,23 +114,7 @@ class Export(Common, Origin):
     """
 
     COMBINATIONS = (
-        *Origin.COMBINATIONS,
-        (
-            "recalibrate",
-            lambda options: options.recalibrate and options.images,
-            lambda options: (
-                "expected 0 with --images, which replaces the training images. "
-                f"Received {options.recalibrate}: leave one of the two out."
-            ),
-        ),
-        (
-            "recalibrate",
-            lambda options: options.recalibrate and options.model,
-            lambda options: (
-                "expected 0 with --model, of whose training images nothing is known. "
-                f"Received {options.recalibrate}: leave one of the two out."
-            ),
-        ),
+        *Common.COMBINATIONS,
         (
             "fold",
             lambda options: options.fold and options.manifestations,
@@ -147,13 +155,6 @@ class Export(Common, Origin):
     scheme: str | None = option(
         None, one_of(SCHEMES), "Scheme of every block", "as trained"
     )
-    images: str | None = option(
-        None,
-        text(),
-        "Folder of images to compare the export with Keras on, and to learn int8 "
-        "ranges on, in place of the data set",
-        "none: the data set of the run, or generated images where there is none",
-    )
     fold: bool | None = option(
         None,
         switch(),
@@ -184,7 +185,12 @@ def manifestations():
 
 def calibration_images():
     """The option of formats with integer precisions."""
-    return option(500, integer(SMALLEST), "Training images to learn int8 ranges on")
+    return option(
+        None,
+        integer(SMALLEST),
+        "Training images to learn int8 ranges on",
+        f"{USUAL}; all of them if there are fewer",
+    )
 
 
 def batch():

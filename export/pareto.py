@@ -2,9 +2,20 @@
 
 from cnet_tf.line_error import LineError
 
+# What artefacts are compared by, the first that was measured: key, text.
+SCORES = {
+    "accuracy_percent": "accuracy, %",
+    "same_label_percent": "same label as the net as trained, %",
+}
+
 
 class BudgetError(LineError):
     """No artefact fits a budget. The message is one line."""
+
+
+def score_of(rows: list[dict]) -> str:
+    """The key of `SCORES` that rows have."""
+    return next(key for key in SCORES if rows[0].get(key) is not None)
 
 
 def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
@@ -32,19 +43,21 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
             f"Received {milliseconds} ms and {kilobytes} kB: the quickest takes "
             f"{quickest} ms, the smallest {smallest} kB."
         )
-    return max(fitting, key=lambda row: (row["accuracy_percent"], -row["median_ms"]))
+    score = score_of(rows)
+    return max(fitting, key=lambda row: (row[score], -row["median_ms"]))
 
 
 def front(
-    rows: list[dict], cost: str = "median_ms", score: str = "accuracy_percent"
+    rows: list[dict], cost: str = "median_ms", score: str | None = None
 ) -> list[dict]:
     """Finds the rows that no cheaper one equals in its score, the cheapest first.
 
     Args:
         rows: Dicts of numbers.
         cost: Key of what should be small. Default: the latency.
-        score: Key of what should be large. Default: the accuracy.
+        score: Key of what should be large. Default: `score_of` the rows.
     """
+    score = score or score_of(rows)
     kept = []
     for row in sorted(rows, key=lambda row: (row[cost], -row[score])):
         if not kept or row[score] > kept[-1][score]:

@@ -1,11 +1,11 @@
-"""Draws artefacts: accuracy over latency and over size, budgets and choice included."""
+"""Draws artefacts: scores over latency and over size, budgets and choice included."""
 
 import io
 
 import numpy as np
 
 from cnet_tf.escaping import plot
-from export.pareto import front
+from export.pareto import SCORES, front, score_of
 
 # What an artefact costs: key of a row, text of the axis.
 _COSTS = {"median_ms": "median latency of one image, ms", "size_kb": "size, kB"}
@@ -40,7 +40,7 @@ def picture(
     styles = _styles(rows)
     for axes, cost, budget in zip(panels, _COSTS, budgets, strict=True):
         _frame(axes, rows, cost, budget)
-    panels[0].set_ylabel("accuracy, %")
+    panels[0].set_ylabel(SCORES[score_of(rows)])
     figure.suptitle("One trained net in every form; the lines have the best choices")
     _legend(figure, panels[0], styles, budgets, chosen)
     # Sets the layout, without which no place on the screen is known; then it stays.
@@ -64,10 +64,10 @@ def _styles(rows) -> tuple[dict, dict]:
 
 def _frame(axes, rows, cost, budget):
     """Axes that show all rows and the budget, the front and what is too much."""
-    line = front(rows, cost)
+    line, score = front(rows, cost), score_of(rows)
     axes.step(
         [row[cost] for row in line],
-        [row["accuracy_percent"] for row in line],
+        [row[score] for row in line],
         where="post",
         color="0.6",
         zorder=0,
@@ -75,7 +75,7 @@ def _frame(axes, rows, cost, budget):
     costs = [row[cost] for row in rows] + ([budget] if budget else [])
     axes.set_xscale("log")
     axes.set_xlim(0.8 * min(costs), 1.25 * max(costs))
-    scores = [row["accuracy_percent"] for row in rows]
+    scores = [row[score] for row in rows]
     room = 0.08 * (max(scores) - min(scores)) + 0.2
     axes.set_ylim(min(scores) - room, max(scores) + room)
     if budget is not None:
@@ -111,7 +111,8 @@ def _mark(axes, rows, cost, styles, chosen):
     """A marker a row, where it does not hide another."""
     colors, markers = styles
     rows = sorted(rows, key=lambda row: row is not chosen)  # Which stays in its place.
-    points = [(row[cost], row["accuracy_percent"]) for row in rows]
+    score = score_of(rows)
+    points = [(row[cost], row[score]) for row in rows]
     moved = spread(axes.transData.transform(points), _DISTANCE)
     for row, point, place in zip(
         rows, points, axes.transData.inverted().transform(moved), strict=True

@@ -6,7 +6,9 @@
 builds each artefact as the export scripts do, runs it on the test set and on single
 images, and writes report.csv, report.md and pareto.png to <output>/report/. With a
 budget it names the most accurate artefact that fits, in the picture too. It keeps no
-artefact: export the one you choose with the script of its format.
+artefact: export the one you choose with the script of its format. Where the data set
+is not there it measures no accuracy, but how often an artefact gives the label of the
+net as trained.
 
 Latencies and memory are those of one image in a process of its own on this machine.
 Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
@@ -26,11 +28,10 @@ from cnet_tf import escaping
 from export import options, staging, survey
 from export.formats.table import FORMATS
 from export.measure import MeasureError
-from export.origin import LATEST
 from export.pareto import BudgetError, best
 from export.parity import ParityError
 from export.report_files import line, markdown, write
-from trainers.option_kinds import integer, list_of, number, one_of, run_folder
+from trainers.option_kinds import integer, list_of, number, one_of
 from trainers.option_table import option, run
 
 PRECISIONS = tuple(
@@ -48,21 +49,22 @@ def _refusal(options) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Common):
-    """The options of a report, which needs a run: accuracies are of its images."""
+    """The options of a report."""
 
     COMBINATIONS = (
+        *options.Common.COMBINATIONS,
         (
             "precisions",
             lambda options: not options.artefacts,
             lambda options: (
                 f"expected one that --formats={','.join(options.formats)} has. "
-                f"Received {','.join(options.precisions)!r}, so nothing is measured."
+                f"Received {','.join(options.precisions or ())!r}, so nothing is "
+                "measured."
             ),
         ),
         ("input", _refusal, _refusal),
     )
 
-    run: str = option(LATEST, run_folder(), "What to measure")
     manifestations: tuple | None = option(
         None,
         options.MANIFESTATIONS,
@@ -72,12 +74,13 @@ class Options(options.Common):
     formats: tuple[str, ...] = option(
         tuple(FORMATS), list_of(one_of(FORMATS), unique=True), "Formats to measure"
     )
-    precisions: tuple[str, ...] = option(
-        PRECISIONS,
+    precisions: tuple[str, ...] | None = option(
+        None,
         list_of(one_of(PRECISIONS), unique=True),
         "Precisions to measure, where a format has them",
+        "all; those that learn from images only where there are some",
     )
-    calibration_images: int = options.calibration_images()
+    calibration_images: int | None = options.calibration_images()
     threads: int = option(1, integer(1), "Threads of the runtimes")
     runs: int = option(100, integer(10), "Runs of one image to time")
     budget_ms: float | None = option(
@@ -94,18 +97,13 @@ class Options(options.Common):
     )
 
     @property
-    def source(self) -> pathlib.Path:
-        """The run."""
-        return pathlib.Path(self.run)
-
-    @property
     def artefacts(self) -> list[tuple]:
         """(Format, precision) of every artefact of a manifestation."""
         return [
             (FORMATS[name], precision)
             for name in self.formats
             for precision in FORMATS[name].precisions
-            if precision in self.precisions
+            if self.precisions is None or precision in self.precisions
         ]
 
 
@@ -114,7 +112,9 @@ def main(options) -> list[dict]:
     folder = options.folder / "report"
     # First, so that a folder that cannot be written is found before the work.
     with staging.Workspace(folder) as workspace:
-        rows = survey.measured(options, workspace.folder, lambda row: print(line(row)))
+        rows, unmeasured = survey.measured(
+            options, workspace.folder, lambda row: print(line(row))
+        )
         budgets = options.budget_ms, options.budget_kb
         chosen, none_fits = None, None
         if budgets != (None, None):
@@ -122,9 +122,10 @@ def main(options) -> list[dict]:
                 chosen = best(rows, *budgets)
             except BudgetError as error:  # Told when the report is written.
                 none_fits = error
-        write(folder, rows, budgets, chosen)
+        write(folder, rows, budgets, chosen, unmeasured)
     written = escaping.line(folder)
-    print(f"{markdown(rows)}\nWrote {written}: report.csv, report.md, pareto.png")
+    print(markdown(rows, unmeasured))
+    print(f"Wrote {written}: report.csv, report.md, pareto.png")
     if none_fits:
         raise none_fits
     if chosen:

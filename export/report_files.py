@@ -6,7 +6,7 @@ import pathlib
 
 from cnet_tf import escaping
 from cnet_tf.atomic_file import write_bytes
-from export import parity, staging
+from export import pareto, parity, staging
 from export.pareto_picture import picture
 
 
@@ -14,20 +14,32 @@ def line(row) -> str:
     """Formats a row as a line of progress."""
     return (
         f"{escaping.line(row['manifestation'])} {row['format']} {row['precision']}: "
-        f"{row['accuracy_percent']:.2f} %, {row['median_ms']:.3g} ms, "
+        f"{_score(row)}, {row['median_ms']:.3g} ms, "
         f"{row['size_kb']:,.0f} kB"
     )
 
 
-def markdown(rows) -> str:
-    """Formats the report as a Markdown table."""
-    return parity.table(
+def _score(row) -> str:
+    score = pareto.score_of([row])
+    words = "" if score == "accuracy_percent" else "same label "
+    return f"{words}{row[score]:.2f} %"
+
+
+def markdown(rows, unmeasured: str = "") -> str:
+    """Formats the report as a Markdown table.
+
+    Args:
+        rows: From `survey.measured`.
+        unmeasured: A sentence on what could not be measured. Default: all was.
+    """
+    score = pareto.score_of(rows)
+    table = parity.table(
         {
             "manifestation": row["manifestation"],
             "format": row["format"],
             "precision": row["precision"],
-            "accuracy, %": f"{row['accuracy_percent']:.2f}",
-            "Keras, %": f"{row['keras_accuracy_percent']:.2f}",
+            pareto.SCORES[score]: f"{row[score]:.2f}",
+            "Keras, %": f"{row[f'keras_{score}']:.2f}",
             "max abs delta logits": f"{row['max_abs_delta_logits']:.1e}",
             "size, kB": f"{row['size_kb']:,.0f}",
             "M MACs": f"{row['macs'] / 1e6:,.1f}",
@@ -37,10 +49,15 @@ def markdown(rows) -> str:
         }
         for row in rows
     )
+    return f"{table}\n\n{unmeasured}" if unmeasured else table
 
 
 def write(
-    folder, rows, budgets: tuple = (None, None), chosen: dict | None = None
+    folder,
+    rows,
+    budgets: tuple = (None, None),
+    chosen: dict | None = None,
+    unmeasured: str = "",
 ) -> None:
     """Writes report.csv, report.md and pareto.png, each whole or not at all.
 
@@ -48,6 +65,7 @@ def write(
         folder: Made if it is missing.
         rows: From `survey.measured`.
         budgets, chosen: See `picture`.
+        unmeasured: See `markdown`.
     """
     folder = pathlib.Path(folder)
     text = io.StringIO()
@@ -57,7 +75,7 @@ def write(
     table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     contents = {
         "report.csv": text.getvalue().encode(),
-        "report.md": f"{markdown(rows)}\n".encode(),
+        "report.md": f"{markdown(rows, unmeasured)}\n".encode(),
         "pareto.png": picture(rows, budgets, chosen),
     }
     with staging.writing():

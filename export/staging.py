@@ -1,8 +1,10 @@
 """Publishes exports: they appear complete or not at all."""
 
+import contextlib
 import errno
 import os
 import pathlib
+import tempfile
 
 from trainers import disk
 from trainers.errors import OptionError
@@ -18,6 +20,21 @@ def writing(*others):
         OptionError: the file system refuses.
     """
     return disk.writing("output", *others)
+
+
+@contextlib.contextmanager
+def temporary_files(folder):
+    """Has libraries put their temporary files into the folder of a `Workspace`.
+
+    Converters leave them behind where they are killed, and some in any case; and the
+    system's own folder may be full while this one is not.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 class Workspace(disk.Workspace):
@@ -71,7 +88,7 @@ class Workspace(disk.Workspace):
                 os.rename(target, old)  # Removed with the temporary folder.
             try:
                 os.rename(folder, target)
-            except OSError:
+            except BaseException:  # Signals too.
                 if there:
                     os.rename(old, target)
                 raise
@@ -113,9 +130,11 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
         target: A folder, a missing or an empty one among them.
         marks: Names that are in every folder of ours.
     """
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if os.path.lexists(target) and not all((target / mark).is_file() for mark in marks):
+    with writing():
+        if os.path.isdir(target) and not os.listdir(target):
+            return
+    found = (os.path.isfile(target / mark) for mark in marks)
+    if os.path.lexists(target) and not all(found):
         raise OptionError(
             f"--output: expected a folder in which {target.name} is missing, or an "
             f"earlier export. Received {target}, which has no {' and '.join(marks)}: "
@@ -125,7 +144,7 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
 
 def refuse_version(parent, version: int | None) -> None:
     """Raises OptionError if a version that was asked for is there already."""
-    if version and pathlib.Path(parent, str(version)).exists():
+    if version and os.path.exists(pathlib.Path(parent, str(version))):
         raise OptionError(
             f"--version: expected one that is not in {parent}. Received {version}: "
             "versions are never overwritten, leave the flag out for the next one."

@@ -5,19 +5,22 @@ options -> Source -> Job -> Format.build -> Format.reload -> parity, measure -> 
 
 from collections.abc import Callable
 
+import numpy as np
+
 from cnet_tf.surgery import blocks_of
 from export import graph_cost, parity, serving, staging
 from export.calibration import calibration_images
-from export.compared_images import ComparedImages
+from export.compared_images import Wanted, chosen
 from export.description import describe
 from export.formats.record import Recipe
-from export.job import Job
+from export.job import Job, check_channels
 from export.measure import measure
-from export.run import Run
 from export.runtimes import SIGNATURE
 
 
-def measured(options, parent, progress: Callable = lambda row: None) -> list[dict]:
+def measured(
+    options, parent, progress: Callable = lambda row: None
+) -> tuple[list[dict], str]:
     """Measures all artefacts that the options ask for.
 
     Args:
@@ -26,31 +29,78 @@ def measured(options, parent, progress: Callable = lambda row: None) -> list[dic
         progress: Called with every row. Default: does nothing.
 
     Returns:
-        A row an artefact, see `row_of`.
+        A row an artefact, see `row_of`, and a sentence on what could not be measured,
+        empty if all was.
     """
-    trained = Run(options.source).read().projected(options.basis_size)
-    data = trained.load_data(options.data_dir)
-    test = ComparedImages(data).first(options.accuracy_images)
-    samples = calibration_images(data, options.calibration_images)
+    trained = options.origin.read().projected(options.basis_size)
+    check_channels(trained.data["image_shape"][-1], options.input)
+    compared = chosen(
+        trained.data,
+        Wanted(
+            options.images,
+            options.data_dir,
+            options.accuracy_images,
+            _asked(options),
+            options.calibration_images,
+            options.recalibrate,
+        ),
+    )
+    images, truth = compared.first(options.accuracy_images)
+    labels = truth
+    if truth is None:  # Those of the net as trained take their place.
+        logits = serving.keras_logits(trained.net, trained.data)
+        labels = np.concatenate(
+            [logits(batch).argmax(-1) for batch in parity.split(images)]
+        )
+    artefacts, unlearned = _possible(options, compared)
+    samples = images  # Which a server warms up with.
+    if any(_calibrated(*artefact) for artefact in artefacts):
+        samples = calibration_images(compared.data, options.calibration_images)
     rows = []
     for scheme, steps in [(None, None), *_manifestations(options, trained.net)]:
         source = trained.manifested(scheme, steps)
-        source = source.recalibrated(data, options.recalibrate)
+        source = source.recalibrated(compared.data, options.recalibrate)
         folded = source.folded()
         reference = remembered(serving.keras_logits(source.net, source.data))
-        for form, precision in options.artefacts:
+        for form, precision in artefacts:
             job = Job(
                 form,
                 folded if form.folds else source,
                 Recipe(options.input, precision, samples),
-                *test,
+                images,
+                labels,
                 options.parity_images,
                 options.threads,
             )
-            row = row_of(job, reference, parent, options.runs)
+            row = row_of(job, reference, parent, options.runs, truth is not None)
             rows.append(row)
             progress(row)
-    return rows
+    return rows, " ".join(filter(None, (compared.unmeasured, unlearned)))
+
+
+def _calibrated(form, precision) -> bool:
+    return form.precisions[precision].calibrated
+
+
+def _asked(options):
+    """See `Wanted.asked`: precisions that were asked for by name."""
+    asked = (p for form, p in options.artefacts if _calibrated(form, p))
+    return next((("precisions", p) for p in asked if options.precisions), None)
+
+
+def _possible(options, compared) -> tuple[list, str]:
+    """The artefacts that the images allow, and a sentence on the others."""
+    artefacts = options.artefacts
+    if options.precisions or compared.learnable:
+        return artefacts, ""
+    left = [artefact for artefact in artefacts if not _calibrated(*artefact)]
+    names = dict.fromkeys(p for form, p in artefacts if _calibrated(form, p))
+    if not names:
+        return left, ""
+    return (
+        left,
+        f"{', '.join(names)}: left out, as there are too few images to learn from.",
+    )
 
 
 def _manifestations(options, net):
@@ -64,7 +114,7 @@ def _manifestations(options, net):
     return [pair for pair in wanted if set(own) != {pair}]
 
 
-def row_of(job: Job, reference, parent, runs: int) -> dict:
+def row_of(job: Job, reference, parent, runs: int, labelled: bool = True) -> dict:
     """Measures one artefact, built in a folder that is removed afterwards.
 
     Args:
@@ -72,6 +122,8 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
         reference: Function of pixels to the logits of Keras.
         parent: The folder of that folder.
         runs: Timed runs of one image.
+        labelled: Whether labels are what images show. Default: they are. Else those
+            that the net as trained gives, and no accuracy is known.
     """
     form, source, recipe = job.form, job.source, job.recipe
     feed = serving.feeder(source.data, recipe.kind)
@@ -85,7 +137,8 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
     )
     parity.check_usable(source.name, reference(job.images[:1]))
     with staging.Workspace(parent) as workspace:
-        path = form.build(source, recipe, description, workspace.folder)
+        with staging.temporary_files(workspace.folder):
+            path = form.build(source, recipe, description, workspace.folder)
         call = form.reload(path)[SIGNATURE]
         found = parity.compare(
             reference,
@@ -100,8 +153,7 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
             "manifestation": source.name,
             "format": form.name,
             "precision": recipe.precision,
-            "accuracy_percent": round(100 * found.candidate_accuracy, 3),
-            "keras_accuracy_percent": round(100 * found.reference_accuracy, 3),
+            **_scores(found, labelled),
             "images": found.images,
             "max_abs_delta_logits": float(f"{found.delta:.3g}"),
             "size_kb": round(staging.size_on_disk(path) / 1000, 1),
@@ -111,6 +163,19 @@ def row_of(job: Job, reference, parent, runs: int) -> dict:
             "p95_ms": _milliseconds(cost.high),
             "peak_memory_mb": round(cost.peak_memory / 1e6),
         }
+
+
+def _scores(found, labelled: bool) -> dict:
+    """Empty where not measured, so that every report has the same columns."""
+    shares = found.candidate_accuracy, found.reference_accuracy
+    scores = [round(100 * share, 3) for share in shares]
+    accuracies, same = (scores, [None] * 2) if labelled else ([None] * 2, scores)
+    return {
+        "accuracy_percent": accuracies[0],
+        "keras_accuracy_percent": accuracies[1],
+        "same_label_percent": same[0],
+        "keras_same_label_percent": same[1],
+    }
 
 
 def _milliseconds(seconds: float) -> float:

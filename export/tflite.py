@@ -54,7 +54,7 @@ class Options(options.Export):
         "Give floats in int8 too; with --input=float for runtimes that read floats "
         "alone",
     )
-    calibration_images: int = options.calibration_images()
+    calibration_images: int | None = options.calibration_images()
     threads: int = option(
         1,
         integer(1),

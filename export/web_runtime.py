@@ -8,11 +8,10 @@ import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import tarfile
 import tempfile
 
-from export import staging
+from export import npm, staging
 from trainers.errors import OptionError
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -61,7 +60,7 @@ def find(given: str | None) -> pathlib.Path:
         _check(archive)
         return archive
     path = pathlib.Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):
         missing = [name for name in FILES.values() if not (path / name).is_file()]
         if missing:
             raise OptionError(
@@ -69,7 +68,7 @@ def find(given: str | None) -> pathlib.Path:
                 f"like node_modules/{PACKAGE}. Received {given!r}, which has no "
                 f"{missing[0]}."
             )
-    elif path.is_file():
+    elif os.path.isfile(path):
         _check(path)
     else:
         raise OptionError(
@@ -109,35 +108,16 @@ def _check(archive: pathlib.Path) -> None:
 
 
 def _download(archive: pathlib.Path) -> None:
-    """Fills the cache through npm, which knows the user's registry and proxy."""
-    remedy = f"download {_URL} and name it, or a node_modules/{PACKAGE}"
-    npm = shutil.which("npm")
-    if not npm:
-        raise OptionError(
-            f"--onnxruntime_web: expected the npm package {PACKAGE}. Received none, "
-            f"and there is no npm to download it with: {remedy}."
-        )
-    print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
+    """Fills the cache through npm."""
     try:
+        npm.executable()  # First, so that nothing is made where there is none.
+        print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            done = subprocess.run(
-                [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", folder],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=600,
-            )
-            made = pathlib.Path(folder, archive.name)
-            if done.returncode or not made.is_file():
-                lines = done.stderr.strip().splitlines() or ["no file"]
-                raise OptionError(
-                    f"--onnxruntime_web: expected npm to download {PACKAGE} {VERSION}. "
-                    f"Received {lines[0][:200]!r}: {remedy}."
-                )
-            os.replace(made, archive)
-    except (OSError, subprocess.TimeoutExpired) as error:
+            os.replace(npm.pack(f"{PACKAGE}@{VERSION}", folder), archive)
+    except (OSError, npm.NpmError) as error:
         raise OptionError(
-            f"--onnxruntime_web: expected a cache that npm can fill. Received {error}: "
-            f"{remedy}."
+            f"--onnxruntime_web: expected npm to download {PACKAGE} {VERSION} to "
+            f"{str(archive)!r}. Received {error}: download {_URL} and name it, or a "
+            f"node_modules/{PACKAGE}."
         ) from error

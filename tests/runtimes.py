@@ -4,9 +4,9 @@
     python tests/runtimes.py --only=tflite-runtime,onnxruntime-web
 
 builds an environment for each below build/runtimes/, which takes a package index, npm
-and Debian's chromium, exports a net of random weights in every format and precision,
-and prints two Markdown tables: what agrees with Keras, and what refuses what. Exit
-code 1 if a runtime answers and is wrong.
+and Debian's chromium, exports a net of random weights in every format and precision and
+the shipped net of RGB images in some, and prints two Markdown tables: what agrees with
+Keras, and what refuses what. Exit code 1 if a runtime answers and is wrong.
 
 Reduced precision has no gate here: what it costs is a matter of the net. How far a
 runtime is from our own reader of the same file is one of the runtime.
@@ -16,30 +16,28 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
-import tarfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import browser  # noqa: E402
 import numpy as np  # noqa: E402
-from trained_run import (  # noqa: E402
-    DIGITS,
-    parse,
-    pixels,
-    save_run,
-    ungated,
+from environments import environment, version  # noqa: E402
+from runtime_readers import (  # noqa: E402
+    LITERT_JS,
+    InBrowser,
+    Refused,
+    browser_folder,
+    in_process,
 )
+from trained_run import parse, pixels, save_run, ungated  # noqa: E402
 
-import cnet_tf  # noqa: E402
-from cnet_tf import checkpoint  # noqa: E402
+from cnet_tf import pretrained  # noqa: E402
 from export import (  # noqa: E402
     onnx_graph,
     parity,
@@ -49,20 +47,16 @@ from export import (  # noqa: E402
     tflite,
     web_runtime,
 )
+from export.run import Run
+from export.source import Source  # noqa: E402
 
-HERE = pathlib.Path(__file__).resolve().parent
-BUILD = HERE.parent / "build" / "runtimes"
+BUILD = pathlib.Path(__file__).resolve().parents[1] / "build" / "runtimes"
 
-# A net of two stages with the published padding. That of colours is for MediaPipe,
-# which takes no grey images.
+# A net of two stages with the published padding, of grey images.
 PRESET, NET = "cifar10_2-2-2_rk4", {"widths": (8, 16), "strides": (1, 2)}
-COLOURS = {**DIGITS, "image_shape": [8, 8, 3], "mean": [0.0] * 3, "std": [1.0] * 3}
-# By signature.
-NETS = {
-    "serving_default": ("rk4", 2),
-    "euler_2": ("euler", 2),
-    "midpoint_4": ("midpoint", 4),
-}
+GREY, RGB = "digits", "cifar10_any_depth"
+# Of the net of grey images, beside the first.
+OTHERS = (("euler", 2), ("midpoint", 4))
 SEVERAL = "--manifestations=euler:2,midpoint:4"
 BATCHES = (1, 33, 100)
 # Of float32, to Keras.
@@ -79,7 +73,7 @@ class Artefact:
         title: What distinguishes it, for the table.
         script: Of export/.
         flags: Given to it.
-        colours: Whether it is of the net of RGB images.
+        net: Which is exported.
         kind: Of its input.
     """
 
@@ -88,19 +82,8 @@ class Artefact:
     title: str
     script: object
     flags: tuple[str, ...] = ()
-    colours: bool = False
+    net: str = GREY
     kind: str = "uint8"
-
-    @property
-    def data(self) -> dict:
-        """What the trainer says of its images."""
-        return COLOURS if self.colours else DIGITS
-
-    @property
-    def images(self) -> np.ndarray:
-        """The largest batch, as it takes it."""
-        shape = self.data["image_shape"]
-        return serving.feeder(self.data, self.kind)(pixels(max(BATCHES), shape))
 
     @property
     def name(self) -> str:
@@ -119,12 +102,13 @@ ARTEFACTS = (
     Artefact("saved_model", "float32", "three signatures", saved_model, (SEVERAL,)),
     Artefact("onnx", "float32", "", onnx_graph),
     Artefact("onnx", "int8", "", onnx_graph, ("--precision=int8",)),
+    Artefact("onnx", "float32", "RGB", onnx_graph, net=RGB),
     _tflite("float32", "three signatures", SEVERAL),
     *(_tflite(precision, "") for precision in ("float16", "dynamic", "int8")),
     _tflite("float32", "batch 1", ONE),
     _tflite("int8", "batch 1, floats outside", ONE, "--float_outputs", kind="float"),
-    _tflite("float32", "probabilities, RGB", "--outputs=probabilities", colours=True),
-    _tflite("float32", "all outputs, RGB", colours=True),
+    _tflite("float32", "probabilities, RGB", "--outputs=probabilities", net=RGB),
+    _tflite("float32", "all outputs, RGB", net=RGB),
 )
 
 
@@ -134,12 +118,11 @@ class Runtime:
 
     Attributes:
         title: For the table.
-        reader: A key of `foreign_readers.READERS`, or a function of an artefact's path,
-            its images and its batches to its outputs, see `foreign_readers.main`.
+        reader: A key of `foreign_readers.READERS`, or an `InBrowser`.
         forms: Formats that it reads.
-        package: Whose version is told.
+        package: Whose version is told; of a page its version.
         requirements: Of its environment; none takes this one.
-        colours: Whether it takes RGB images alone.
+        nets: Which it is given.
     """
 
     title: str
@@ -147,169 +130,9 @@ class Runtime:
     forms: tuple[str, ...]
     package: str
     requirements: tuple[str, ...] = ()
-    colours: bool = False
+    nets: tuple[str, ...] = (GREY,)
 
 
-# --- Environments -----------------------------------------------------------------
-
-
-def environment(runtime: Runtime) -> str:
-    """The interpreter that has a runtime; built where it is missing or another."""
-    if not runtime.requirements:
-        return sys.executable
-    folder = BUILD / runtime.title.lower().replace(" ", "-")
-    stamp, wanted = folder / "requirements.txt", "\n".join(runtime.requirements)
-    python = folder / "bin" / "python"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *runtime.requirements], check=True)
-        stamp.write_text(wanted)
-    return str(python)
-
-
-def version(runtime: Runtime, python: str) -> str:
-    """Of the package of a runtime, in its environment."""
-    if not runtime.requirements:
-        return importlib.metadata.version(runtime.package)
-    code = f"import importlib.metadata as m; print(m.version({runtime.package!r}))"
-    done = subprocess.run([python, "-c", code], check=True, capture_output=True)
-    return done.stdout.decode().strip()
-
-
-def npm_package(name: str) -> pathlib.Path:
-    """A package of npm, `<name>@<version>`, unpacked."""
-    folder = BUILD / name.replace("/", "-")
-    if not folder.is_dir():
-        archive = BUILD / "archive"
-        shutil.rmtree(archive, ignore_errors=True)
-        archive.mkdir(parents=True)
-        pack = ["npm", "pack", name, "--silent", "--pack-destination", str(archive)]
-        subprocess.run(pack, check=True, capture_output=True)
-        (file,) = archive.glob("*.tgz")
-        with tarfile.open(file) as package:
-            package.extractall(archive, filter="data")
-        (archive / "package").rename(folder)
-    return folder
-
-
-# --- Readers ----------------------------------------------------------------------
-
-
-class Refused(Exception):
-    """A runtime does not take an artefact. The message is a line."""
-
-
-def in_process(reader, python, path, images, batches, folder) -> dict:
-    """Runs a reader of `foreign_readers` with an interpreter."""
-    np.save(folder / "images.npy", images)
-    result = folder / "result.npz"
-    result.unlink(missing_ok=True)
-    arguments = [reader, path, folder / "images.npy", batches, result]
-    done = subprocess.run(
-        [python, HERE / "foreign_readers.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    if done.returncode:
-        raise Refused(_reason(done.stderr) or f"exit code {done.returncode}")
-    with np.load(result) as found:
-        return dict(found)
-
-
-def _reason(text: str) -> str:
-    """The line of an output that says why."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [x for x in lines if "Error" in x or "error:" in x or "expected" in x]
-    return (errors or lines or [""])[-1][:300]
-
-
-_PAGE = """<!doctype html><meta charset="utf-8">
-<script type="importmap">{"imports": {"@litertjs/wasm-utils": "./utils/bundle.js"}}
-</script><script type="module">
-const numbers = (values) => [...values].map(Number);
-async function bytes(path) {
-  return new Uint8Array(await (await fetch(path)).arrayBuffer());
-}
-window.onnxruntime = async (path, pixels, shape) => {
-  const ort = await import("./onnxruntime/ort.js");
-  ort.env.wasm.numThreads = 1;
-  const wasm = new URL("onnxruntime/ort.wasm", location.href).href;
-  ort.env.wasm.wasmPaths = { wasm };
-  const session = await ort.InferenceSession.create(await bytes(path));
-  const image = new ort.Tensor("uint8", Uint8Array.from(pixels), shape);
-  const outputs = await session.run({ image });
-  return Object.entries(outputs).map(([name, x]) => [name, x.dims, numbers(x.data)]);
-};
-window.litert = async (path, pixels, shape, array) => {
-  const litert = await import("./litert/dist/index.js");
-  window.loaded ??= litert.loadLiteRt(new URL("litert/wasm/", location.href).href);
-  await window.loaded;
-  const model = await litert.loadAndCompile(await bytes(path), { accelerator: "wasm" });
-  const image = new litert.Tensor(window[array].from(pixels), shape);
-  const outputs = await model.run({ image });
-  const found = [];
-  for (const [name, x] of Object.entries(outputs)) {
-    found.push([name, [...x.type.layout.dimensions], numbers(x.toTypedArray())]);
-  }
-  return found;
-};
-document.body.dataset.state = "ready";
-</script><body></body>
-"""
-
-
-@dataclasses.dataclass
-class Browser:
-    """Runs one image at a time, or batches, in a page of its own."""
-
-    function: str
-
-    def __call__(self, driver, folder, path, images, batches) -> dict:
-        """See `foreign_readers.main`."""
-        found = {}
-        shutil.copyfile(path, folder / "artefact")
-        with browser.served(folder) as url:
-            driver.get(url)
-            for batch in batches:
-                part = images[:batch]
-                answer = driver.execute_async_script(
-                    "const done = arguments[arguments.length - 1];"
-                    "const run = () => window[arguments[0]]('artefact', arguments[1],"
-                    " arguments[2], arguments[3]).then((x) => done([x, '']),"
-                    " (error) => done([null, String(error?.message ?? error)]));"
-                    "const wait = () => window[arguments[0]] ? run()"
-                    " : setTimeout(wait, 50); wait();",
-                    self.function,
-                    part.ravel().tolist(),
-                    list(part.shape),
-                    {"uint8": "Uint8Array", "float32": "Float32Array"}[part.dtype.name],
-                )
-                outputs, error = answer
-                if error:
-                    raise Refused(" ".join(error.split())[:300])
-                for name, shape, values in outputs:
-                    array = np.array(values, "float32").reshape(shape)
-                    found[f"serving_default/{batch}/{name}"] = array
-        return found
-
-
-def browser_folder() -> pathlib.Path:
-    """A folder with the page and the packages of npm that it runs."""
-    folder = BUILD / "browser"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "index.html").write_text(_PAGE)
-    web_runtime.copy(web_runtime.find(None), folder / "onnxruntime")
-    litert = npm_package(f"@litertjs/core@{LITERT_JS}")
-    utils = npm_package(f"@litertjs/wasm-utils@{LITERT_JS}")
-    (folder / "litert").symlink_to(litert)
-    (folder / "utils").symlink_to(utils / "dist")
-    return folder
-
-
-LITERT_JS = "2.5.3"
 RUNTIMES = (
     Runtime("OpenVINO", "openvino", ("saved_model", "onnx", "tflite"), "openvino"),
     Runtime("OpenCV dnn", "opencv", ("onnx",), "opencv-python-headless"),
@@ -329,45 +152,52 @@ RUNTIMES = (
     Runtime(
         *("MediaPipe Tasks", "mediapipe", ("tflite",), "mediapipe"),
         ("mediapipe>=1,<2",),
-        colours=True,
+        nets=(RGB,),  # It takes no grey images.
     ),
-    Runtime("onnxruntime-web", Browser("onnxruntime"), ("onnx",), web_runtime.VERSION),
-    Runtime("LiteRT.js", Browser("litert"), ("tflite",), LITERT_JS),
+    Runtime(
+        *("onnxruntime-web", InBrowser("onnxruntime"), ("onnx",), web_runtime.VERSION),
+        nets=(GREY, RGB),
+    ),
+    Runtime("LiteRT.js", InBrowser("litert"), ("tflite",), LITERT_JS),
 )
 
 
 # --- Artefacts --------------------------------------------------------------------
 
 
-def save_nets(folder) -> dict:
-    """Saves nets of random norms. Returns flags by whether images have colours."""
-    run = save_run(folder / "grey", PRESET, **NET)
-    save_run(folder / "colours", PRESET, COLOURS, (8, 8, 3), **NET)
-    net = checkpoint.load(folder / "colours" / "net").net
-    net.save(folder / "colours.keras")
-    return {False: f"--run={run}", True: f"--model={folder / 'colours.keras'}"}
+def read_sources(folder) -> dict[str, Source]:
+    """What artefacts are of, by net: one of random norms, and the shipped one."""
+    save_run(folder / GREY, PRESET, **NET)
+    grey = Run(folder / GREY).read().manifested(others=OTHERS)
+    return {GREY: grey, RGB: Run(pretrained.folder_of(RGB)).read()}
 
 
-def export(artefact: Artefact, source: str, folder) -> pathlib.Path:
+def export(artefact: Artefact, source: Source, folder) -> pathlib.Path:
     """Writes an artefact, and returns its path."""
     script = artefact.script
     script.FORMAT = ungated(script.FORMAT)
-    few = ["--parity_images=20", "--accuracy_images=20", "--calibration_images=100"]
-    if script is saved_model or artefact.colours:
-        few.pop()
-    arguments = [source, f"--output={folder / artefact.name}", *few]
-    arguments += [f"--data_dir={folder / 'tfds'}", f"--input={artefact.kind}"]
-    return script.main(parse([*arguments, *artefact.flags], script.Options))
+    few = ["--parity_images=20", "--accuracy_images=20"]
+    if artefact.precision == "int8":
+        few.append("--calibration_images=100")
+    if artefact.net == GREY:
+        few.append(f"--data_dir={folder / 'tfds'}")
+    arguments = [f"--run={source.path}", f"--output={folder / artefact.name}", *few]
+    arguments += [f"--input={artefact.kind}", *artefact.flags]
+    return script.main(parse(arguments, script.Options))
 
 
-def expected(folder, colours: bool) -> dict:
+def images_for(artefact: Artefact, source: Source) -> np.ndarray:
+    """The largest batch, as it takes it."""
+    images = pixels(max(BATCHES), source.data["image_shape"])
+    return serving.feeder(source.data, artefact.kind)(images)
+
+
+def expected(source: Source) -> dict:
     """The logits of Keras of the largest batch, by signature."""
-    net = checkpoint.load(folder / ("colours" if colours else "grey") / "net").net
-    data = COLOURS if colours else DIGITS
-    images = pixels(max(BATCHES), data["image_shape"])
+    images = pixels(max(BATCHES), source.data["image_shape"])
     return {
-        name: serving.keras_logits(cnet_tf.manifest(net, *scheme), data)(images)
-        for name, scheme in NETS.items()
+        name: serving.keras_logits(net, source.data)(images)
+        for name, net in source.nets.items()
     }
 
 
@@ -423,25 +253,40 @@ def row(runtime, number, artefact, found) -> dict:
     }
 
 
-def run_one(runtime, python, artefact, path, images, folder, driver) -> dict:
-    """The outputs of an artefact in a runtime; batches as the artefact takes them.
+def refusal(runtime, number, artefact, why) -> dict:
+    """A line of the table of what is not taken."""
+    return {
+        "runtime": f"{runtime.title} {number}",
+        "export": artefact.name,
+        "what it says": str(why).replace("|", "/"),
+    }
 
-    Raises:
-        Refused: it does not take it.
-    """
-    batches = [1] if ONE in artefact.flags else list(BATCHES)
-    if runtime.colours:
-        batches = [33]  # One image at a time, by the reader.
-    if isinstance(runtime.reader, Browser):
-        return runtime.reader(driver, BUILD / "browser", path, images, batches)
-    words = ",".join(map(str, batches))
-    return in_process(runtime.reader, python, path, images, words, folder)
+
+def batches_for(runtime: Runtime, artefact: Artefact) -> list[int]:
+    """How many images at a time."""
+    if ONE in artefact.flags:
+        return [1]
+    # MediaPipe takes one image, so its reader loops.
+    return [33] if runtime.reader == "mediapipe" else list(BATCHES)
 
 
 def takes(runtime: Runtime, artefact: Artefact) -> bool:
     """Whether an artefact is given to a runtime, which may still refuse it."""
-    fits = artefact.form in runtime.forms
-    return fits and artefact.colours == runtime.colours
+    return artefact.form in runtime.forms and artefact.net in runtime.nets
+
+
+@contextlib.contextmanager
+def ready(runtime: Runtime, folder):
+    """The version of a runtime, and a function: path, images, batches to outputs."""
+    if isinstance(runtime.reader, InBrowser):
+        with browser.chromium() as driver:
+            run = functools.partial(runtime.reader, driver, browser_folder(BUILD))
+            yield runtime.package, run
+    else:
+        home = BUILD / runtime.title.lower().replace(" ", "-")
+        python = environment(home, runtime.requirements)
+        run = functools.partial(in_process, runtime.reader, python, folder)
+        yield version(python, runtime.package), run
 
 
 def main(only: set[str]) -> int:
@@ -451,46 +296,28 @@ def main(only: set[str]) -> int:
     folder.mkdir(parents=True)
     chosen = [x for x in RUNTIMES if not only or x.title in only]
     artefacts = [x for x in ARTEFACTS if any(takes(each, x) for each in chosen)]
-    sources = save_nets(folder)
-    paths = {x.name: export(x, sources[x.colours], folder) for x in artefacts}
-    logits = {colours: expected(folder, colours) for colours in (False, True)}
+    sources = read_sources(folder)
+    paths = {x: export(x, sources[x.net], folder) for x in artefacts}
+    images = {x: images_for(x, sources[x.net]) for x in artefacts}
+    logits = {name: expected(source) for name, source in sources.items()}
     owns = {}
-    for artefact in artefacts:
-        read = getattr(runtimes, artefact.form)(paths[artefact.name])
-        owns[artefact.name] = {
-            name: call(artefact.images) for name, call in read.items()
-        }
+    for artefact, path in paths.items():
+        read = getattr(runtimes, artefact.form)(path)
+        owns[artefact] = {name: call(images[artefact]) for name, call in read.items()}
     rows, refused, wrong = [], [], []
-    in_browser = any(isinstance(x.reader, Browser) for x in chosen)
-    if in_browser:
-        browser_folder()
-    with browser.chromium() if in_browser else contextlib.nullcontext() as driver:
-        for runtime in chosen:
-            if isinstance(runtime.reader, Browser):
-                python, number = None, runtime.package
-            else:
-                python = environment(runtime)
-                number = version(runtime, python)
+    for runtime in chosen:
+        with ready(runtime, folder) as (number, run):
             for artefact in filter(functools.partial(takes, runtime), artefacts):
+                path = paths[artefact]
+                batches = batches_for(runtime, artefact)
                 try:
-                    outputs = run_one(
-                        *(runtime, python, artefact, paths[artefact.name]),
-                        *(artefact.images, folder, driver),
-                    )
+                    outputs = run(path, images[artefact], batches)
                 except Refused as why:
-                    refused.append(
-                        {
-                            "runtime": f"{runtime.title} {number}",
-                            "export": artefact.name,
-                            "what it says": str(why).replace("|", "/"),
-                        }
-                    )
+                    refused.append(refusal(runtime, number, artefact, why))
                     print(json.dumps(refused[-1]))
                     continue
-                tensors = artefact.script.FORMAT.tensors(paths[artefact.name])
-                found = compared(
-                    outputs, logits[artefact.colours], owns[artefact.name], tensors
-                )
+                tensors = artefact.script.FORMAT.tensors(path)
+                found = compared(outputs, logits[artefact.net], owns[artefact], tensors)
                 rows.append(row(runtime, number, artefact, found))
                 print(json.dumps(rows[-1]))
                 if artefact.precision == "float32" and found["to_keras"] > GATE:

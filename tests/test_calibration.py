@@ -23,6 +23,9 @@ def test_images_are_spread_over_the_split():
     np.testing.assert_array_equal(images.ravel(), np.arange(0, 200, 2))
     whole = calibration.calibration_images(_sorted_by_class(120), 120)
     np.testing.assert_array_equal(whole.ravel(), np.arange(120))
+    # Unless somebody asks for more.
+    usual = calibration.calibration_images(_sorted_by_class(120), None)
+    np.testing.assert_array_equal(usual, whole)
 
 
 def test_the_hash_tells_sets_apart():
@@ -36,5 +39,8 @@ def test_the_hash_tells_sets_apart():
 def test_a_set_that_is_too_small_is_refused():
     with pytest.raises(OptionError, match="at most 120, .*Received 121"):
         calibration.calibration_images(_sorted_by_class(120), 121)
+    for count in (None, 100):  # Nothing that the user could ask for.
+        with pytest.raises(OptionError, match="--images, .*at least 100 .*Received 99"):
+            calibration.calibration_images(_sorted_by_class(99), count)
     with pytest.raises(OptionError, match=">= 100. Received 99"):
         tflite.Options(calibration_images=99)

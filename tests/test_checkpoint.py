@@ -152,8 +152,12 @@ def user_model():
     return drawn(model)
 
 
-def test_a_model_of_a_user_comes_back(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_of_a_user_comes_back(tmp_path, compiled):
     net = user_model()
+    if compiled:  # Which is no part of the net.
+        losses = [keras.losses.MeanSquaredError() for _ in net.outputs]
+        net.compile(keras.optimizers.SGD(0.1, momentum=0.9), losses)
     checkpoint.save(net, tmp_path)
     loaded = checkpoint.load(tmp_path).net
     x = [normal((3, 4), seed) for seed in (1, 2)]

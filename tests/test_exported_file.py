@@ -186,6 +186,21 @@ def _two_outputs():
     return keras.Model(a, [layers.Dense(3)(a), layers.Dense(2)(a)])
 
 
+def _of_type(dtype):
+    image = keras.Input((4, 4, 1), dtype=dtype, name="image")
+    x = layers.Rescaling(1 / 255, dtype="float32")(image)
+    return keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_an_input_of_other_floats_takes_float32(saved, dtype):
+    """Keras casts images to the type of an input, without a word."""
+    model = read_model(saved(_of_type(dtype)))
+    assert model.inputs[0].dtype == "float32"
+    image = np.full((1, 4, 4, 1), 1.0009765, "float32")  # No number of float16.
+    assert np.abs(model(image) - model(np.ones_like(image))).max() > 0
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -198,6 +213,8 @@ def _two_outputs():
             ),
             "a model of logits. Received 'sequential",
         ),
+        (lambda: _of_type("uint8"), "an input of floats. Received 'image' of shape"),
+        (lambda: _of_type("bool"), "and type bool: build it on a keras.Input of floa"),
         (_two_outputs, "expected one output of shape (batch, classes). Received"),
         (
             lambda: keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(3, 1)]),
@@ -223,6 +240,12 @@ def test_class_names(tmp_path):
         OptionError, match="--labels: expected 3 different .*Received 2"
     ):
         class_names("a,b,a", 3)
+    path.write_bytes("\ufeffcat\r\ndog\r\n".encode())  # Of Windows' editor.
+    assert class_names(str(path), 2) == ["cat", "dog"]
+    many = [f"class {i}" for i in range(1000)]  # No path is so long.
+    assert class_names(",".join(many), 1000) == many
+    with pytest.raises(OptionError, match="--labels: .*at most 255 .* Received 'xxx"):
+        class_names(f"a,b,{'x' * 256}", 3)
     path.write_bytes(b"\xff\xfe\n")
     with pytest.raises(OptionError, match="--labels: expected a text file in UTF-8"):
         class_names(str(path), 3)

@@ -1,4 +1,5 @@
 import os
+import tempfile
 import threading
 
 import pytest
@@ -103,6 +104,26 @@ def test_a_workspace_is_no_version(tmp_path):
         assert workspace.folder.parent == tmp_path / "serving"
         name = workspace.folder.name
         assert name.startswith(".") and not name.isdecimal()
+
+
+def test_a_path_that_no_disk_takes_is_told_as_the_output(tmp_path):
+    folder = tmp_path / ("x" * 300)
+    with pytest.raises(OptionError, match="--output: .*name too long"):
+        with Workspace(folder):
+            pass
+    with pytest.raises(OptionError, match="--output: .*name too long"):
+        Workspace(tmp_path).publish_folder(tmp_path, folder.name, ("mark",))
+    staging.refuse_version(folder, 1)  # Told when it is made.
+
+
+def test_what_a_library_leaves_goes_with_the_workspace(tmp_path):
+    before = tempfile.gettempdir()
+    with Workspace(tmp_path) as workspace:
+        with staging.temporary_files(workspace.folder):
+            left = tempfile.mkdtemp()
+        assert os.path.dirname(left) == str(workspace.folder)
+        assert tempfile.gettempdir() == before
+    assert os.listdir(tmp_path) == []
 
 
 def _page(folder, text):

@@ -166,7 +166,7 @@ ENTRIES = [
     ("class_names", [*"012345678", "a\nb"]),
     ("class_names", [*"012345678", "\x1b[31mred"]),
     ("class_names", [*"012345678", 9]),
-    ("class_names", [*"012345678", "x" * 300]),
+    ("class_names", [*"012345678", "x" * 256]),
     ("mean", [float("nan")]),
     ("mean", [0.5, 0.5]),
     ("mean", 0.5),
@@ -185,6 +185,11 @@ ENTRIES = [
     ("validation_fraction", 1.5),
     ("skip_broken", 1),
 ]
+
+
+def test_a_class_may_be_called_what_a_folder_may(net):
+    names = [*"012345678", "x" * 255]
+    assert checked({"data": {**DIGITS, "class_names": names}}, "here", net)
 
 
 @pytest.mark.parametrize(("key", "value"), ENTRIES, ids=repr)

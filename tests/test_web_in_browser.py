@@ -1,6 +1,7 @@
 """The page of export/web.py in headless Chromium, with the real runtime."""
 
 import json
+import pathlib
 import re
 import shutil
 
@@ -11,8 +12,10 @@ import tensorflow as tf
 from trained_run import DIGITS, copy_of_keras, pixels
 from web_pages import NETS, SEVERAL, export_page
 
+from cnet_tf import pretrained
 from export import serving, web_runtime
 from export.formats.web import WEIGHTS
+from export.run import Run
 from trainers.errors import OptionError
 
 
@@ -76,23 +79,40 @@ def keras_probabilities(run, net, image):
     return tf.nn.softmax(logits[0]).numpy()
 
 
-@pytest.mark.slow
-def test_every_manifestation_answers_as_keras_does(opened, real_page, runs):
-    driver, _ = opened
-    found = json.loads((real_page / "net.json").read_text())
-    sample = real_page / found["samples"][0]["file"]
+def walk(driver, page, nets, data):
+    """Compares all manifestations of a page with Keras, and yields the row of each.
+
+    Args:
+        driver: It shows the page.
+        page: Its folder.
+        nets: By signature.
+        data: What a run says of it.
+    """
+    found = json.loads((page / "net.json").read_text())
+    sample = page / found["samples"][0]["file"]
     image = tf.io.decode_png(sample.read_bytes()).numpy()
     budget = driver.find_element("id", "budget")
-    seen = []
     # A keyboard is enough: End, then to the left.
-    for key in ("\ue010", *("\ue012" * (len(NETS) - 1))):
+    for key in ("\ue010", *("\ue012" * (len(nets) - 1))):
         budget.send_keys(key)
         wait(driver)
         row = found["manifestations"][int(budget.get_property("value"))]
-        net = row["scheme"], int(row["steps"])
-        expected = keras_probabilities(runs["digits"], net, image)
+        net = nets[pathlib.Path(row["file"]).stem]
+        logits = serving.keras_logits(net, data)(image[None])[0]
+        expected = tf.nn.softmax(logits).numpy()
         np.testing.assert_allclose(bars(driver), expected, rtol=0, atol=2e-4)
-        assert driver.find_element("id", "label").text == str(expected.argmax())
+        label = driver.find_element("id", "label").text
+        assert label == data["class_names"][expected.argmax()]
+        yield row
+
+
+@pytest.mark.slow
+def test_every_manifestation_answers_as_keras_does(opened, real_page, runs):
+    driver, _ = opened
+    nets = {name: copy_of_keras(runs["digits"], *net) for name, net in NETS.items()}
+    seen = []
+    for row in walk(driver, real_page, nets, DIGITS):
+        budget = driver.find_element("id", "budget")
         assert row["scheme"] in driver.find_element("id", "manifestation").text
         assert row["scheme"] in budget.get_attribute("aria-valuetext")
         assert re.fullmatch(
@@ -102,6 +122,7 @@ def test_every_manifestation_answers_as_keras_does(opened, real_page, runs):
         assert f"Chosen: {row['scheme']}" in chart.get_attribute("aria-label")
         assert len(chart.find_elements("css selector", ".point")) == len(NETS)
         seen.append(row["file"])
+    found = json.loads((real_page / "net.json").read_text())
     assert seen == [row["file"] for row in reversed(found["manifestations"])]
 
 
@@ -179,3 +200,23 @@ def test_the_page_asks_its_own_server_only(driver, real_page):
         severe = [x for x in driver.get_log("browser") if x["level"] == "SEVERE"]
     assert len(names) > 5 and all(name.startswith(url) for name in names)
     assert severe == []
+
+
+@pytest.mark.slow
+def test_a_page_of_the_net_that_ships_without_its_data(driver, tmp_path, monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # Nor there.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(web_runtime.cache().parents[1]))
+    members = [("euler", 1), ("midpoint", 1)]
+    source = Run(pretrained.folder_of("cifar10_any_depth")).read()
+    page = export_page(
+        *(source.path, None, tmp_path / "out", None),
+        "--manifestations=euler:1,midpoint:1",
+    )
+    assert "generated images" in (page / "model_card.md").read_text()
+    nets = source.manifested(others=members).nets
+    with browser.served(page) as url:
+        driver.get(url)
+        wait(driver)
+        rows = list(walk(driver, page, nets, source.data))
+    assert {row["file"] for row in rows} == {f"{name}.onnx" for name in nets}

@@ -9,9 +9,11 @@ import pytest
 from image_sets import write_image, write_set
 from trained_run import DIGITS, SMALL, files, parse, save_run
 
+from cnet_tf import checkpoint
 from export import onnx_graph, report, saved_model, single_file, survey, tflite
 from export.formats.table import FORMATS
 from export.job import Job
+from export.measure import Cost
 from export.run import Run
 from trainers.data import DataError
 from trainers.errors import OptionError
@@ -101,7 +103,7 @@ def test_given_images_take_the_place_of_the_data(options, tmp_path, capsys):
     assert "note: " not in told.err
     for text in (told.out, card_of(path)):
         assert (
-            "No accuracy was measured: the export was compared with Keras on given"
+            "No accuracy was measured: exports were compared with Keras on given"
             in text
         )
         assert re.search(r"\| +3 \| +1.0000 \|", text)
@@ -136,10 +138,45 @@ def test_what_needs_the_data_says_what_to_give(options, tmp_path, arguments, mes
     assert not files(tmp_path)
 
 
-def test_a_report_needs_the_data(run, tmp_path):
-    options = parse([f"--run={run}", f"--output={tmp_path}"], report.Options)
-    with pytest.raises(DataError, match="existing folder .*give .*--data_dir"):
-        survey.measured(options, tmp_path)
+@pytest.mark.parametrize("given", ["nothing", "images", "model"])
+def test_a_report_without_the_data_tells_labels_and_no_accuracy(
+    run, tmp_path, capsys, monkeypatch, given
+):
+    monkeypatch.setattr(survey, "measure", lambda *_: Cost(1e-3, 1e-3, 2e-3, 1))
+    flags = [f"--output={tmp_path / 'out'}", "--accuracy_images=40"]
+    flags += ["--manifestations=euler:3", "--formats=tflite", "--budget_ms=2"]
+    if given == "images":
+        for i in range(3):
+            write_image(tmp_path / "images" / f"{i}.png", i, (8, 8, 1))
+        flags += [f"--images={tmp_path / 'images'}"]
+    if given == "model":
+        checkpoint.load(run / "net").net.save(tmp_path / "net.keras")
+        flags += [f"--model={tmp_path / 'net.keras'}"]
+    else:
+        flags += [f"--run={run}"]
+    rows = report.main(parse(flags, report.Options))
+    told = capsys.readouterr().out
+    card = (tmp_path / "out" / "report" / "report.md").read_text()
+    for text in (told, card):
+        assert "No accuracy was measured: " in text
+        assert "int8: left out, as there are too few images to learn from" in text
+    assert "same label as the net as trained, %" in card and "accuracy, %" not in card
+    assert "Best within the budget: rk4-1 tflite" in told
+    names = [(row["manifestation"], row["precision"]) for row in rows]
+    assert ("euler-3", "dynamic") in names and not any("int8" in x for x in names)
+    for row in rows:
+        assert row["accuracy_percent"] is row["keras_accuracy_percent"] is None
+        assert row["images"] == (3 if given == "images" else 40)
+    # Of the net as trained, so that manifestations are compared with one another.
+    assert rows[0]["same_label_percent"] == rows[0]["keras_same_label_percent"] == 100
+    text = (tmp_path / "out" / "report" / "report.csv").read_text()
+    assert text.splitlines()[1].startswith("rk4-1,tflite,float32,,,100.0,100.0,")
+
+
+def test_a_report_asked_for_int8_without_images_is_refused(run, tmp_path):
+    flags = [f"--run={run}", f"--output={tmp_path}", "--precisions=float32,int8"]
+    with pytest.raises(OptionError, match="--precisions: .*'int8', but .*--images="):
+        report.main(parse(flags, report.Options))
     assert not os.listdir(tmp_path)
 
 

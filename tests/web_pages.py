@@ -17,9 +17,11 @@ ONE = "--manifestations=rk4:1"
 
 
 def export_page(run, data_dir, output, package, *more):
-    arguments = [f"--run={run}", f"--data_dir={data_dir}", f"--output={output}", *FEW]
-    runtime = [] if package is None else [f"--onnxruntime_web={package}"]
-    return web.main(parse([*arguments, *runtime, *more], web.Options))
+    """A page; None: no data set, and the runtime of npm."""
+    given = {"data_dir": data_dir, "onnxruntime_web": package}
+    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    arguments = [f"--run={run}", f"--output={output}", *FEW, *flags, *more]
+    return web.main(parse(arguments, web.Options))
 
 
 def empty_package(folder):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 
 from cnet_tf import temporary
@@ -50,7 +51,8 @@ class Workspace:
 
     def __enter__(self):
         lineage = [self.parent, *self.parent.parents]
-        made = [folder for folder in lineage if not folder.exists()]
+        # Not `Path.exists`, which raises where a name is too long or a folder closed.
+        made = [folder for folder in lineage if not os.path.exists(folder)]
         with contextlib.ExitStack() as stack:
             # The deepest first; those that hold a result stay.
             for folder in reversed(made):

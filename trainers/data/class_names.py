@@ -4,6 +4,8 @@ import unicodedata
 
 from cnet_tf import escaping
 
+MOST_LETTERS = 255  # File systems have no longer names.
+
 
 def composed(name: str) -> str:
     """One spelling of a name: accents as disks of Macs and of others write them."""
@@ -18,6 +20,11 @@ def appearance(name: str) -> str:
 def is_plain(name: str) -> bool:
     """Whether a name is nothing but characters that are seen, and spaces."""
     return bool(name.strip()) and escaping.is_plain(name)
+
+
+def is_name(name) -> bool:
+    """Whether it may name a class: plain, and no longer than any folder's name."""
+    return isinstance(name, str) and len(name) <= MOST_LETTERS and is_plain(name)
 
 
 def shown(name: str) -> str:

@@ -10,12 +10,11 @@ import math
 
 from cnet_tf import bounds
 from trainers.data.augmentation import AUGMENTATIONS
-from trainers.data.class_names import is_plain
+from trainers.data.class_names import MOST_LETTERS, is_name, is_plain
 from trainers.data.errors import DataError
 
 # All of which a net needs to be run on images.
 KEYS = ("name", "image_shape", "class_names", "mean", "std")
-_MOST_LETTERS = 200
 _MOST_PATH = 4096
 
 
@@ -79,10 +78,9 @@ def _check_names(names):
     most = bounds.MOST_CLASSES
     expected = f"1 to {most:,} names"
     _expect(1 <= len(names) <= most, "class_names", expected, len(names))
-    expected = f"names of 1 to {_MOST_LETTERS} characters, all of which are seen"
+    expected = f"names of 1 to {MOST_LETTERS} characters, all of which are seen"
     for name in names:
-        plain = isinstance(name, str) and len(name) <= _MOST_LETTERS and is_plain(name)
-        _expect(plain, "class_names", expected, name)
+        _expect(is_name(name), "class_names", expected, name)
     _expect(len(set(names)) == len(names), "class_names", "each name once", names)
 
 
