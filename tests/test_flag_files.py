@@ -107,7 +107,6 @@ def test_a_file_that_cannot_be_opened_is_one_line(path):
         "a\u2028b",
         "ä",
         "\\",
-        "",
     ],
 )
 def test_what_a_run_writes_replays(tmp_path, value):

@@ -34,7 +34,7 @@ def test_a_batch_larger_than_the_set_is_refused(digits):
 @mark.parametrize(
     "change",
     [
-        {"class_names": ("x" * 250, *"123456789")},
+        {"class_names": ("x" * 256, *"123456789")},
         {"name": "folder:/a\tb"},
         {"image_shape": (5000, 8, 1)},
         {"std": (1e-12,)},

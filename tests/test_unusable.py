@@ -9,6 +9,7 @@ import pytest
 
 from export import parity
 from trainers import errors, fit, grid, training
+from trainers.steps import accuracy_of
 from trainers.summary import Unusable
 
 
@@ -66,7 +67,7 @@ def test_no_export_is_made_of_it(bad):
 def test_the_grid_shows_no_accuracy_of_it(monkeypatch):
     """Of NaN the largest is the first, which is right for a tenth of the digits."""
     row = {"scheme": "rk4", "steps": 1, "trained": True, "recalibrated_accuracy": None}
-    row["accuracy"] = grid._score({"loss": math.nan, "accuracy": 0.1})
+    row["accuracy"] = accuracy_of({"loss": math.nan, "accuracy": 0.1})
     assert "| not finite * |" in grid.markdown([row])
     assert grid.line(row) == "rk4 N=1: not finite %"
-    assert grid._score({"loss": 0.5, "accuracy": 0.1}) == 0.1
+    assert accuracy_of({"loss": 0.5, "accuracy": 0.1}) == 0.1
