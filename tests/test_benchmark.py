@@ -7,6 +7,7 @@ from trainers import benchmark
 from trainers.errors import OptionError
 
 
+@pytest.mark.slow
 def test_every_net_and_variant_has_a_row(capsys):
     flags = ["--presets=cifar10_1-1-1_rk4", "--nodes=1,2", "--variants=graph,loop"]
     small = ["--batch_size=2", "--rounds=1", "--precision=mixed_bfloat16"]

@@ -65,6 +65,7 @@ def test_refusals(given, message):
         Options(**given)
 
 
+@pytest.mark.slow
 def test_resume_is_bit_equal(tmp_path, digits_dir, monkeypatch):
     options = Options(
         data_dir=str(digits_dir),

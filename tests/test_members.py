@@ -108,6 +108,7 @@ def options(short_run):
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bits(options, tmp_path, monkeypatch):
     """Before its members start, as they start, and between two turns."""
     summary = fit.fit(options)
