@@ -40,9 +40,14 @@ def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
     assert (folder / "summary.json").is_file()
 
 
-def test_where_the_data_were_is_not_shipped(tmp_path, weights):
+def test_where_data_and_runs_were_is_not_shipped(tmp_path, weights):
     data = {**DIGITS, "found_in": "/home/me/data"}
-    folder = ship.main(options(save_run(tmp_path / "run", data=data), "digits"))
+    run = save_run(tmp_path / "run", data=data)
+    (run / "flags.txt").write_text(f"--runs_dir={tmp_path}\n")
+    (run / "summary.json").write_text(json.dumps({"run": str(run)}))
+    folder = ship.main(options(run, "digits"))
+    assert (folder / "flags.txt").read_text() == "--runs_dir=runs\n"
+    assert json.loads((folder / "summary.json").read_text()) == {"run": "runs/run"}
     assert checkpoint.metadata(folder / "net")["data"] == DIGITS
 
 

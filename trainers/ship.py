@@ -58,10 +58,12 @@ def main(options) -> pathlib.Path:
     net = copied(trained.net, "float32", input_shape=shape)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
-    # But for where they are on this machine.
+    # But for where data and runs are on this machine.
     data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
     text = card(run, trained, options).encode()
+    here = str(run.resolve().parent).encode()
     records = {name: _content(run / name) for name in _RECORDS}
+    records = {k: v and v.replace(here, b"runs") for k, v in records.items()}
     with disk.writing("preset"):
         checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
         for name, content in {**records, "card.md": text}.items():
