@@ -43,14 +43,16 @@ def _uncompiled(config):
     }
 
 
-def check_readable(model) -> None:
-    """Refuses a model before it is trained that could not be read back after it.
+def readable(model) -> dict:
+    """What `described` says, of a model that `rebuilt` will take.
 
     Raises:
-        ValueError: see `rebuilt`.
+        ValueError: it would not, see there.
     """
-    check(json.loads(json.dumps(described(model)["config"])))
+    description = described(model)
+    check(json.loads(json.dumps(description["config"])))
     bounds.check_elements(_outputs(model))
+    return description
 
 
 def rebuilt(

@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from cnet_tf import plain_file, tensor_file
-from cnet_tf.architecture import check_readable, described, rebuilt
+from cnet_tf.architecture import readable, rebuilt
 from cnet_tf.atomic_file import write_bytes, write_json
 from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
@@ -64,8 +64,7 @@ def save(net: keras.Model, directory, metadata=None):
             "net: expected a built functional or Sequential model. Received "
             f"{net.name!r}, a {type(net).__name__}."
         )
-    check_readable(net)
-    architecture = described(net)
+    architecture = readable(net)
     directory = pathlib.Path(directory)
     plain_file.check_no_link(directory)
     directory.mkdir(parents=True, exist_ok=True)

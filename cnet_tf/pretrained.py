@@ -81,8 +81,8 @@ def load_weights(net, preset: str, data: str) -> None:
         ValueError: none ship for that preset and data, or weights of the net have other
             shapes, because of an argument that changes the preset.
     """
-    name = data_of(preset)["name"]
-    trained = checkpoint.load(folder_of(preset) / "net")
+    trained = checkpoint.load(run_directory(f"{_PREFIX}{preset}") / "net")
+    name = trained.metadata["data"]["name"]
     if data != name:
         raise ValueError(
             f"weights: expected {name!r}, on which those of {preset!r} were trained. "

@@ -81,18 +81,22 @@ def check(rate):
 
 
 class _Rows:
-    """R_i, an array (N, K) for a basis and a stage."""
+    """R_i, an array (N, K) for a basis and a stage; made once for all series."""
 
     def __init__(self, tableau, steps, restriction):
         self._nodes, self._steps = tableau.c, steps
         self._forward = ForwardPass(restriction)
+        self._made = {}
         self.stages = tableau.stages
 
     def __call__(self, basis, stage) -> np.ndarray:
-        times = [
-            StageTime(n, self._nodes[stage], self._steps) for n in range(self._steps)
-        ]
-        return np.array([self._forward.row(basis, t) for t in times], "float64")
+        key = basis.key, stage
+        if key not in self._made:
+            c, steps = self._nodes[stage], self._steps
+            times = [StageTime(n, c, steps) for n in range(steps)]
+            rows = [self._forward.row(basis, time) for time in times]
+            self._made[key] = np.array(rows, "float64")
+        return self._made[key]
 
 
 class _Tables:

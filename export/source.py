@@ -12,7 +12,7 @@ from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
-from trainers.data import ImageData, load_as_trained
+from trainers.data import ImageData
 from trainers.data.batches import recalibration_batches
 from trainers.errors import OptionError
 
@@ -127,14 +127,6 @@ class Source:
         """The same nets, to be exported with everything folded that can be."""
         graphs = {signature: fold(net) for signature, net in self.nets.items()}
         return dataclasses.replace(self, graphs=graphs)
-
-    def load_data(self, data_dir: str | None = None) -> ImageData:
-        """The data that the net was trained on, normalised as in training.
-
-        Raises:
-            MissingData, DataError: see `load_as_trained`.
-        """
-        return load_as_trained(self.data, data_dir)
 
     def _with(self, nets, *changes) -> "Source":
         changes = (*self.changes, *changes)

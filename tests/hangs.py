@@ -3,6 +3,8 @@
 import contextlib
 import signal
 
+import pytest
+
 
 @contextlib.contextmanager
 def fail_after(seconds):
@@ -18,3 +20,10 @@ def fail_after(seconds):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def hangs_are_failures():
+    """For every test of a file that imports it."""
+    with fail_after(120):
+        yield

@@ -99,7 +99,7 @@ def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):
 def test_recalibration_leaves_the_net_it_starts_from_alone(runs, digits_dir):
     """So that a report reads the checkpoint once for all manifestations."""
     source = Run(runs["small"]).read()
-    data = source.load_data(digits_dir)
+    data = load_as_trained(source.data, digits_dir)
     before = _logits(source.net)
     one, again = (source.manifested("euler", 2).recalibrated(data, 2) for _ in range(2))
     np.testing.assert_array_equal(_logits(source.net), before)

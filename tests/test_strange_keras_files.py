@@ -7,19 +7,13 @@ import zipfile
 import h5py
 import keras
 import pytest
-from hangs import fail_after
+from hangs import hangs_are_failures  # noqa: F401, a fixture
 
 from cnet_tf import escaping, keras_file
 from cnet_tf.config_check import check
 from cnet_tf.keras_file import KerasFileError
 
 L = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def _hangs_are_failures():
-    with fail_after(120):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import struct
 import keras
 import pytest
 from google.protobuf import text_format
-from hangs import fail_after
+from hangs import hangs_are_failures  # noqa: F401, a fixture
 from tensorflow_serving.config import model_server_config_pb2
 from trained_run import DIGITS, SMALL, parse, save_run
 
@@ -26,12 +26,6 @@ from trainers.data.description import checked
 from trainers.data.errors import DataError, MissingData
 from trainers.errors import OptionError
 from trainers.snapshots import Progress
-
-
-@pytest.fixture(autouse=True)
-def _hangs_are_failures():
-    with fail_after(120):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags
 
 import cnet_tf
@@ -104,3 +105,11 @@ def pixels(count, shape=(8, 8, 1)) -> np.ndarray:
 def files(folder) -> list[str]:
     """Everything below a folder."""
     return sorted(str(path) for path in folder.rglob("*"))
+
+
+def saved_variables(folder) -> list[tuple]:
+    """All numbers of a SavedModel."""
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    names = reader.get_variable_to_shape_map()
+    values = [reader.get_tensor(n) for n in names if n.endswith("VARIABLE_VALUE")]
+    return sorted((value.shape, value.tobytes()) for value in values)

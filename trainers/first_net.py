@@ -4,7 +4,7 @@ import os
 
 from cnet_tf import checkpoint, keras_file
 from cnet_tf.any_depth import member_name, members_of, with_members
-from cnet_tf.architecture import check_readable, in_precision
+from cnet_tf.architecture import in_precision, readable
 from cnet_tf.manifestation import manifest
 from cnet_tf.presets import continuous_net
 from cnet_tf.surgery import blocks_of, chosen_blocks
@@ -41,7 +41,7 @@ def first_net(plan):
     if options.train_only == "head":
         _freeze_features(net)
     try:
-        check_readable(net)
+        readable(net)  # Before it is trained, not after.
     except ValueError as error:
         name = "--model" if options.model else "--preset and its overrides"
         raise OptionError(f"{name}: {error}") from error
