@@ -15,6 +15,7 @@ COMMANDS = [
         "trainers.options",
         "trainers.evaluate",
         "trainers.benchmark",
+        "trainers.dynamics",
         "trainers.ship",
         "export.saved_model",
         "export.tflite",

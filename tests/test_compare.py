@@ -1,0 +1,64 @@
+"""Runs side by side, read from their logs, times and grids."""
+
+import json
+
+import pytest
+from trained_run import parse
+
+from trainers import compare
+from trainers.errors import OptionError
+
+
+def a_run(folder, accuracies, seconds, key="val_accuracy", grid=(), test=None):
+    """A folder with what a training and an evaluation leave in it."""
+    folder.mkdir()
+    epochs = range(len(accuracies))
+    log = [f"epoch,{key}"] + [f"{e},{accuracies[e]}" for e in epochs]
+    times = ["epoch,seconds"] + [f"{e},{seconds}" for e in epochs]
+    (folder / "log.csv").write_text("\n".join(log))
+    (folder / "timing.csv").write_text("\n".join(times))
+    if grid:
+        (folder / "evaluation").mkdir()
+        rows = ["evaluations,accuracy", *(f"{n},{a}" for n, a in grid)]
+        (folder / "evaluation" / "grid.csv").write_text("\n".join(rows))
+    if test:
+        (folder / "summary.json").write_text(json.dumps({"test_accuracy": test}))
+    return folder
+
+
+def compared(*folders, output):
+    flags = [f"--runs={','.join(map(str, folders))}", f"--output={output}"]
+    compare.main(parse(flags, compare.Options))
+
+
+def test_the_others_are_timed_to_the_last_accuracy_of_the_first(tmp_path, capsys):
+    direct = a_run(tmp_path / "direct", (0.5, 0.9, 0.8), seconds=120, test=0.79)
+    grown = a_run(tmp_path / "grown", (0.5, 0.79, 0.81), seconds=30)
+    short = a_run(tmp_path / "short", (0.5,), seconds=1)
+    compared(direct, grown, short, output=tmp_path / "out")
+    rows = [line for line in capsys.readouterr().out.splitlines() if line[:2] == "| "]
+    assert "80.00 % reached after, min" in rows[0]
+    assert rows[1] == "| direct | 3 | 6.0 | 80.00 | 4.0 | 79.00 |"
+    assert rows[2] == "| grown | 3 | 1.5 | 81.00 | 1.5 |  |"
+    assert rows[3] == "| short | 1 | 0.0 | 50.00 | never |  |"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"compare.csv", "compare.md", "compare.png"}
+
+
+def test_the_best_scheme_counts_at_each_cost(tmp_path):
+    grid = [(2, 0.7), (1, 0.6), (2, 0.65)]
+    run = a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid)
+    assert compare.read(run).costs == ((1, 0.6), (2, 0.7))
+
+
+def test_a_folder_without_an_epoch_is_refused(tmp_path):
+    with pytest.raises(OptionError, match=r"--runs: expected .* Received .*nowhere"):
+        compared(tmp_path / "nowhere", output=tmp_path)
+
+
+def test_accuracies_of_two_kinds_are_refused(tmp_path):
+    first = a_run(tmp_path / "a", (0.5,), seconds=1)
+    second = a_run(tmp_path / "b", (0.5,), seconds=1, key="accuracy")
+    with pytest.raises(OptionError, match="--runs: expected runs that all have"):
+        compared(first, second, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

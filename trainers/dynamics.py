@@ -1,0 +1,258 @@
+"""What is an integrator: motions learned through one step, then run with other steps.
+
+    python trainers/dynamics.py
+    python trainers/dynamics.py --seeds=1 --spacings=0.4,0.1    # a first look
+
+A rate is fitted to pairs x(t), x(t + D) through one step of each scheme: a matrix to
+the oscillator, whose fit is also known in closed form, a perceptron 2-50-2 to the
+pendulum. The error at time T is then measured for steps h from 1 down to 1e-4. It falls
+like that of the exact equation, to a floor, if the fit is an integrator; that of an
+impostor dips at h = D and rises again. Writes dynamics.csv, .json, .md and .png to
+--output.
+
+Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 4.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import math
+import os
+import pathlib
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnet_tf import convergence
+from cnet_tf.atomic_file import write_bytes
+from cnet_tf.tableaus import SCHEMES, get_scheme
+from trainers import disk, dynamics_picture, one_step
+from trainers.motions import MOTIONS
+from trainers.option_kinds import integer, list_of, number, one_of, text
+from trainers.option_table import OptionTable, option, run
+
+# h, steps of the curves; T = 2 and T = 10 are whole multiples of each.
+STEPS = (1.0, *(m * 10.0**-e for e in range(1, 5) for m in (5, 4, 2.5, 2, 1)))
+# A rise by this much, from h = D to the smallest h, makes an impostor.
+_RISE = 3.0
+
+
+def _divides(spacing, motion) -> bool:
+    count = MOTIONS[motion].horizon / spacing
+    return round(count) >= 1 and math.isclose(count, round(count), rel_tol=1e-9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of the test."""
+
+    motions: tuple[str, ...] = option(
+        tuple(MOTIONS), list_of(one_of(MOTIONS), empty=False), "Motions to learn"
+    )
+    schemes: tuple[str, ...] = option(
+        ("euler", "midpoint", "rk4_38"),
+        list_of(one_of(SCHEMES), empty=False),
+        "Schemes to learn through",
+    )
+    spacings: tuple[float, ...] = option(
+        (0.4, 0.2, 0.1, 0.01),
+        list_of(number("> 0", most=1.0), empty=False),
+        "D, seconds between the states of a pair; T, the time of the errors, must be a "
+        "multiple: 2 s for the pendulum, 10 s for the oscillator",
+    )
+    seeds: int = option(5, integer(1, most=100), "Fits of each kind, of seeds 0, 1, ..")
+    iterations: int = option(50_000, integer(1), "Updates of each fit")
+    batch_size: int = option(128, integer(1, most=100_000), "Pairs of an update")
+    learning_rate: float = option(1e-4, number("> 0"), "Rate of Adam")
+    output: str = option("dynamics", text(), "Folder for the results")
+
+    COMBINATIONS = (
+        (
+            "spacings",
+            lambda o: not all(_divides(d, p) for d in o.spacings for p in o.motions),
+            lambda o: (
+                "expected spacings of which T is a multiple, 2 s for the pendulum and "
+                f"10 s for the oscillator. Received {', '.join(map(str, o.spacings))}."
+            ),
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Errors of the fits of a kind at T, over step sizes.
+
+    Attributes:
+        motion, scheme, spacing: What was learned, and through which step D.
+        steps: h, falling.
+        errors: Array (steps, seeds).
+        exact: Errors of the exact rate with the same scheme, (steps,).
+    """
+
+    motion: str
+    scheme: str
+    spacing: float
+    steps: np.ndarray
+    errors: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def floors(self):
+        """Errors at the smallest step, one a seed."""
+        return self.errors[-1]
+
+    @property
+    def dips(self):
+        """Errors at h = D."""
+        return self.errors[np.argmin(abs(self.steps - self.spacing))]
+
+    def verdicts(self) -> list[convergence.Verdict]:
+        """What the curve of each seed says."""
+        order = get_scheme(self.scheme).order
+        exact = _pairs(self.steps, self.exact)
+        return [
+            convergence.verdict(
+                _pairs(self.steps, mine), self.spacing, order, factor=_RISE, exact=exact
+            )
+            for mine in self.errors.T
+        ]
+
+
+def _pairs(steps, errors):
+    return list(zip(steps.tolist(), errors.tolist(), strict=True))
+
+
+def main(options):
+    """Fits, measures, writes and prints."""
+    kinds = list(itertools.product(options.motions, options.schemes, options.spacings))
+    recipe = one_step.Recipe(
+        options.iterations, options.batch_size, options.learning_rate
+    )
+    workspace = disk.Workspace(pathlib.Path(options.output))
+    # First, so that a folder that cannot be written is found before the work.
+    with workspace:
+        bar = keras.utils.Progbar(len(kinds) * options.iterations, unit_name="update")
+        curves = [measured(*kind, options.seeds, recipe, bar.add) for kind in kinds]
+        files = contents(curves)
+        with disk.writing("output"):
+            for name, content in files.items():
+                write_bytes(workspace.folder / name, content)
+                os.replace(workspace.folder / name, workspace.parent / name)
+    print(f"\n{markdown(curves)}\n\nWritten to {workspace.parent}: {', '.join(files)}")
+
+
+def measured(motion, scheme, spacing, seeds, recipe, progress=lambda done: None):
+    """Fits the seeds of a kind and measures their `Curve`."""
+    known = MOTIONS[motion]
+    states = known.solution(np.arange(0, known.trained + spacing / 2, spacing))
+    values = one_step.fit(
+        known.model,
+        scheme,
+        (states[:-1], states[1:]),
+        spacing,
+        range(seeds),
+        recipe,
+        progress,
+    )
+    counts = sorted({round(known.horizon / h) for h in (*STEPS, spacing)})
+    start, end = known.solution(np.array([0.0, known.horizon]))
+
+    def errors(rate, fits):
+        first = tf.constant(np.tile(start, (fits, 1, 1)))
+        return one_step.errors(rate, scheme, first, end, known.horizon, counts)
+
+    fitted = one_step.RATES[known.model].value
+    return Curve(
+        motion,
+        scheme,
+        spacing,
+        known.horizon / np.array(counts),
+        errors(lambda x: fitted(values, x), seeds),
+        errors(known.rate, 1)[:, 0],
+    )
+
+
+def contents(curves) -> dict[str, bytes]:
+    """The files of the results by their names."""
+    rows = [
+        {
+            "motion": curve.motion,
+            "scheme": curve.scheme,
+            "spacing": curve.spacing,
+            "seed": seed,
+            "h": h,
+            "error": error,
+        }
+        for curve in curves
+        for seed, errors in [("exact", curve.exact), *enumerate(curve.errors.T)]
+        for h, error in _pairs(curve.steps, errors)
+    ]
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0].keys())
+    table.writeheader()
+    table.writerows(rows)
+    return {
+        "dynamics.csv": text.getvalue().encode(),
+        "dynamics.json": json.dumps(list(map(_summary, curves)), indent=1).encode(),
+        "dynamics.md": f"{markdown(curves)}\n".encode(),
+        "dynamics.png": dynamics_picture.png(curves),
+    }
+
+
+def _summary(curve):
+    verdicts = curve.verdicts()
+    kinds = [verdict.kind for verdict in verdicts]
+    return {
+        "motion": curve.motion,
+        "scheme": curve.scheme,
+        "spacing": curve.spacing,
+        "floor": _spread(curve.floors),
+        "dip": _spread(curve.dips),
+        "closed_form_floor": (
+            convergence.floor(curve.scheme, curve.spacing)
+            if MOTIONS[curve.motion].model == "linear"
+            else None
+        ),
+        "rates": [v.rate if math.isfinite(v.rate) else None for v in verdicts],
+        "verdicts": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+    }
+
+
+def _spread(errors):
+    return {"mean": errors.mean(), "min": errors.min(), "max": errors.max()}
+
+
+def markdown(curves) -> str:
+    """A table: a row for each kind of fit."""
+    lines = [
+        "| motion | trained | D | floor, mean [min, max] | closed form "
+        "| error at h = D | observed order | verdict, of the seeds |",
+        "|---" * 8 + "|",
+    ]
+    for row in map(_summary, curves):
+        floor, dip = row["floor"], row["dip"]
+        closed = row["closed_form_floor"]
+        rates = [rate for rate in row["rates"] if rate is not None]
+        cells = [
+            row["motion"],
+            row["scheme"],
+            f"{row['spacing']:g}",
+            f"{floor['mean']:.3g} [{floor['min']:.3g}, {floor['max']:.3g}]",
+            "" if closed is None else f"{closed:.3g}",
+            f"{dip['mean']:.2g}",
+            f"{np.mean(rates):.2f}" if rates else "",
+            ", ".join(f"{kind} {count}" for kind, count in row["verdicts"].items()),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main, Options)

@@ -1,0 +1,69 @@
+"""Error over step size, log-log: a panel for each motion and scheme."""
+
+import io
+
+import numpy as np
+
+from cnet_tf.tableaus import get_scheme
+
+
+def png(curves) -> bytes:
+    """A PNG of `dynamics.Curve`s.
+
+    Lines are means over seeds, bands reach from the least to the largest, stars mark
+    h = D; dashed is the exact equation, dotted the slope h^p.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    motions = list(dict.fromkeys(curve.motion for curve in curves))
+    schemes = list(dict.fromkeys(curve.scheme for curve in curves))
+    spacings = sorted({curve.spacing for curve in curves}, reverse=True)
+    figure = Figure(
+        figsize=(3.4 * len(schemes) + 0.6, 3.2 * len(motions) + 0.4),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        len(motions), len(schemes), sharex=True, sharey="row", squeeze=False
+    )
+    for curve in curves:
+        axes = panels[motions.index(curve.motion)][schemes.index(curve.scheme)]
+        _draw(axes, curve, f"C{spacings.index(curve.spacing)}")
+    for row, motion in zip(panels, motions, strict=True):
+        row[0].set_ylabel(f"{motion}: error at T")
+        for axes, scheme in zip(row, schemes, strict=True):
+            axes.set_title(f"learned through {scheme}")
+            axes.grid(alpha=0.3)
+            drawn = [
+                c.errors for c in curves if (c.motion, c.scheme) == (motion, scheme)
+            ]
+            finite = np.concatenate([errors.ravel() for errors in drawn])
+            finite = finite[np.isfinite(finite) & (finite > 0)]
+            # A large step may blow up, and the fit is exact at h = D.
+            axes.set_ylim(max(1e-8, finite.min() / 3), min(100, 3 * finite.max()))
+    for axes in panels[-1]:
+        axes.set_xlabel("step h")
+    panels[0][0].legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _draw(axes, curve, color):
+    mean = curve.errors.mean(axis=1)
+    axes.loglog(curve.steps, mean, color=color, label=f"D = {curve.spacing:g}")
+    axes.fill_between(
+        curve.steps,
+        curve.errors.min(axis=1),
+        curve.errors.max(axis=1),
+        color=color,
+        alpha=0.25,
+    )
+    at = np.argmin(abs(curve.steps - curve.spacing))
+    axes.plot(curve.steps[at], mean[at], "*", color=color, markersize=11)
+    axes.plot(curve.steps, curve.exact, "--", color="grey", linewidth=0.8)
+    order = get_scheme(curve.scheme).order
+    middle = len(curve.steps) // 2
+    slope = curve.exact[middle] * (curve.steps / curve.steps[middle]) ** order
+    axes.plot(curve.steps, slope, ":", color="black", linewidth=0.8)
