@@ -127,7 +127,6 @@ def verdict(
     order: int = 1,
     resolution: float = ROUND_OFF,
     factor: float = 10.0,
-    exact=(),
 ) -> Verdict:
     """Tells an integrator from an impostor by its error curve.
 
@@ -147,9 +146,6 @@ def verdict(
         order: p, the nominal order of the scheme. An integrator shows p - 1/2 at least.
         resolution: Errors below this are taken for this. Default `ROUND_OFF`.
         factor: How large a rise counts. Default 10.
-        exact: (h, error) of the exact rate with the same scheme and the same h. Where
-            it is known its order over the points that tell is asked for in place of p,
-            which large steps do not show. Default: not known.
 
     Raises:
         ValueError: no pair has h = D, to one per cent, or no pair has a smaller h.
@@ -162,11 +158,7 @@ def verdict(
             f"h. Received h = {[h for h, _ in points]}."
         )
     dip, lowest = min(dips), points[0][1]
-    above = [(h, e) for h, e in points if e > factor * lowest]
-    rate = _rate(above)
-    if exact:
-        known = dict(exact)
-        order = _rate([(h, known[h]) for h, _ in above])
+    rate = _rate([(h, e) for h, e in points if e > factor * lowest])
     if lowest > factor * dip:
         kind = "impostor"
     elif rate >= order - 0.5:

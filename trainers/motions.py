@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 from scipy.special import ellipj, ellipk
 
 GRAVITY = 9.81  # Over a pendulum of one metre, 1/s^2.
@@ -14,18 +13,16 @@ _AMPLITUDE = 0.75 * math.pi
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """dx/dt = rate(x), x in R^2, with the solution x(t).
+    """A solution x(t), x in R^2, of an equation dx/dt = f(x).
 
     Attributes:
         solution: Times (n,) to float64 states (n, 2).
-        rate: The exact rate, of tensors (..., 2).
         trained: Length of the trajectory that is learned from, s.
         horizon: T, where errors are measured, s.
         model: Name of the rate that is fitted, a key of `one_step.RATES`.
     """
 
     solution: Callable
-    rate: Callable
     trained: float
     horizon: float
     model: str
@@ -46,7 +43,6 @@ MOTIONS = {
     # u' = L u of cnet_tf/convergence.py, which has the fit in closed form.
     "oscillator": Motion(
         _circle,
-        lambda x: tf.stack([x[..., 1], -x[..., 0]], axis=-1),
         trained=10.0,
         horizon=10.0,
         model="linear",
@@ -54,7 +50,6 @@ MOTIONS = {
     # theta'' = -g sin(theta), theta(0) = 3 pi / 4 at rest; x = (theta, theta').
     "pendulum": Motion(
         _swing,
-        lambda x: tf.stack([x[..., 1], -GRAVITY * tf.sin(x[..., 0])], axis=-1),
         trained=200.0,
         horizon=2.0,
         model="mlp",
