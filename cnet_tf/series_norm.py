@@ -194,20 +194,18 @@ class SeriesBatchNormalization(SeriesLayer):
     def call(self, inputs, training=None, mask=None):
         with depth_in_force() as depth:
             wide = keras.backend.result_type(self.variable_dtype, "float32")
-            # Moments of half precision activations would lose their digits.
-            x = ops.cast(inputs, wide)
             channels = (inputs.shape[-1],)
             gamma = depth(self.gamma) if self.scale else ops.ones(channels, wide)
             beta = depth(self.beta) if self.center else ops.zeros(channels, wide)
             if training and self.trainable:
                 y, mean, variance = normalize_batch(
-                    x, gamma, beta, self.epsilon, self.synchronized, mask
+                    inputs, gamma, beta, self.epsilon, self.synchronized, mask
                 )
                 row = depth.row(self.moving_mean.basis)
                 depth.forward.observe(self, row, mean, variance)
             else:
                 y = ops.batch_normalization(
-                    x,
+                    ops.cast(inputs, wide),
                     depth(self.moving_mean),
                     depth(self.moving_variance),
                     axis=-1,

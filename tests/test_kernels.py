@@ -30,6 +30,30 @@ def test_values_and_gradients_agree_with_the_plain_operations():
         np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=2e-5)
 
 
+def test_half_precision_is_widened_without_passes_of_its_own_for_the_same_bits():
+    rng = np.random.default_rng(0)
+    x = tf.cast(rng.normal(2, 3, (8, 6, 5, 16)), tf.bfloat16)
+    gamma, beta = (tf.constant(rng.normal(size=16), tf.float32) for _ in range(2))
+    weight = tf.cast(rng.normal(size=x.shape), tf.bfloat16)
+
+    @tf.function
+    def trained(widen):
+        with tf.GradientTape() as tape:
+            tape.watch([x, gamma, beta])
+            wide = tf.cast(x, tf.float32) if widen else x
+            y, mean, variance = normalize_batch(wide, gamma, beta, 1e-5)
+            y = tf.cast(y, tf.bfloat16)
+        slopes = tape.gradient(y, [x, gamma, beta], output_gradients=weight)
+        return y, mean, variance, *slopes
+
+    for found, expected in zip(trained(False), trained(True), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    graph = trained.get_concrete_function(False).graph
+    wide = [op for op in graph.get_operations() if op.type == "Cast"]
+    assert all(op.outputs[0].shape != x.shape for op in wide)
+
+
 @pytest.mark.parametrize(
     "shape, dtype", [((8, 3), "float32"), ((4, 2, 2, 3), "float64")]
 )
