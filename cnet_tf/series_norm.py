@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from cnet_tf.basis import get_basis
-from cnet_tf.kernels import normalize_batch
+from cnet_tf.kernels import normalize, normalize_batch
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.slicewise import slicewise
 
@@ -204,14 +204,13 @@ class SeriesBatchNormalization(SeriesLayer):
                 row = depth.row(self.moving_mean.basis)
                 depth.forward.observe(self, row, mean, variance)
             else:
-                y = ops.batch_normalization(
-                    ops.cast(inputs, wide),
+                y = normalize(
+                    inputs,
                     depth(self.moving_mean),
                     depth(self.moving_variance),
-                    axis=-1,
-                    offset=beta,
-                    scale=gamma,
-                    epsilon=self.epsilon,
+                    gamma,
+                    beta,
+                    self.epsilon,
                 )
         return ops.cast(y, self.compute_dtype)
 

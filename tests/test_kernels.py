@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from cnet_tf.kernels import add_bias, normalize_batch
+from cnet_tf.kernels import add_bias, normalize, normalize_batch
 
 
 def plain_norm(x, gamma, beta, epsilon):
@@ -52,6 +52,18 @@ def test_half_precision_is_widened_without_passes_of_its_own_for_the_same_bits()
     graph = trained.get_concrete_function(False).graph
     wide = [op for op in graph.get_operations() if op.type == "Cast"]
     assert all(op.outputs[0].shape != x.shape for op in wide)
+
+
+def test_given_moments_in_half_precision_are_those_of_float32():
+    rng = np.random.default_rng(0)
+    x = tf.cast(rng.normal(2, 3, (8, 6, 5, 16)), tf.bfloat16)
+    mean, gamma, beta = (tf.constant(rng.normal(size=16), tf.float32) for _ in range(3))
+    variance = tf.constant(rng.uniform(1, 2, 16), tf.float32)
+    found = normalize(x, mean, variance, gamma, beta, 1e-5)
+    wide = normalize(tf.cast(x, tf.float32), mean, variance, gamma, beta, 1e-5)
+    assert found.dtype == x.dtype
+    # Half a unit in the last of eight places.
+    np.testing.assert_allclose(tf.cast(found, tf.float32), wide, rtol=2**-8)
 
 
 @pytest.mark.parametrize(
