@@ -67,18 +67,16 @@ def test_a_net_of_fixed_depth_has_one_cell(data):
     assert "fixed" in grid.markdown(rows)
 
 
-def test_files(scored, tmp_path):
+def test_files(scored):
     _, _, rows = scored
-    (tmp_path / "evaluation").mkdir()
-    grid.write(tmp_path / "evaluation", rows, "Of other data.")
-    files = {path.name for path in (tmp_path / "evaluation").iterdir()}
-    assert files == {"grid.csv", "grid.md", "grid.png"}
-    with open(tmp_path / "evaluation" / "grid.csv") as file:
-        assert len(list(csv.DictReader(file))) == 5
-    table = (tmp_path / "evaluation" / "grid.md").read_text()
+    files = grid.contents(rows, "Of other data.")
+    assert set(files) == {"grid.csv", "grid.md", "grid.png"}
+    lines = files["grid.csv"].decode().splitlines()
+    assert len(list(csv.DictReader(lines))) == 5
+    table = files["grid.md"].decode()
     assert table.count(" *") >= 1 and "| midpoint |" in table
     assert "Of other data." in table
-    assert (tmp_path / "evaluation" / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert files["grid.png"].startswith(b"\x89PNG")
 
 
 def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):

@@ -13,7 +13,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import sys
 
@@ -21,7 +20,6 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from cnet_tf import escaping
-from cnet_tf.atomic_file import write_bytes
 from trainers import disk
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, text
@@ -123,10 +121,8 @@ def main(options):
         "compare.png": picture(courses),
     }
     workspace = disk.Workspace(pathlib.Path(options.output))
-    with workspace, disk.writing("output"):
-        for name, content in files.items():
-            write_bytes(workspace.folder / name, content)
-            os.replace(workspace.folder / name, workspace.parent / name)
+    with workspace:
+        workspace.publish(files)
     print(f"{markdown(courses)}\n\nWritten to {workspace.parent}: {', '.join(files)}")
 
 

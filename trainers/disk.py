@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from cnet_tf import temporary
+from cnet_tf.atomic_file import write_bytes
 from trainers.errors import OptionError
 
 
@@ -66,6 +67,18 @@ class Workspace:
 
     def __exit__(self, *error):
         return self._opened.__exit__(*error)
+
+    def publish(self, contents: dict[str, bytes]):
+        """Writes files by their names: all of them first, then they appear.
+
+        Raises:
+            OptionError: one cannot be written; `--output` names it.
+        """
+        with writing("output"):
+            for name, content in contents.items():
+                write_bytes(self.folder / name, content)
+            for name in contents:
+                os.replace(self.folder / name, self.parent / name)
 
 
 def _sweep_below(parent):

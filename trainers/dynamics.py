@@ -20,7 +20,6 @@ import io
 import itertools
 import json
 import math
-import os
 import pathlib
 import sys
 
@@ -32,7 +31,6 @@ import numpy as np
 import tensorflow as tf
 
 from cnet_tf import convergence
-from cnet_tf.atomic_file import write_bytes
 from cnet_tf.tableaus import SCHEMES
 from trainers import disk, dynamics_picture, one_step
 from trainers.motions import MOTIONS
@@ -155,10 +153,7 @@ def main(options):
         bar = keras.utils.Progbar(len(kinds) * options.iterations, unit_name="update")
         curves = [measured(*kind, options.seeds, recipe, bar.add) for kind in kinds]
         files = contents(curves)
-        with disk.writing("output"):
-            for name, content in files.items():
-                write_bytes(workspace.folder / name, content)
-                os.replace(workspace.folder / name, workspace.parent / name)
+        workspace.publish(files)
     print(f"\n{markdown(curves)}\n\nWritten to {workspace.parent}: {', '.join(files)}")
 
 
@@ -235,8 +230,10 @@ def _summary(curve):
     }
 
 
-def _spread(errors):
-    return {"mean": errors.mean(), "min": errors.min(), "max": errors.max()}
+def _spread(values):
+    spread = {"mean": values.mean(), "min": values.min(), "max": values.max()}
+    # JSON has no infinity: a fit may overflow.
+    return {k: v if math.isfinite(v) else None for k, v in spread.items()}
 
 
 def markdown(curves) -> str:
@@ -253,14 +250,18 @@ def markdown(curves) -> str:
             row["motion"],
             row["scheme"],
             f"{row['spacing']:g}",
-            f"{floor['mean']:.3g} [{floor['min']:.3g}, {floor['max']:.3g}]",
-            "" if closed is None else f"{closed:.3g}",
-            f"{dip['mean']:.2g}",
-            f"{row['order']['mean']:.2f}",
+            f"{_text(floor['mean'])} [{_text(floor['min'])}, {_text(floor['max'])}]",
+            _text(closed) if closed else "",
+            _text(dip["mean"]),
+            _text(row["order"]["mean"]),
             ", ".join(f"{kind} {count}" for kind, count in row["verdicts"].items()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _text(value) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import dataclasses
-import os
 import pathlib
 import sys
 
@@ -113,9 +112,7 @@ def main(options):
         data = image_data.load_as_trained(said, options.data_dir)
         remark = changed_data(data.changes)
         rows = grid.scored(trained.net, data, wanted, _tell)
-        with disk.writing("output"):
-            for name in grid.write(workspace.folder, rows, remark):
-                os.replace(workspace.folder / name, workspace.parent / name)
+        workspace.publish(grid.contents(rows, remark))
     print(grid.markdown(rows, remark))
     print(f"\nWritten to {line(workspace.parent)}: grid.csv, grid.md, grid.png")
 

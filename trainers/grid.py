@@ -4,11 +4,9 @@ import csv
 import dataclasses
 import io
 import math
-import pathlib
 
 from cnet_tf import escaping
 from cnet_tf.any_depth import manifestation_of, members_of
-from cnet_tf.atomic_file import write_bytes
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -158,29 +156,22 @@ def _cell(row):
     return text + (" *" if row["trained"] else "")
 
 
-def write(directory, rows, remark="") -> tuple[str, ...]:
-    """Writes grid.csv, grid.md and grid.png to an existing folder; returns the names.
+def contents(rows, remark="") -> dict[str, bytes]:
+    """The files grid.csv, grid.md and grid.png.
 
     Args:
-        directory: The folder.
         rows: Of `scored`.
         remark: See `markdown`.
-
-    Raises:
-        OSError: it cannot be written.
     """
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
     table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
-    contents = {
+    return {
         "grid.csv": text.getvalue().encode(),
         "grid.md": f"{markdown(rows, remark)}\n".encode(),
         "grid.png": picture(rows),
     }
-    for name, content in contents.items():
-        write_bytes(pathlib.Path(directory, name), content)
-    return tuple(contents)
 
 
 def picture(rows) -> bytes:
