@@ -4,9 +4,9 @@
     python trainers/benchmark.py --presets=cifar10_2-2-2_rk4 --nodes=2,16 \\
         --variants=graph,loop
 
-times nets of this package on the same random batch, in one process. Start is the time to
-make a net, to trace its step and to run that once. Then nets take turns, round by round,
-so that a slow minute of the machine slows them all. oneDNN is on, unless
+times nets of this package on the same random batch, in one process. Start is the time
+to make a net, to trace its step and to run that once. Then nets take turns, round by
+round, so that a slow minute of the machine slows them all. oneDNN is on, unless
 TF_ENABLE_ONEDNN_OPTS=0.
 
     python trainers/benchmark.py --peers

@@ -1,8 +1,8 @@
 """Lets peers train the same net in turns, and keeps what was measured.
 
-A turn is some steps and a product of matrices, of one process while all others wait. So
-a slow minute of the machine slows all of them, and every peer is compared with the first
-one as both were in the same round.
+A turn is some steps and a product of matrices, of one process while all others wait.
+So a slow minute of the machine slows all of them, and every peer is compared with the
+first one as both were in the same round.
 """
 
 import contextlib

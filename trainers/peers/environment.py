@@ -15,12 +15,12 @@ class NotInstalled(LineError):
     """An environment that cannot be built; the message is one line."""
 
 
-def interpreter(requirements: str | None, build=BUILD, tell=print) -> str:
+def interpreter(requirements: str | None, build=None, tell=print) -> str:
     """The interpreter of a peer.
 
     Args:
         requirements: See `Peer`.
-        build: Folder of the environments.
+        build: Folder of the environments. Default: `BUILD`.
         tell: Told when one is built, which takes minutes.
 
     Raises:
@@ -30,7 +30,7 @@ def interpreter(requirements: str | None, build=BUILD, tell=print) -> str:
         return sys.executable
     file = PROGRAMS / f"requirements-{requirements}.txt"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return built(build / requirements, ["-r", str(file)], digest, tell)
+    return built((build or BUILD) / requirements, ["-r", str(file)], digest, tell)
 
 
 def built(folder: pathlib.Path, packages, stamp: str, tell=print) -> str:

@@ -54,17 +54,14 @@ def _digits(value) -> float:
 
 
 def mismatches(rows: list[dict]) -> list[str]:
-    """What is wrong with peers that have not the size of ours, a line each."""
-    lines = []
-    for row in rows:
-        first = next(other for other in rows if other["net"] == row["net"])
-        mine, size = (
-            {key: each[key] for key in ("parameters", "macs")} for each in (first, row)
-        )
-        if PEERS[row["peer"]].same and PEERS[first["peer"]].same and size != mine:
-            lines.append(
-                f"{row['net']}, {row['peer']}: expected {mine}. Received {size}"
-            )
+    """Peers that say that they train the first one's net, and have another: lines."""
+    lines, expected = [], {}
+    for row in (row for row in rows if PEERS[row["peer"]].same):
+        net, peer = row["net"], row["peer"]
+        size = {key: row[key] for key in ("parameters", "macs")}
+        wanted = expected.setdefault(net, size)
+        if size != wanted:
+            lines.append(f"{net}, {peer}: expected {wanted}. Received {size}")
     return lines
 
 

@@ -13,18 +13,20 @@ import pathlib
 from cnet_tf.atomic_file import write_json
 
 RECORD = pathlib.Path(__file__).with_name("record.json")
-_KEPT = ("net", "peer", "images_per_second", "R")
+# Compared, with what they are called.
+_SPEEDS = {"images_per_second": "images/s", "R": "R"}
+_KEPT = ("net", "peer", *_SPEEDS)
 
 
-def compared(rows: list[dict], kind: str, path=RECORD) -> str:
+def compared(rows: list[dict], kind: str, path=None) -> str:
     """New over recorded, in lines for people.
 
     Args:
         rows: From `figures.rows_of`.
         kind: Of this machine.
-        path: Of the record.
+        path: Of the record. Default: `RECORD`.
     """
-    last = _read(path).get(kind)
+    last = _read(path or RECORD).get(kind)
     if last is None:
         return (
             f"No table is recorded of a machine of this kind ({kind}). To record this "
@@ -34,18 +36,22 @@ def compared(rows: list[dict], kind: str, path=RECORD) -> str:
     lines = [f"Over the table recorded on {last['recorded']} at {last['git']}:"]
     for row in rows:
         old = known.get((row["net"], row["peer"]))
-        ratios = (f"{row[key] / old[key]:.2f} x {key}" for key in _KEPT[2:] if old)
-        words = ", ".join(ratios) or "not recorded"
-        lines.append(f"  {row['net']}, {row['peer']}: {words}".replace("_", " "))
+        ratios = (
+            f"{row[key] / old[key]:.2f} x {words}"
+            for key, words in _SPEEDS.items()
+            if old
+        )
+        told = ", ".join(ratios) or "not recorded"
+        lines.append(f"  {row['net']}, {row['peer']}: {told}")
     return "\n".join(lines)
 
 
-def record(rows: list[dict], kind: str, git: str | None, path=RECORD):
+def record(rows: list[dict], kind: str, git: str | None, path=None):
     """Replaces the table of this kind of machine."""
     table = [{key: row[key] for key in _KEPT} for row in rows]
     day = datetime.date.today().isoformat()
     entry = {"recorded": day, "git": git or "unknown", "rows": table}
-    write_json(path, {**_read(path), kind: entry})
+    write_json(path or RECORD, {**_read(path or RECORD), kind: entry})
 
 
 def _read(path) -> dict:

@@ -10,6 +10,7 @@ import tempfile
 from cnet_tf.atomic_file import write_bytes
 from trainers import disk, onednn
 from trainers.environment import revision
+from trainers.errors import OptionError
 from trainers.peers import figures
 from trainers.peers.comparison import compare
 from trainers.peers.environment import NotInstalled, interpreter
@@ -32,7 +33,11 @@ def installed(names, tell=_tell) -> dict[str, str]:
                 found[name] = interpreter(needs, tell=tell)
         except NotInstalled as error:
             refused.add(needs)
-            tell(f"Left out is what needs it: {error}")
+            tell(f"{error}: its peers are left out")
+    if not found:
+        raise OptionError(
+            f"--only: expected a peer that can be installed. Received {','.join(names)}"
+        )
     return found
 
 

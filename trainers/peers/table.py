@@ -32,43 +32,49 @@ class Peer:
     same: bool = True
 
 
-OURS = "cnet_tf"
-
 _KERAS = {"family": "continuous", "xla": False}
 
 PEERS: dict[str, Peer] = {
     # First: all others are compared with it.
-    OURS: Peer("cnet_tf", "with_cnet_tf", {"unroll": True}, starts=True),
+    "cnet_tf": Peer("cnet_tf", "with_cnet_tf", {"unroll": True}, starts=True),
     "cnet_tf_loop": Peer(
-        *("cnet_tf, steps in a loop", "with_cnet_tf", {"unroll": False}),
+        "cnet_tf, steps in a loop",
+        "with_cnet_tf",
+        {"unroll": False},
         usual=False,
         starts=True,
     ),
-    "pytorch": Peer(
-        "PyTorch, eager", "with_pytorch", requirements="pytorch", starts=True
-    ),
+    "pytorch": Peer("PyTorch, eager", "with_pytorch", {}, "pytorch", starts=True),
     # As PyTorch advises where parts repeat. All of a net takes minutes to compile.
     "pytorch_compile": Peer(
-        *("PyTorch, compiled by parts", "with_pytorch", {"compiled": "parts"}),
+        "PyTorch, compiled by parts",
+        "with_pytorch",
+        {"compiled": "parts"},
         "pytorch",
         starts=True,
     ),
     "pytorch_compile_net": Peer(
-        *("PyTorch, compiled", "with_pytorch", {"compiled": "net"}, "pytorch"),
+        "PyTorch, compiled",
+        "with_pytorch",
+        {"compiled": "net"},
+        "pytorch",
         usual=False,
         starts=True,
     ),
-    "torchdiffeq": Peer("torchdiffeq", "with_torchdiffeq", requirements="pytorch"),
-    "jax": Peer("JAX, own steps", "with_jax", requirements="jax"),
-    "diffrax": Peer("diffrax", "with_diffrax", requirements="jax", usual=False),
+    "torchdiffeq": Peer("torchdiffeq", "with_torchdiffeq", {}, "pytorch"),
+    "jax": Peer("JAX, own steps", "with_jax", {}, "jax"),
+    "diffrax": Peer("diffrax", "with_diffrax", {}, "jax", usual=False),
     # Without oneDNN where TensorFlow does not choose it by itself.
     "keras": Peer("Keras layers, fit", "with_keras", _KERAS),
     # As `compile` has it by itself.
     "keras_xla": Peer(
-        *("Keras layers, fit, XLA", "with_keras", {**_KERAS, "xla": True}), usual=False
+        "Keras layers, fit, XLA", "with_keras", {**_KERAS, "xla": True}, usual=False
     ),
+    # Of as many units as the net has evaluations and transitions.
     "resnet": Peer(
-        *("Keras ResNet, fit", "with_keras", {"family": "resnet", "xla": False}),
+        "Keras ResNet, fit",
+        "with_keras",
+        {"family": "resnet", "xla": False},
         same=False,
     ),
 }
@@ -80,7 +86,9 @@ STARTS = tuple(name for name, peer in PEERS.items() if peer.starts)
 NETS: dict[str, dict] = {
     name: {key: PRESETS[name][key] for key in ("nodes", "scheme")}
     for name in (
-        *("cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
-        *("cifar10_8-8-8_euler", "cifar10_8-8-8_rk4"),
+        "cifar10_2-2-2_euler",
+        "cifar10_2-2-2_rk4",
+        "cifar10_8-8-8_euler",
+        "cifar10_8-8-8_rk4",
     )
 }
