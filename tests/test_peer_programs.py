@@ -1,6 +1,5 @@
 """Peers train the very net that we train: its parameters, multiply-adds and values."""
 
-import importlib
 import sys
 
 import numpy as np
@@ -8,14 +7,9 @@ import pytest
 
 from cnet_tf.presets import continuous_net
 from trainers.peers.environment import BUILD
+from trainers.peers.programs import keras_nets
 from trainers.peers.run import start
-from trainers.peers.table import PEERS, PROGRAMS
-
-
-@pytest.fixture
-def with_keras(monkeypatch):
-    monkeypatch.syspath_prepend(PROGRAMS)
-    return importlib.import_module("with_keras")
+from trainers.peers.table import PEERS
 
 
 def ours(scheme):
@@ -28,9 +22,9 @@ def in_one_order(net):
 
 
 @pytest.mark.parametrize("scheme", ["euler", "rk4"])
-def test_plain_keras_layers_are_the_same_net(with_keras, scheme):
-    net, mine = with_keras.continuous_net(1, scheme), ours(scheme)
-    assert with_keras.size(net) == with_keras.size(mine)
+def test_plain_keras_layers_are_the_same_net(scheme):
+    net, mine = keras_nets.continuous_net(1, scheme), ours(scheme)
+    assert keras_nets.size(net) == keras_nets.size(mine)
     random = np.random.default_rng(0)
     for one, other in zip(in_one_order(net), in_one_order(mine), strict=True):
         value = random.uniform(0.1, 0.3, one.shape)
@@ -39,17 +33,17 @@ def test_plain_keras_layers_are_the_same_net(with_keras, scheme):
         one.assign(value)
         other.assign(value.reshape(other.shape))
     images = random.normal(size=(2, 32, 32, 3)).astype("float32")
-    logits = [np.array(each(images, training=False)) for each in (net, mine)]
+    logits = [each(images, training=False).numpy() for each in (net, mine)]
     np.testing.assert_allclose(*logits, rtol=1e-4)
 
 
-def test_resnets_have_the_multiply_adds_of_the_nets_beside_them(with_keras):
-    for style in (with_keras.post, with_keras.he):
-        net = with_keras.resnet(1, "rk4", style)  # 3 x 5 units.
-        beside = with_keras.macs(ours("rk4"))
-        assert with_keras.macs(net) == pytest.approx(beside, rel=0.02)
-    plain = with_keras.size(with_keras.resnet(2, "euler"))
-    assert plain == with_keras.size(continuous_net("resnet20"))
+def test_resnets_have_the_multiply_adds_of_the_nets_beside_them():
+    for style in (keras_nets.post, keras_nets.he):
+        net = keras_nets.resnet(1, "rk4", style)  # 3 x 5 units.
+        beside = keras_nets.macs(ours("rk4"))
+        assert keras_nets.macs(net) == pytest.approx(beside, rel=0.02)
+    plain = keras_nets.size(keras_nets.resnet(2, "euler"))
+    assert plain == keras_nets.size(continuous_net("resnet20"))
 
 
 BUILT = [
@@ -67,9 +61,9 @@ BUILT = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILT)
-def test_every_peer_has_the_parameters_and_multiply_adds(with_keras, name):
+def test_every_peer_has_the_parameters_and_multiply_adds(name):
     needs = PEERS[name].requirements
     python = str(BUILD / needs / "bin" / "python") if needs else sys.executable
     with start(name, python, {"nodes": 1, "scheme": "rk4", "batch": 2}) as peer:
         assert peer.ask("step") > 0 and peer.ask("sgemm") > 0
-        assert peer.ask("size") == with_keras.size(ours("rk4"))
+        assert peer.ask("size") == keras_nets.size(ours("rk4"))

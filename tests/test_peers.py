@@ -1,12 +1,13 @@
 """How peers are compared: processes that take turns, tables, records, environments."""
 
 import functools
+import json
 import sys
 
 import pytest
 from trained_run import parse
 
-from trainers import benchmark, onednn
+from trainers import benchmark, command_times, onednn
 from trainers.errors import OptionError
 from trainers.peers import comparison, environment, figures, machine, record, run
 from trainers.peers.comparison import Found, compare
@@ -252,6 +253,19 @@ def test_starts_are_measured_over_k(faked, tmp_path):
     assert len((tmp_path / "starts.csv").read_text().splitlines()) == 5
 
 
+def test_commands_are_timed_beside_their_start(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text("import sys, time\nif not sys.argv[1:]: time.sleep(0.4)")
+    monkeypatch.setattr(command_times, "COMMANDS", {"sleeps": (str(script),)})
+    benchmark.main(parse(["--commands", f"--output={tmp_path}"], benchmark.Options))
+    assert suffixes(tmp_path, "commands") == {".md", ".csv", ".json"}
+    (row,) = json.loads((tmp_path / "commands.json").read_text())["rows"]
+    assert row["wall_s"] > row["start_s"] + 0.2
+    script.write_text("raise SystemExit('the last words')")
+    with pytest.raises(OptionError, match="--commands: .* the last words"):
+        command_times.rows_of(command_times.COMMANDS)
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -265,6 +279,7 @@ def test_starts_are_measured_over_k(faked, tmp_path):
         ),
         (["--peers", "--precision=float64"], "--precision: expected 'float32'"),
         (["--peers", "--variants=xla"], "--variants: expected"),
+        (["--peers", "--commands"], "--commands: expected False with --peers"),
     ],
 )
 def test_flags_that_exclude_one_another_are_refused(flags, named):

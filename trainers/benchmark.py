@@ -17,6 +17,10 @@ and an environment of its own, in turns, and writes peers.md, .csv, .json and .p
 `--output`; with --nodes it measures start and memory over K instead (starts.*).
 Environments are built below build/peers the first time, which takes a package index and
 minutes. A last table of the same kind of machine is compared with (`--record`).
+
+    python trainers/benchmark.py --commands
+
+times the commands from one epoch of digits to the report, and writes commands.*.
 """
 
 import dataclasses
@@ -34,7 +38,7 @@ if __name__ == "__main__":
 
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.presets import PRESETS
-from trainers import disk, own_speed
+from trainers import command_times, disk, own_speed
 from trainers.environment import revision
 from trainers.option_kinds import integer, list_of, one_of, switch, text
 from trainers.option_table import OptionTable, option, run
@@ -48,7 +52,7 @@ OWN = ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4")
 STARTED = ("cifar10_2-2-2_rk4",)
 
 
-def _alone(name):
+def _of_peers(name):
     """A combination: that option needs --peers."""
     return (
         name,
@@ -57,12 +61,26 @@ def _alone(name):
     )
 
 
+def _not_of_peers(name, usual):
+    """A combination: peers have no other value of that option."""
+    return (
+        name,
+        lambda options: options.peers and getattr(options, name) != usual,
+        lambda options: (
+            f"expected {usual!r} with --peers. Received {getattr(options, name)!r}."
+        ),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
     """The flags of a benchmark."""
 
     COMBINATIONS = (
-        *map(_alone, ("only", "output", "record")),
+        *map(_of_peers, ("only", "record")),
+        _not_of_peers("precision", "float32"),
+        _not_of_peers("variants", ("graph",)),
+        _not_of_peers("commands", False),
         (
             "presets",
             lambda options: options.peers and set(options.presets or ()) - set(NETS),
@@ -80,18 +98,6 @@ class Options(OptionTable):
                 "expected one, whose scheme is taken, with --peers and --nodes. "
                 f"Received {','.join(options.presets)!r}."
             ),
-        ),
-        *(
-            (
-                name,
-                lambda options, name=name, usual=usual: (
-                    options.peers and getattr(options, name) != usual
-                ),
-                lambda options, usual=usual: (
-                    f"expected {usual!r} with --peers. Received another: leave it out."
-                ),
-            )
-            for name, usual in (("precision", "float32"), ("variants", ("graph",)))
         ),
         (
             "record",
@@ -127,14 +133,15 @@ class Options(OptionTable):
         "loop (the steps of a block are a loop in the graph)",
     )
     peers: bool = option(False, switch(), "Compare with other libraries")
+    commands: bool = option(False, switch(), "Time the commands of this repository")
     only: tuple[str, ...] = option(
         (),
         list_of(one_of(PEERS), unique=True),
         "Peers to compare; others are compared with the first one",
         f"{','.join(USUAL)}; with --nodes {','.join(STARTS)}",
     )
-    output: str | None = option(
-        None, text(), "Folder of the tables of --peers", "benchmarks"
+    output: str = option(
+        "benchmarks", text(), "Folder of the tables of --peers and --commands"
     )
     record: bool = option(
         False,
@@ -146,11 +153,13 @@ class Options(OptionTable):
 
 def main(options):
     """Prints and writes what was asked for."""
-    if not options.peers:
+    if not (options.peers or options.commands):
         own_speed.print_table(options.presets or OWN, options.rounds or 10, options)
         return
-    with disk.Workspace(pathlib.Path(options.output or "benchmarks")) as workspace:
+    measure = _commands
+    if options.peers:
         measure = _starts if options.nodes else _speeds
+    with disk.Workspace(pathlib.Path(options.output)) as workspace:
         measure(options, workspace.parent)
 
 
@@ -179,10 +188,16 @@ def _starts(options, folder):
     _write(folder, "starts", rows, figures.STARTING, picture.starts)
 
 
-def _write(folder, name, rows, columns, draw):
-    peers.write(folder, name, rows, columns, draw(rows))
+def _commands(options, folder):
+    """The commands, one after the other."""
+    rows = command_times.rows_of(command_times.COMMANDS)
+    _write(folder, "commands", rows, command_times.COLUMNS)
+
+
+def _write(folder, name, rows, columns, draw=None):
+    peers.write(folder, name, rows, columns, draw(rows) if draw else None)
     print(f"\n{figures.markdown(rows, columns)}\n\n{peers.note()}")
-    print(f"Wrote {folder}: {name}.md, .csv, .json, .png")
+    print(f"Wrote {name}.* to {folder}")
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def note() -> str:
     return f"{kind()}. {', '.join([*ours, *sorted(pins)])}, cnet_tf {revision()}."
 
 
-def write(folder, name: str, rows: list[dict], columns: dict, picture: bytes):
-    """Writes <name>.md, .csv, .json and .png to a folder that exists."""
+def write(folder, name: str, rows: list[dict], columns: dict, picture=None):
+    """Writes <name>.md, .csv, .json and, where there is a picture, .png to a folder."""
     text, known = io.StringIO(), note()
     table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     table.writeheader()
@@ -111,7 +111,7 @@ def write(folder, name: str, rows: list[dict], columns: dict, picture: bytes):
         "md": f"{figures.markdown(rows, columns)}\n\n{known}\n".encode(),
         "csv": text.getvalue().encode(),
         "json": f"{data}\n".encode(),
-        "png": picture,
+        **({"png": picture} if picture else {}),
     }
     with disk.writing("output"):
         for suffix, content in contents.items():

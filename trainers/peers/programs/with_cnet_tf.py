@@ -12,7 +12,8 @@ from trainers import onednn  # noqa: E402
 onednn.switch_on()  # Before anything imports TensorFlow.
 
 import tensorflow as tf  # noqa: E402
-from with_keras import sgemm, size  # noqa: E402
+from keras_nets import size  # noqa: E402
+from with_keras import sgemm  # noqa: E402
 
 from cnet_tf.manifestation import manifest, unrolled  # noqa: E402
 from cnet_tf.presets import continuous_net  # noqa: E402
