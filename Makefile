@@ -1,5 +1,5 @@
-# make demo | test | test-all | lint | torch | runtimes. Each builds .venv from
-# requirements.txt first, and rebuilds it when that file changes; tests add
+# make demo | test | test-all | lint | torch | runtimes | benchmark. Each builds .venv
+# from requirements.txt first, and rebuilds it when that file changes; tests add
 # requirements-test.txt. To use an interpreter of your own instead:
 #     make test PYTHON=/path/to/python
 PYTHON = .venv/bin/python
@@ -15,7 +15,7 @@ ENVIRONMENT := $(STAMP)
 TEST_ENVIRONMENT := $(TEST_STAMP)
 endif
 
-.PHONY: venv demo test test-slow test-all lint torch runtimes
+.PHONY: venv demo test test-slow test-all lint torch runtimes benchmark
 
 venv: $(STAMP)
 
@@ -64,3 +64,8 @@ torch: $(TEST_ENVIRONMENT) $(TORCH_STAMP)
 # below build/runtimes; needs a package index, npm and Debian's chromium.
 runtimes: $(TEST_ENVIRONMENT)
 	$(PYTHON) tests/runtimes.py
+
+# Training speeds over the last recorded ones of the same kind of machine; judges
+# nothing. BENCHMARK=--record keeps them, BENCHMARK=--only= compares all peers too.
+benchmark: $(ENVIRONMENT)
+	$(PYTHON) trainers/benchmark.py --peers --only=cnet_tf $(BENCHMARK)

@@ -28,7 +28,7 @@ FLOWS = {
     "export": (
         (
             *("export.saved_model", "export.tflite", "export.onnx_graph"),
-            *("export.report", "export.web"),
+            *("export.report", "export.web", "export.benchmark"),
         ),
         (
             "export.web_page",
@@ -60,6 +60,9 @@ LENT = (
     "trainers.flops",
     "trainers.option_kinds",
     "trainers.option_table",
+    # Plain nets to compare ours with.
+    "trainers.peers.programs.keras_nets",
+    "trainers.peers.table",
 )
 # What has to import nothing of the project, as processes that are measured import it.
 ALONE = ("export.runtimes", "export.measure")

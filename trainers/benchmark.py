@@ -1,20 +1,31 @@
-"""Training speed of several nets side by side, on the same random batch.
+"""Training speed of several nets side by side, or beside other libraries.
 
     python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_rk4 --rounds=20
     python trainers/benchmark.py --presets=cifar10_2-2-2_rk4 --nodes=2,16 \\
         --variants=graph,loop
 
-Start is the time to make a net, to trace its step and to run that once. Then nets take
-turns, round by round, so that a slow minute of the machine slows them all.
-oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+times nets of this package on the same random batch, in one process. Start is the time
+to make a net, to trace its step and to run that once. Then nets take turns, round by
+round, so that a slow minute of the machine slows them all. oneDNN is on, unless
+TF_ENABLE_ONEDNN_OPTS=0.
+
+    python trainers/benchmark.py --peers
+    python trainers/benchmark.py --peers --nodes=1,2,4,8,16,32
+
+trains the same nets in PyTorch, torchdiffeq, JAX and plain Keras too, each in a process
+and an environment of its own, in turns, and writes peers.md, .csv, .json and .png to
+`--output`; with --nodes it measures start and memory over K instead (starts.*).
+Environments are built below build/peers the first time, which takes a package index and
+minutes. A last table of the same kind of machine is compared with (`--record`).
+
+    python trainers/benchmark.py --commands
+
+times the commands from one epoch of digits to the report, and writes commands.*.
 """
 
 import dataclasses
-import itertools
 import pathlib
-import statistics
 import sys
-import time
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
@@ -25,43 +36,84 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 from cnet_tf.bounds import MOST_NODES
-from cnet_tf.manifestation import manifest
-from cnet_tf.presets import PRESETS, continuous_net
-from trainers import steps
-from trainers.errors import OptionError
-from trainers.option_kinds import integer, list_of, one_of
+from cnet_tf.presets import PRESETS
+from trainers import command_times, disk, own_speed
+from trainers.environment import revision
+from trainers.option_kinds import integer, list_of, one_of, switch, text
 from trainers.option_table import OptionTable, option, run
 from trainers.options import PRECISIONS
+from trainers.peers import figures, machine, picture, record
+from trainers.peers import run as peers
+from trainers.peers.table import NETS, PEERS, STARTS, USUAL
+
+OWN = ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4")
+# Whose start is measured over K.
+STARTED = ("cifar10_2-2-2_rk4",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """A way to run a step: whether XLA compiles it, whether blocks unroll theirs."""
+def _of_peers(name):
+    """A combination: that option needs --peers."""
+    return (
+        name,
+        lambda options: getattr(options, name) and not options.peers,
+        lambda options: "expected --peers with it. Received none: add that.",
+    )
 
-    xla: bool = False
-    unroll: bool = True
 
-
-VARIANTS = {
-    "graph": Variant(),
-    "xla": Variant(xla=True),
-    "loop": Variant(unroll=False),
-}
+def _not_of_peers(name, usual):
+    """A combination: peers have no other value of that option."""
+    return (
+        name,
+        lambda options: options.peers and getattr(options, name) != usual,
+        lambda options: (
+            f"expected {usual!r} with --peers. Received {getattr(options, name)!r}."
+        ),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
     """The flags of a benchmark."""
 
-    presets: tuple[str, ...] = option(
-        ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
+    COMBINATIONS = (
+        *map(_of_peers, ("only", "record")),
+        _not_of_peers("precision", "float32"),
+        _not_of_peers("variants", ("graph",)),
+        _not_of_peers("commands", False),
+        (
+            "presets",
+            lambda options: options.peers and set(options.presets or ()) - set(NETS),
+            lambda options: (
+                f"expected any of {', '.join(NETS)} with --peers. Received "
+                f"{','.join(options.presets)!r}: peers have no other nets."
+            ),
+        ),
+        (
+            "presets",
+            lambda options: (
+                options.peers and options.nodes and len(options.presets or STARTED) > 1
+            ),
+            lambda options: (
+                "expected one, whose scheme is taken, with --peers and --nodes. "
+                f"Received {','.join(options.presets)!r}."
+            ),
+        ),
+        (
+            "record",
+            lambda options: options.record and options.nodes,
+            lambda options: (
+                "expected no --nodes with it. Received both: leave one out."
+            ),
+        ),
+    )
+
+    presets: tuple[str, ...] | None = option(
+        None,
         list_of(one_of(PRESETS), empty=False),
         "Nets to time",
+        f"{','.join(OWN)}; with --peers {','.join(NETS)}; with --nodes too "
+        f"{','.join(STARTED)}",
     )
     nodes: tuple[int, ...] = option(
         (),
@@ -71,80 +123,81 @@ class Options(OptionTable):
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
     batch_size: int = option(128, integer(1), "Images of a step")
-    rounds: int = option(10, integer(1), "Timed steps of each net")
+    rounds: int | None = option(
+        None, integer(1), "Timed turns of each net", "10; with --peers 5"
+    )
     variants: tuple[str, ...] = option(
         ("graph",),
-        list_of(one_of(VARIANTS), empty=False),
+        list_of(one_of(own_speed.VARIANTS), empty=False),
         "Ways to run a step: graph (TensorFlow's kernels), xla (all of it compiled), "
         "loop (the steps of a block are a loop in the graph)",
     )
-
-
-def training_program(net, xla, images, labels):
-    """A function without arguments that trains the net one step on that batch."""
-    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
-    optimizer.build(net.trainable_variables)
-    step = steps.training_program(
-        net,
-        optimizer,
-        tf.distribute.get_strategy(),
-        xla,
-        batch_size=len(images),
-        weight_decay=5e-4,
-        smoothing=0.0,
+    peers: bool = option(False, switch(), "Compare with other libraries")
+    commands: bool = option(False, switch(), "Time the commands of this repository")
+    only: tuple[str, ...] = option(
+        (),
+        list_of(one_of(PEERS), unique=True),
+        "Peers to compare; others are compared with the first one",
+        f"{','.join(USUAL)}; with --nodes {','.join(STARTS)}",
     )
-    step(images, labels)  # Traces the graph.
-    return lambda: step(images, labels)
-
-
-def _started(name, nodes, variant, options, images, labels):
-    """(program, seconds from nothing to the first step) of a net."""
-    start = time.perf_counter()
-    overrides = {"nodes": nodes} if nodes else {}
-    try:
-        net = continuous_net(
-            name, input_shape=images.shape[1:], dtype=options.precision, **overrides
-        )
-        if not variant.unroll:
-            net = manifest(net, unroll=False)
-    except ValueError as error:
-        raise OptionError(
-            f"--presets: expected nets with blocks for --nodes and variant loop. "
-            f"Received {name!r}: {error}"
-        ) from error
-    program = training_program(net, variant.xla, images, labels)
-    return program, time.perf_counter() - start
+    output: str = option(
+        "benchmarks", text(), "Folder of the tables of --peers and --commands"
+    )
+    record: bool = option(
+        False,
+        switch(),
+        "Keep the table of --peers as that of this kind of machine, in "
+        "trainers/peers/record.json",
+    )
 
 
 def main(options):
-    """Times the nets and prints a Markdown table."""
-    rng = np.random.default_rng(0)
-    batch = options.batch_size
-    images = tf.constant(rng.normal(size=(batch, 32, 32, 3)), tf.float32)
-    labels = tf.constant(rng.integers(0, 10, batch), tf.int64)
-    keys = itertools.product(options.presets, options.nodes or [None], options.variants)
-    programs, starts = {}, {}
-    for name, nodes, variant in keys:
-        key = name if nodes is None else f"{name}, K = {nodes}", variant
-        programs[key], starts[key] = _started(
-            name, nodes, VARIANTS[variant], options, images, labels
-        )
-    seconds = {key: [] for key in programs}
-    for _ in range(options.rounds):
-        for key, program in programs.items():
-            start = time.perf_counter()
-            program()
-            seconds[key].append(time.perf_counter() - start)
-    first = statistics.median(next(iter(seconds.values())))
-    print("| net | step | images/s | spread | time / first | start, s |")
-    print("|---|---|---|---|---|---|")
-    for (name, variant), times in seconds.items():
-        middle = statistics.median(times)
-        low, high = batch / max(times), batch / min(times)
-        print(
-            f"| {name} | {variant} | {batch / middle:.0f} | {low:.0f}-{high:.0f} "
-            f"| {middle / first:.2f} | {starts[name, variant]:.1f} |"
-        )
+    """Prints and writes what was asked for."""
+    if not (options.peers or options.commands):
+        own_speed.print_table(options.presets or OWN, options.rounds or 10, options)
+        return
+    measure = _commands
+    if options.peers:
+        measure = _starts if options.nodes else _speeds
+    with disk.Workspace(pathlib.Path(options.output)) as workspace:
+        measure(options, workspace.parent)
+
+
+def _speeds(options, folder):
+    """Peers in turns."""
+    rows = peers.training(
+        options.presets or tuple(NETS),
+        options.only or USUAL,
+        options.rounds or 5,
+        options.batch_size,
+    )
+    _write(folder, "peers", rows, figures.TRAINING, picture.speeds)
+    kind = machine.kind()
+    print(record.compared(rows, kind))
+    if options.record:
+        record.record(rows, kind, revision())
+        print("Recorded.")
+
+
+def _starts(options, folder):
+    """Start and memory over K."""
+    (net,) = options.presets or STARTED
+    rows = peers.starting(
+        options.nodes, NETS[net]["scheme"], options.only or STARTS, options.batch_size
+    )
+    _write(folder, "starts", rows, figures.STARTING, picture.starts)
+
+
+def _commands(options, folder):
+    """The commands, one after the other."""
+    rows = command_times.rows_of(command_times.COMMANDS)
+    _write(folder, "commands", rows, command_times.COLUMNS)
+
+
+def _write(folder, name, rows, columns, draw=None):
+    peers.write(folder, name, rows, columns, draw(rows) if draw else None)
+    print(f"\n{figures.markdown(rows, columns)}\n\n{peers.note()}")
+    print(f"Wrote {name}.* to {folder}")
 
 
 if __name__ == "__main__":

@@ -91,6 +91,11 @@ def environment() -> dict:
     }
 
 
+def revision() -> str | None:
+    """The git revision, shortened; None outside of a clone."""
+    return _git("rev-parse", "--short", "HEAD")
+
+
 def _processor():
     try:
         with open("/proc/cpuinfo") as file:

@@ -1,0 +1,185 @@
+"""Time of inference per multiply-add, beside a plain ResNet in the same runtime.
+
+    python export/benchmark.py
+    python export/benchmark.py --presets=cifar10_8-8-8_rk4 --formats=tflite --batches=1
+
+exports untrained ContinuousNets as the export scripts do by default, and He's ResNets
+of plain Keras layers with as many residual units, and so almost as many multiply-adds,
+by the same converters. Each is run in processes of its own, ours and theirs in turns.
+Writes inference.md and inference.csv to `--output`.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+import pathlib
+import statistics
+import sys
+
+if not __package__:
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+from cnet_tf.atomic_file import write_bytes
+from cnet_tf.presets import continuous_net
+from export import graph_cost, parity, staging
+from export.description import describe
+from export.formats.record import Recipe
+from export.formats.table import FORMATS
+from export.measure import MeasureError, measure
+from export.runtimes import SIGNATURE
+from export.source import Source
+from trainers.option_kinds import integer, list_of, one_of, text
+from trainers.option_table import OptionTable, option, run
+from trainers.peers.programs import keras_nets
+from trainers.peers.table import NETS
+
+SHAPE = (32, 32, 3)
+DATA = {
+    "name": "cifar10",
+    "image_shape": list(SHAPE),
+    "class_names": [str(i) for i in range(keras_nets.CLASSES)],
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The options of a benchmark of inference."""
+
+    presets: tuple[str, ...] = option(
+        ("cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
+        list_of(one_of(NETS), empty=False),
+        "Nets to time",
+    )
+    formats: tuple[str, ...] = option(
+        tuple(FORMATS), list_of(one_of(FORMATS), empty=False), "Formats, in float32"
+    )
+    batches: tuple[int, ...] = option(
+        (1, 128), list_of(integer(1), empty=False), "Images at a time"
+    )
+    threads: int = option(
+        os.cpu_count() or 1, integer(1), "Threads of the runtimes", "the cores"
+    )
+    rounds: int = option(3, integer(1), "Turns of each")
+    runs: int = option(20, integer(1), "Timed runs of a turn")
+    output: str = option("benchmarks", text(), "Folder of the table")
+
+
+def _source(net) -> Source:
+    """A net as an export starts from."""
+    nets = {SIGNATURE: net}
+    return Source(nets, nets, {"data": DATA}, (), "", pathlib.Path(net.name))
+
+
+def sources(preset: str) -> dict[str, Source]:
+    """Ours, and the plain net beside it."""
+    net = NETS[preset]
+    plain = keras_nets.resnet(net["nodes"], net["scheme"], keras_nets.he)
+    return {"ours": _source(continuous_net(preset)), "theirs": _source(plain)}
+
+
+def build(form, source: Source, ours: bool, folder) -> pathlib.Path:
+    """Writes an artefact in float32; ours is folded where exports are by default."""
+    source = source.folded() if ours and form.folds else source
+    images = np.zeros((1, *SHAPE), np.uint8)  # Which a server warms up with.
+    recipe = Recipe("normalized", "float32", images, outputs=("logits",))
+    folder.mkdir()
+    with staging.temporary_files(folder):
+        return form.build(
+            source, recipe, describe(source, "normalized", outputs=("logits",)), folder
+        )
+
+
+def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
+    """A line of the table.
+
+        ratio = median over rounds of (seconds / MACs) of ours / that of theirs
+
+    Args:
+        seconds, macs: By "ours" and "theirs"; seconds by round.
+    """
+    pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    milliseconds = {
+        f"{key}_ms": float(f"{1000 * statistics.median(times):.4g}")
+        for key, times in seconds.items()
+    }
+    return {
+        "net": preset,
+        "format": form,
+        "batch": batch,
+        **milliseconds,
+        **{f"{key}_macs": count for key, count in macs.items()},
+        "time_per_mac": float(f"{ratio * macs['theirs'] / macs['ours']:.4g}"),
+    }
+
+
+def rows_of(preset, options, folder) -> list[dict]:
+    """Measures a net in all formats."""
+    both, rows = sources(preset), []
+    macs = {key: graph_cost.macs(one.net, SHAPE) for key, one in both.items()}
+    for form in map(FORMATS.get, options.formats):
+        paths = {
+            key: build(form, one, key == "ours", folder / f"{preset}-{form.name}-{key}")
+            for key, one in both.items()
+        }
+        for batch in options.batches:
+            images = np.random.default_rng(0).normal(size=(batch, *SHAPE))
+            images = images.astype("float32")
+            seconds = {key: [] for key in paths}
+            for _ in range(options.rounds):
+                for key, path in paths.items():
+                    cost = measure(
+                        *(form.reload, path, SIGNATURE, images),
+                        *(options.threads, options.runs),
+                    )
+                    seconds[key].append(cost.median)
+            rows.append(row_of(preset, form.name, batch, seconds, macs))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def markdown(rows) -> str:
+    """The table for people."""
+    return parity.table(
+        {
+            "net": row["net"],
+            "format": row["format"],
+            "batch": str(row["batch"]),
+            "ms": f"{row['ours_ms']:.3g}",
+            "ResNet, ms": f"{row['theirs_ms']:.3g}",
+            "M MACs": f"{row['ours_macs'] / 1e6:.1f}",
+            "ResNet, M MACs": f"{row['theirs_macs'] / 1e6:.1f}",
+            "time per MAC, ours / ResNet": f"{row['time_per_mac']:.2f}",
+        }
+        for row in rows
+    )
+
+
+def main(options) -> list[dict]:
+    """Measures, prints and writes."""
+    folder = pathlib.Path(options.output)
+    with staging.Workspace(folder) as workspace:
+        rows = [
+            row
+            for preset in options.presets
+            for row in rows_of(preset, options, workspace.folder)
+        ]
+        text = io.StringIO()
+        table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        with staging.writing():
+            write_bytes(folder / "inference.csv", text.getvalue().encode())
+            write_bytes(folder / "inference.md", f"{markdown(rows)}\n".encode())
+    print(markdown(rows))
+    return rows
+
+
+if __name__ == "__main__":
+    run(main, Options, failures=[MeasureError])

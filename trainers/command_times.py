@@ -1,0 +1,78 @@
+"""How long the commands take, and how much of that is starting them."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from trainers import onednn
+from trainers.errors import OptionError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# In this order, in one folder: later ones take the run of the first.
+COMMANDS = {
+    "train, one epoch of digits": (
+        "trainers/train.py",
+        "--dataset=digits",
+        "--preset=digits",
+        "--epochs=1",
+    ),
+    "evaluate": ("trainers/evaluate.py",),
+    "export, SavedModel": ("export/saved_model.py",),
+    "export, TFLite": ("export/tflite.py",),
+    "export, ONNX": ("export/onnx_graph.py",),
+    "report": ("export/report.py",),
+}
+
+
+def rows_of(commands: dict, tell=print) -> list[dict]:
+    """Runs commands one after the other in an empty folder, then each with --help.
+
+    Args:
+        commands: By name, a script below the root of the repository and its flags.
+        tell: Told what was measured.
+
+    Returns:
+        A row a command: wall time, and what of it is Python, imports and flags, which
+        is all that --help does.
+
+    Raises:
+        OptionError: one of them fails.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, command in commands.items():
+            work, help = (_seconds(command, more, folder) for more in ((), ("--help",)))
+            rows.append({"command": name, "wall_s": work, "start_s": help})
+            tell(f"{name}: {work:.1f} s, of which start {help:.1f} s")
+    return rows
+
+
+def _seconds(command, more, folder) -> float:
+    script, *flags = command
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *flags, *more],
+        cwd=folder,
+        env=onednn.user_environment(),
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - start
+    # absl ends --help with 1.
+    if done.returncode and not more:
+        words = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        raise OptionError(
+            f"--commands: expected that {script} ends well. Received {words}"
+        )
+    return float(f"{seconds:.4g}")
+
+
+COLUMNS = {
+    "command": lambda row: row["command"],
+    "wall, s": lambda row: f"{row['wall_s']:.1f}",
+    "of which start, s": lambda row: f"{row['start_s']:.1f}",
+    "work, s": lambda row: f"{row['wall_s'] - row['start_s']:.1f}",
+}

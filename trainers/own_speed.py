@@ -1,0 +1,103 @@
+"""Training steps of nets of this package, timed in turns in this process."""
+
+import dataclasses
+import itertools
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnet_tf.manifestation import manifest
+from cnet_tf.presets import continuous_net
+from trainers import steps
+from trainers.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to run a step: whether XLA compiles it, whether blocks unroll theirs."""
+
+    xla: bool = False
+    unroll: bool = True
+
+
+VARIANTS = {
+    "graph": Variant(),
+    "xla": Variant(xla=True),
+    "loop": Variant(unroll=False),
+}
+
+
+def training_program(net, xla, images, labels):
+    """A function without arguments that trains the net one step on that batch."""
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
+    optimizer.build(net.trainable_variables)
+    step = steps.training_program(
+        net,
+        optimizer,
+        tf.distribute.get_strategy(),
+        xla,
+        batch_size=len(images),
+        weight_decay=5e-4,
+        smoothing=0.0,
+    )
+    return lambda: step(images, labels)
+
+
+def _started(name, nodes, variant, options, images, labels):
+    """(program, seconds from nothing to the first step) of a net."""
+    start = time.perf_counter()
+    overrides = {"nodes": nodes} if nodes else {}
+    try:
+        net = continuous_net(
+            name, input_shape=images.shape[1:], dtype=options.precision, **overrides
+        )
+        if not variant.unroll:
+            net = manifest(net, unroll=False)
+    except ValueError as error:
+        raise OptionError(
+            f"--presets: expected nets with blocks for --nodes and variant loop. "
+            f"Received {name!r}: {error}"
+        ) from error
+    program = training_program(net, variant.xla, images, labels)
+    program()  # Traces the graph.
+    return program, time.perf_counter() - start
+
+
+def print_table(presets, rounds, options):
+    """Times nets and prints a Markdown table.
+
+    Args:
+        presets: Their names.
+        rounds: Timed steps of each.
+        options: Those of `benchmark`: nodes, variants, precision, batch_size.
+    """
+    rng = np.random.default_rng(0)
+    batch = options.batch_size
+    images = tf.constant(rng.normal(size=(batch, 32, 32, 3)), tf.float32)
+    labels = tf.constant(rng.integers(0, 10, batch), tf.int64)
+    keys = itertools.product(presets, options.nodes or [None], options.variants)
+    programs, starts = {}, {}
+    for name, nodes, variant in keys:
+        key = name if nodes is None else f"{name}, K = {nodes}", variant
+        programs[key], starts[key] = _started(
+            name, nodes, VARIANTS[variant], options, images, labels
+        )
+    seconds = {key: [] for key in programs}
+    for _ in range(rounds):
+        for key, program in programs.items():
+            start = time.perf_counter()
+            program()
+            seconds[key].append(time.perf_counter() - start)
+    first = statistics.median(next(iter(seconds.values())))
+    print("| net | step | images/s | spread | time / first | start, s |")
+    print("|---|---|---|---|---|---|")
+    for (name, variant), times in seconds.items():
+        middle = statistics.median(times)
+        low, high = batch / max(times), batch / min(times)
+        print(
+            f"| {name} | {variant} | {batch / middle:.0f} | {low:.0f}-{high:.0f} "
+            f"| {middle / first:.2f} | {starts[name, variant]:.1f} |"
+        )

@@ -1,0 +1,96 @@
+"""Rows of the tables of a comparison.
+
+    images/s = batch / median(seconds of a step)
+    ahead    = median over rounds of (seconds of theirs / MACs of theirs)
+                                   / (seconds of ours / MACs of ours)
+    R        = 6 MACs images/s / (2 n^3 / median(seconds of a product of n x n))
+
+A training step multiplies and adds three times what its forward pass does: for the
+output, for the gradient of the input, for that of the kernel. So R is the share of the
+speed of a large product of matrices that the whole step reaches.
+"""
+
+import statistics
+
+from trainers.peers.comparison import Found
+from trainers.peers.programs.turns import SIZE
+from trainers.peers.table import PEERS
+
+
+def rows_of(net: str, found: dict[str, Found], batch: int) -> list[dict]:
+    """A row a peer; the first one of `found` is what others are compared with."""
+    first = next(iter(found.values()))
+    return [_row(net, name, one, first, batch) for name, one in found.items()]
+
+
+def _row(net, name, found, first, batch):
+    step, macs = statistics.median(found.steps), found.size["macs"]
+    product = 2 * SIZE**3 / statistics.median(found.products)
+    beside = zip(found.steps, found.first or found.steps, strict=True)
+    ahead = statistics.median(theirs / ours for theirs, ours in beside)
+    return {
+        "net": net,
+        "peer": name,
+        "images_per_second": _digits(batch / step),
+        "lowest": _digits(batch / max(found.steps)),
+        "highest": _digits(batch / min(found.steps)),
+        "ahead": _digits(ahead * first.size["macs"] / macs),
+        "R": _digits(6 * macs * batch / step / product),
+        "sgemm_gflops": _digits(product / 1e9),
+        **start_of(found.start),
+        "memory_mb": round(found.memory / 1e6),
+        **found.size,
+    }
+
+
+def start_of(start: dict) -> dict:
+    """Columns of the parts of a start, and of their sum."""
+    parts = {f"{part}_s": _digits(seconds) for part, seconds in start.items()}
+    return {**parts, "start_s": _digits(sum(start.values()))}
+
+
+def _digits(value) -> float:
+    return float(f"{value:.4g}")
+
+
+def mismatches(rows: list[dict]) -> list[str]:
+    """Peers that say that they train the first one's net, and have another: lines."""
+    lines, expected = [], {}
+    for row in (row for row in rows if PEERS[row["peer"]].same):
+        net, peer = row["net"], row["peer"]
+        size = {key: row[key] for key in ("parameters", "macs")}
+        wanted = expected.setdefault(net, size)
+        if size != wanted:
+            lines.append(f"{net}, {peer}: expected {wanted}. Received {size}")
+    return lines
+
+
+# Columns of the Markdown tables: text of the head, function of a row to a cell.
+TRAINING = {
+    "net": lambda row: row["net"],
+    "peer": lambda row: PEERS[row["peer"]].title,
+    "images/s": lambda row: f"{row['images_per_second']:.0f}",
+    "spread": lambda row: f"{row['lowest']:.0f}-{row['highest']:.0f}",
+    "ours / theirs": lambda row: f"{row['ahead']:.2f} x",
+    "R": lambda row: f"{row['R']:.2f}",
+    "SGEMM, GFLOP/s": lambda row: f"{row['sgemm_gflops']:.0f}",
+    "start, s": lambda row: f"{row['start_s']:.1f}",
+    "import, build, first, s": lambda row: ", ".join(
+        f"{row[f'{part}_s']:.1f}" for part in ("import", "build", "first")
+    ),
+    "peak memory, MB": lambda row: f"{row['memory_mb']:,}",
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "M MACs": lambda row: f"{row['macs'] / 1e6:.1f}",
+}
+STARTING = {
+    "K = N": lambda row: str(row["nodes"]),
+    **{key: TRAINING[key] for key in ("peer", "start, s", "import, build, first, s")},
+    "peak memory, MB": TRAINING["peak memory, MB"],
+}
+
+
+def markdown(rows: list[dict], columns: dict) -> str:
+    """A Markdown table."""
+    lines = [[cell(row) for cell in columns.values()] for row in rows]
+    table = [list(columns), ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)

@@ -1,0 +1,54 @@
+"""Draws the tables of a comparison."""
+
+import io
+
+from trainers.peers.table import PEERS
+
+_DPI = 120
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def speeds(rows: list[dict]) -> bytes:
+    """Images/s as bars with their spread, a panel a net."""
+    from matplotlib.figure import Figure
+
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    figure = Figure(figsize=(3 + 3 * len(nets), 4), dpi=_DPI, layout="constrained")
+    panels = figure.subplots(1, len(nets), squeeze=False)[0]
+    for axes, net in zip(panels, nets, strict=True):
+        shown = [row for row in rows if row["net"] == net][::-1]
+        speed = [row["images_per_second"] for row in shown]
+        spread = [
+            [row["images_per_second"] - row["lowest"] for row in shown],
+            [row["highest"] - row["images_per_second"] for row in shown],
+        ]
+        colors = ["C1" if row is shown[-1] else "C0" for row in shown]
+        titles = [PEERS[row["peer"]].title for row in shown]
+        axes.barh(titles, speed, xerr=spread, color=colors)
+        axes.set(title=net, xlabel="training, images/s")
+    return _png(figure)
+
+
+def starts(rows: list[dict]) -> bytes:
+    """Start and memory over K, a line a peer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), dpi=_DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in dict.fromkeys(row["peer"] for row in rows):
+        mine = [row for row in rows if row["peer"] == name]
+        nodes = [row["nodes"] for row in mine]
+        title = PEERS[name].title
+        left.plot(nodes, [row["start_s"] for row in mine], "o-", label=title)
+        right.plot(nodes, [row["memory_mb"] for row in mine], "o-")
+    for axes, text in ((left, "start to the first step, s"), (right, "peak, MB")):
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="K = N", ylabel=text, yscale="log")
+        axes.grid(alpha=0.3)
+    left.legend(fontsize="small")
+    return _png(figure)

@@ -1,0 +1,58 @@
+"""The last recorded table of a kind of machine, and how a new one compares with it.
+
+    {kind of machine: {"recorded": day, "git": revision, "rows": [{net, peer, ..}]}}
+
+It judges nothing: the same machine is not always equally fast. R, which is relative to
+a product of matrices in the same process, tells more than images/s.
+"""
+
+import datetime
+import json
+import pathlib
+
+from cnet_tf.atomic_file import write_json
+
+RECORD = pathlib.Path(__file__).with_name("record.json")
+# Compared, with what they are called.
+_SPEEDS = {"images_per_second": "images/s", "R": "R"}
+_KEPT = ("net", "peer", *_SPEEDS)
+
+
+def compared(rows: list[dict], kind: str, path=None) -> str:
+    """New over recorded, in lines for people.
+
+    Args:
+        rows: From `figures.rows_of`.
+        kind: Of this machine.
+        path: Of the record. Default: `RECORD`.
+    """
+    last = _read(path or RECORD).get(kind)
+    if last is None:
+        return (
+            f"No table is recorded of a machine of this kind ({kind}). To record this "
+            "one, on a machine that does nothing else, give the command with --record."
+        )
+    known = {(row["net"], row["peer"]): row for row in last["rows"]}
+    lines = [f"Over the table recorded on {last['recorded']} at {last['git']}:"]
+    for row in rows:
+        old = known.get((row["net"], row["peer"]))
+        ratios = (
+            f"{row[key] / old[key]:.2f} x {words}"
+            for key, words in _SPEEDS.items()
+            if old
+        )
+        told = ", ".join(ratios) or "not recorded"
+        lines.append(f"  {row['net']}, {row['peer']}: {told}")
+    return "\n".join(lines)
+
+
+def record(rows: list[dict], kind: str, git: str | None, path=None):
+    """Replaces the table of this kind of machine."""
+    table = [{key: row[key] for key in _KEPT} for row in rows]
+    day = datetime.date.today().isoformat()
+    entry = {"recorded": day, "git": git or "unknown", "rows": table}
+    write_json(path or RECORD, {**_read(path or RECORD), kind: entry})
+
+
+def _read(path) -> dict:
+    return json.loads(path.read_text()) if path.is_file() else {}

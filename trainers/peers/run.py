@@ -1,0 +1,118 @@
+"""Compares peers, and writes what was found: tables, a picture, the rows as data."""
+
+import csv
+import functools
+import importlib.metadata
+import io
+import json
+import tempfile
+
+from cnet_tf.atomic_file import write_bytes
+from trainers import disk, onednn
+from trainers.environment import revision
+from trainers.errors import OptionError
+from trainers.peers import figures
+from trainers.peers.comparison import compare
+from trainers.peers.environment import NotInstalled, interpreter
+from trainers.peers.machine import kind
+from trainers.peers.process import PeerError, PeerProcess
+from trainers.peers.table import NETS, PEERS, PROGRAMS
+
+
+def _tell(text):
+    print(text, flush=True)
+
+
+def installed(names, tell=_tell) -> dict[str, str]:
+    """The interpreters of peers; a line says which could not be installed."""
+    found, refused = {}, set()
+    for name in names:
+        needs = PEERS[name].requirements
+        try:
+            if needs not in refused:
+                found[name] = interpreter(needs, tell=tell)
+        except NotInstalled as error:
+            refused.add(needs)
+            tell(f"{error}: its peers are left out")
+    if not found:
+        raise OptionError(
+            f"--only: expected a peer that can be installed. Received {','.join(names)}"
+        )
+    return found
+
+
+def start(name, python, job, **environment) -> PeerProcess:
+    """Starts a peer as a user would, who has set none of our variables."""
+    peer = PEERS[name]
+    return PeerProcess(
+        python,
+        PROGRAMS / f"{peer.program}.py",
+        {**job, **peer.settings},
+        {**onednn.user_environment(), **environment},
+    )
+
+
+def training(nets, names, rounds, batch) -> list[dict]:
+    """Rows of the speeds of peers, net by net."""
+    pythons, rows = installed(names), []
+    for net in nets:
+        _tell(f"{net}:")
+        starts = {
+            name: functools.partial(start, name, python, {**NETS[net], "batch": batch})
+            for name, python in pythons.items()
+        }
+        rows += figures.rows_of(net, compare(starts, rounds, _tell), batch)
+    for line in figures.mismatches(rows):
+        _tell(f"error: {line}")
+    return rows
+
+
+def starting(nodes, scheme, names, batch) -> list[dict]:
+    """Rows of the starts of peers over K, one at a time; compilers remember nothing."""
+    pythons, rows = installed(names), []
+    for k in nodes:
+        for name, python in pythons.items():
+            job = {"nodes": k, "scheme": scheme, "batch": batch}
+            try:
+                with (
+                    tempfile.TemporaryDirectory() as cache,
+                    start(name, python, job, TORCHINDUCTOR_CACHE_DIR=cache) as process,
+                ):
+                    times, memory = process.start, process.ask("memory")
+            except PeerError as error:
+                _tell(f"K = {k}, {name}: {error}")
+                continue
+            row = {"nodes": k, "peer": name, **figures.start_of(times)}
+            rows.append({**row, "memory_mb": round(memory / 1e6)})
+            _tell(f"K = {k}, {name}: {row['start_s']:.1f} s, {memory / 1e6:.0f} MB")
+    return rows
+
+
+def note() -> str:
+    """Machine and versions, in a line for people."""
+    pins = {
+        line.strip()
+        for file in PROGRAMS.glob("requirements-*.txt")
+        for line in file.read_text().splitlines()
+        if "==" in line
+    }
+    ours = (f"{p}=={importlib.metadata.version(p)}" for p in ("tensorflow", "keras"))
+    return f"{kind()}. {', '.join([*ours, *sorted(pins)])}, cnet_tf {revision()}."
+
+
+def write(folder, name: str, rows: list[dict], columns: dict, picture=None):
+    """Writes <name>.md, .csv, .json and, where there is a picture, .png to a folder."""
+    text, known = io.StringIO(), note()
+    table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    data = json.dumps({"note": known, "rows": rows}, indent=2)
+    contents = {
+        "md": f"{figures.markdown(rows, columns)}\n\n{known}\n".encode(),
+        "csv": text.getvalue().encode(),
+        "json": f"{data}\n".encode(),
+        **({"png": picture} if picture else {}),
+    }
+    with disk.writing("output"):
+        for suffix, content in contents.items():
+            write_bytes(folder / f"{name}.{suffix}", content)
