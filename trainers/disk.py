@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from cnet_tf import temporary
+from cnet_tf.atomic_file import write_bytes
 from trainers.errors import OptionError
 
 
@@ -66,6 +67,23 @@ class Workspace:
 
     def __exit__(self, *error):
         return self._opened.__exit__(*error)
+
+
+def publish(workspace: Workspace, files: dict[str, bytes]) -> None:
+    """Writes results to a workspace that is open, and renames them into place.
+
+    Args:
+        workspace: Entered.
+        files: Contents by name.
+
+    Raises:
+        OptionError: it cannot be written; `--output` names it.
+    """
+    with writing("output"):
+        for name, content in files.items():
+            write_bytes(workspace.folder / name, content)
+        for name in files:
+            os.replace(workspace.folder / name, workspace.parent / name)
 
 
 def _sweep_below(parent):
