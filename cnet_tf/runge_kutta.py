@@ -73,13 +73,28 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
     Raises:
         ValueError: unknown scheme, or steps < 1.
     """
+    for state in path(scheme, f, x, steps, t0, t1, scale):
+        x = state
+    return x
+
+
+def path(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
+    """The N states behind the steps of `integrate`, the last of them at t1.
+
+    Args:
+        project: Function of the state after each step to the state that goes on, such
+            as a projection onto a set that it may not leave. Default: none.
+        Others: As for `integrate`.
+    """
     tableau = get_scheme(scheme)
     steps = positive_integer("steps", steps)
     h = Fraction(scale) * (Fraction(t1) - Fraction(t0)) / steps
     for n in range(steps):
         times = [StageTime(n, c, steps, t0, t1) for c in tableau.c]
         x = step(tableau, f, x, times, h)
-    return x
+        if project is not None:
+            x = project(x)
+        yield x
 
 
 def advance(x, h, coefficients, slopes):

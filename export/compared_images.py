@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from export.calibration import SMALLEST, USUAL
-from export.generated_images import GENERATED, generated, unlabelled
 from trainers.data import ImageData, MissingData, images_of, load_as_trained
 from trainers.data.contents import changed
 from trainers.data.errors import tell
+from trainers.data.generated import GENERATED, generated, unlabelled
 from trainers.errors import OptionError
 
 _NO_ACCURACY = "No accuracy was measured: "

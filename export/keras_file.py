@@ -9,12 +9,13 @@ import keras
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.manifestation import unrolled
-from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from export.source import Source
 from trainers.data.class_names import MOST_LETTERS, is_name
 from trainers.data.description import checked
 from trainers.data.errors import DataError
+from trainers.data.generated import GENERATED
+from trainers.data_option import per_channel
 from trainers.errors import OptionError
 
 
@@ -101,25 +102,6 @@ def class_names(given: str | None, classes: int) -> list[str]:
             f"control. Received {strange[0]!r}: rename it."
         )
     return names
-
-
-def per_channel(name: str, values: tuple[float, ...], channels: int) -> list[float]:
-    """Numbers of pixels, a number a channel.
-
-    Args:
-        name: Of their option.
-        values: One number, or one a channel.
-        channels: Of the input of the model.
-
-    Raises:
-        OptionError: neither one number nor one a channel.
-    """
-    if len(values) not in (1, channels):
-        raise OptionError(
-            f"--{name}: expected one number, or {channels}, one a channel of --model. "
-            f"Received {len(values)}."
-        )
-    return list(values) * (channels // len(values))
 
 
 def read_model(path) -> keras.Model:

@@ -8,9 +8,9 @@ import pathlib
 from cnet_tf.escaping import code, markdown
 from export import snippets, training_record
 from export.formats.record import Format, Tensor
-from export.generated_images import GENERATED
 from export.parity import LATENCY, table
 from export.serving import INPUTS
+from trainers.data.generated import GENERATED
 
 # By what a block of code begins with: its language, and what only we read.
 _LANGUAGES = {

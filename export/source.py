@@ -10,10 +10,10 @@ from cnet_tf.architecture import copied
 from cnet_tf.escaping import file_name
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
-from export.generated_images import GENERATED
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData
 from trainers.data.batches import recalibration_batches
+from trainers.data.generated import GENERATED
 from trainers.errors import OptionError
 
 

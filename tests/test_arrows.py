@@ -17,7 +17,7 @@ FLOWS = {
     "trainers": (
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
-            *("trainers.compare", "trainers.dynamics"),
+            *("trainers.compare", "trainers.converge", "trainers.dynamics"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),

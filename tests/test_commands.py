@@ -22,10 +22,10 @@ def _run(*arguments, cwd=ROOT):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["trainers/train.py", "trainers/evaluate.py"])
+@pytest.mark.parametrize("script", ["train", "evaluate", "converge"])
 def test_help_explains_every_flag(script):
-    result = _run(script, "--help")
-    flags = {"trainers/train.py": len(dataclasses.fields(Options))}.get(script, 7)
+    result = _run(f"trainers/{script}.py", "--help")
+    flags = {"train": len(dataclasses.fields(Options))}.get(script, 7)
     assert result.stdout.count("Default:") >= flags
 
 

@@ -10,7 +10,7 @@ from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.manifestation import manifest
 from cnet_tf.samples import sample_images
 from export import onnx_graph, saved_model, single_file, tflite
-from export.generated_images import generated
+from trainers.data.generated import generated
 from trainers.errors import OptionError
 
 L = keras.layers

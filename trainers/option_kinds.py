@@ -8,6 +8,7 @@ A new kind of option is a `Kind`; nothing branches on types.
 import dataclasses
 import numbers
 from collections.abc import Callable, Collection
+from fractions import Fraction
 from typing import Any
 
 from cnet_tf.pretrained import run_directory, shipped
@@ -153,6 +154,23 @@ def number(interval: str = "", most: float = _LARGEST) -> Kind:
         repr,
         most=beyond,
     )
+
+
+def ratio() -> Kind:
+    """An exact number above zero, such as 4 or 1/2."""
+    return Kind(
+        "a number > 0, like 4 or 1/2",
+        "numbers > 0, like 4 or 1/2",
+        _fraction,
+        lambda value: isinstance(value, numbers.Rational) and value > 0,
+    )
+
+
+def _fraction(given):
+    try:
+        return Fraction(given)
+    except ZeroDivisionError:
+        raise ValueError("divided by zero") from None
 
 
 def one_of(choices: Collection) -> Kind:

@@ -1,4 +1,4 @@
-"""Images to compare an export with Keras on where there is no data set: made up.
+"""Images where there is no data set: made up.
 
 The first few are the sample images of the package, where a net takes pictures.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnet_tf.samples import CHANNELS, sample_images
-from trainers.data import ImageData
+from trainers.data.images import ImageData
 
 GENERATED = "generated images"
 _COUNT = 1000

@@ -1,0 +1,318 @@
+"""Is a net an integrator? Its states with other schemes and steps, block by block.
+
+Every block of a net, or stage of a plain residual net, is run from the state that the
+net brings to it, with N f steps for some factors f of its own N, and the whole net with
+all of its blocks so. The reference is the same equation solved finely: the states u, v,
+w of steps h, h/2, h/4 of the best scheme, extrapolated with the order q that they show
+(Richardson):
+
+    y = w + (w - v) / (2^q - 1),    2^q = |v - u| / |w - v|.
+
+Errors are |y_N - y| over the examples, root mean square, relative to what the block
+does, |y - h(0)|, and for the whole net, whose states are its outputs, to |y|. Batch
+norms use the statistics that the net has. What the curves say: `step_verdict`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+from keras import ops
+
+from cnet_tf.bounds import MOST_STEPS
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.tableaus import get_scheme
+from cnet_tf.trajectory import TappedNet, run, squares
+
+# Steps in units of those in training, coarse to fine.
+FACTORS = tuple(map(Fraction, ("1/2", "1", "2", "4")))
+WHOLE = "whole net"
+# The name of the scheme of a net whose blocks have several.
+MIXED = "mixed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A block, a chain or the whole net, over all examples.
+
+    Attributes:
+        name: Of the block, `WHOLE` of the net.
+        scheme, steps: As trained; N is a text where blocks of the whole differ.
+        factors: Of the curves, ascending; 1 is one of them.
+        resolved: For each of them, whether no step lies across two cells of theta; a
+            step that does is no step of the same equation.
+        curves: For each scheme |y_N - y|^2, (factors, examples).
+        errors: For each scheme the errors of the answers, (factors, examples).
+        size: What errors are relative to, squared, (examples,).
+        noise: (error of the finest state in y)^2, (examples,): errors below are none.
+        limit: The errors of the answers of that state, (examples,).
+        labelled: Whether answers were compared with labels, or with those as trained.
+    """
+
+    name: str
+    scheme: str
+    steps: str
+    factors: tuple[Fraction, ...]
+    resolved: tuple[bool, ...]
+    curves: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    size: np.ndarray
+    noise: np.ndarray
+    limit: np.ndarray
+    labelled: bool
+
+
+def wrong_answers(outputs, labels) -> np.ndarray:
+    """1 where the largest logit of an example is not that of its label, else 0.
+
+    Logits that are not finite are wrong, as the largest of NaNs is a mere guess.
+    """
+    logits = np.asarray(ops.convert_to_numpy(outputs[0]))
+    finite = np.isfinite(logits).all(axis=-1)
+    return 1.0 - (finite & (logits.argmax(-1) == np.asarray(labels)))
+
+
+def observe(
+    model,
+    batches,
+    schemes=(),
+    factors=FACTORS,
+    judge: Callable = wrong_answers,
+    progress: Callable = lambda done, total: None,
+) -> list[Part]:
+    """Runs a net with other schemes and steps.
+
+        parts = observe(net, [(images, labels)], schemes=("euler", "rk4"))
+        print(step_verdict.judged(parts[-1]).kind)
+
+    Args:
+        model: See `trajectory.TappedNet`. Its states are compared in its own precision,
+            so build one of float64 for orders above two.
+        batches: A sequence of pairs (inputs, labels); labels are None where nobody
+            knows them: the answers of the net as trained take their place.
+        schemes: Besides its own.
+        factors: Steps in units of those in training; what a block cannot do (half of
+            one step, or for a chain other than multiples of its units) is left out.
+        judge: Function of outputs and labels to an error for each example. Default
+            `wrong_answers`.
+        progress: Told evaluations of rates that are done, of how many.
+
+    Returns:
+        A part for every block, and last the whole net.
+
+    Raises:
+        ValueError: no such model, scheme or factor; no batches; for a block fewer than
+            two steps remain.
+    """
+    tapped = TappedNet(model)
+    factors = tuple(sorted({Fraction(1), *map(Fraction, factors)}))
+    if factors[0] <= 0 or not any(f > 1 for f in factors):
+        raise ValueError(
+            "factors: expected numbers > 0, one of them above 1. Received "
+            f"{', '.join(map(str, factors))}."
+        )
+    plans = [_Plan.of([flow], schemes, factors) for flow in tapped.flows]
+    whole = _Plan.of(tapped.flows, schemes, factors)
+    batches = list(batches)
+    total = sum(plan.cost for plan in (*plans, whole)) * len(batches)
+    done = 0
+
+    def tell(count):
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    found = [_observed(tapped, plans, whole, judge, tell, *b) for b in batches]
+    if not found:
+        raise ValueError("batches: expected at least one. Received none.")
+    return [_joined(parts) for parts in zip(*found, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How some flows are run: (scheme, factor) for every point of the curves.
+
+    Attributes:
+        flows: One, or all.
+        scheme: As trained.
+        schemes: All of them, that one first.
+        factors: Of the curves.
+        fine: Scheme and factors of the reference, ascending.
+    """
+
+    flows: list
+    scheme: str
+    schemes: tuple[str, ...]
+    factors: tuple[Fraction, ...]
+    fine: tuple[str, tuple[Fraction, ...]]
+
+    @classmethod
+    def of(cls, flows, schemes, factors):
+        own = {flow.scheme for flow in flows}
+        scheme = own.pop() if len(own) == 1 else MIXED
+        schemes = tuple(dict.fromkeys((scheme, *schemes)))
+        best = max(schemes, key=_order)
+        finest = 2 * factors[-1]
+        factors = tuple(f for f in factors if all(_can(x, f) for x in flows))
+        fine = tuple(f for f in (finest / 4, finest / 2, finest) if f >= 1)
+        for flow in flows:
+            if flow.steps * finest > MOST_STEPS:
+                raise ValueError(
+                    f"factors: expected at most {MOST_STEPS} steps in twice the largest"
+                    f" one. Received {finest} x {flow.steps} in {flow.name!r}."
+                )
+        return cls(flows, scheme, schemes, factors, (best, fine))
+
+    def points(self) -> list:
+        """All (scheme, factor), those of the reference last."""
+        best, fine = self.fine
+        curves = [(s, f) for s in self.schemes for f in self.factors]
+        return list(dict.fromkeys([*curves, *((best, f) for f in fine)]))
+
+    @property
+    def cost(self) -> int:
+        """Evaluations of rates."""
+        return sum(self.cost_of(*point) for point in self.points())
+
+    def cost_of(self, scheme, factor) -> int:
+        return sum(
+            get_scheme(flow.scheme if scheme == MIXED else scheme).stages
+            * int(flow.steps * factor)
+            for flow in self.flows
+        )
+
+
+def _order(scheme) -> int:
+    return 0 if scheme == MIXED else get_scheme(scheme).order
+
+
+def _can(flow, factor) -> bool:
+    try:
+        return (flow.steps * factor).denominator == 1 and bool(
+            flow.manifested(steps=int(flow.steps * factor))
+        )
+    except ValueError:
+        return False
+
+
+def _cells(flow) -> int:
+    return flow.basis.cells if isinstance(flow, ContinuousBlock) else flow.nodes
+
+
+def _manifested(flow, scheme, factor):
+    scheme = None if scheme == MIXED else scheme
+    return flow.manifested(scheme=scheme, steps=int(flow.steps * factor))
+
+
+def _observed(tapped, plans, whole, judge, tell, inputs, labels):
+    """The parts on one batch."""
+    starts = tapped.starts(inputs)
+    own = tapped(inputs)
+    labelled = labels is not None
+    if not labelled:
+        labels = np.argmax(ops.convert_to_numpy(own[0]), axis=-1)
+
+    def alone(i):
+        def states(scheme, factor):
+            x, mask = starts[i]
+            y = run(_manifested(tapped.flows[i], scheme, factor), x, mask)
+            return [y], tapped(inputs, {i: lambda x, mask: y})
+
+        return states
+
+    def together(scheme, factor):
+        def stand_in(flow):
+            other = _manifested(flow, scheme, factor)
+            return lambda x, mask: run(other, x, mask)
+
+        outputs = tapped(
+            inputs, {i: stand_in(flow) for i, flow in enumerate(tapped.flows)}
+        )
+        return outputs, outputs
+
+    parts = [
+        _part(plan, alone(i), [starts[i][0]], judge, labels, labelled, tell)
+        for i, plan in enumerate(plans)
+    ]
+    return [*parts, _part(whole, together, None, judge, labels, labelled, tell)]
+
+
+def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
+    """The curves of one part on one batch."""
+    found, errors = {}, {}
+    for point in plan.points():
+        ends, outputs = states(*point)
+        found[point] = [ops.convert_to_numpy(y).astype("float64") for y in ends]
+        errors[point] = judge(outputs, labels)
+        tell(plan.cost_of(*point))
+    best, fine = plan.fine
+    with np.errstate(all="ignore"):  # A coarse step, or a fine one, may overflow.
+        reference = _extrapolated([found[best, f] for f in fine], _order(best))
+        noise = squares(reference, found[best, fine[-1]])
+        # Digits that the precision of the states does not have.
+        lost = 64 * np.finfo(str(ops.dtype(ends[0]))).eps
+        noise = np.maximum(noise, lost**2 * squares(reference))
+        curves = {
+            scheme: np.stack(
+                [squares(found[scheme, f], reference) for f in plan.factors]
+            )
+            for scheme in plan.schemes
+        }
+        size = squares(reference, start and [ops.convert_to_numpy(x) for x in start])
+    steps = {flow.steps for flow in plan.flows}
+    return Part(
+        WHOLE if start is None else plan.flows[0].name,
+        plan.scheme,
+        ", ".join(str(flow.steps) for flow in plan.flows)
+        if len(steps) > 1
+        else str(*steps),
+        plan.factors,
+        tuple(
+            all(f * flow.steps % _cells(flow) == 0 for flow in plan.flows)
+            for f in plan.factors
+        ),
+        curves,
+        {s: np.stack([errors[s, f] for f in plan.factors]) for s in plan.schemes},
+        size,
+        noise,
+        np.asarray(errors[best, fine[-1]]),
+        labelled,
+    )
+
+
+def _extrapolated(states, order):
+    """The limit of states of halved steps, by Richardson; the last where they diverge.
+
+    Args:
+        states: Two or three, each a list of arrays.
+        order: Of the scheme: a larger one is an accident.
+    """
+    *before, half, finest = states
+    fine = math.sqrt(squares(finest, half).sum())
+    q = order
+    if before and fine > 0:
+        coarse = math.sqrt(squares(half, before[0]).sum())
+        q = min(order, math.log2(coarse / fine)) if coarse > 0 else 0
+    if not (fine > 0 and q >= 0.5):  # NaN too.
+        return finest
+    share = 1 / (2**q - 1)
+    return [a + share * (a - b) for a, b in zip(finest, half, strict=True)]
+
+
+def _joined(parts) -> Part:
+    """Parts of several batches as one."""
+    first = parts[0]
+
+    def along(get):
+        return np.concatenate([get(part) for part in parts], axis=-1)
+
+    return dataclasses.replace(
+        first,
+        curves={s: along(lambda p, s=s: p.curves[s]) for s in first.curves},
+        errors={s: along(lambda p, s=s: p.errors[s]) for s in first.errors},
+        size=along(lambda p: p.size),
+        noise=along(lambda p: p.noise),
+        limit=along(lambda p: p.limit),
+    )

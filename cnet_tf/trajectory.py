@@ -1,0 +1,271 @@
+"""Looking inside: the states h(t) that a net runs through, and theta(t).
+
+    h(0) = what a block takes,   h(n/N) = the state behind step n,   h(1) = its output
+
+A *flow* is what integrates: a `ContinuousBlock`, or a `ResidualChain`, which is a plain
+residual net read as one.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+from keras import ops
+
+from cnet_tf.call_graph import call_graph
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.lifted_layer import is_graph
+from cnet_tf.paths import named_variables
+from cnet_tf.residual_chain import ResidualChain, with_chains
+from cnet_tf.runge_kutta import StageTime, path, step
+from cnet_tf.series import ForwardPass, at_depth
+from cnet_tf.tableaus import get_scheme
+
+
+class TappedNet:
+    """A net whose flows can be looked into, and replaced for a while.
+
+    Batch norms use their moving statistics, as in inference; those of a member of an
+    any-depth net are read if the net is that member.
+
+    Args:
+        model: A built functional or Sequential model with continuous blocks; or a plain
+            one with two residual units in a row at least (`residual_chain`).
+
+    Attributes:
+        flows: Its flows, in order.
+
+    Raises:
+        ValueError: it is no such model, or has neither.
+    """
+
+    def __init__(self, model):
+        if not is_graph(model) or not model.built:
+            raise ValueError(
+                "model: expected a built functional or Sequential model. Received "
+                f"{getattr(model, 'name', model)!r}, a {type(model).__name__}."
+            )
+        graph = call_graph(model)
+        if not _flows(graph):
+            graph = with_chains(graph)
+        self._graph = graph
+        self.flows = _flows(graph)
+        if not self.flows:
+            raise ValueError(
+                "model: expected continuous blocks, or two residual units x + f(x) of "
+                f"one shape in a row. Received {model.name!r}, which has neither."
+            )
+        self._dtypes = [x.dtype for x in model.inputs]
+
+    def __call__(self, inputs, replaced=None) -> list:
+        """The outputs for a batch.
+
+        Args:
+            inputs: An array, or several of them, one an input of the model.
+            replaced: For numbers of flows, functions (x, mask) that stand for them.
+                Default: none.
+        """
+        stand_ins = {
+            self.flows[i]: _StandIn(function)
+            for i, function in (replaced or {}).items()
+        }
+        graph = self._graph.replacing(
+            lambda call: stand_ins.get(_flow(call), call.operation)
+        )
+        inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        return graph(*map(_tensor, inputs, self._dtypes))
+
+    def starts(self, inputs) -> list:
+        """For every flow the pair (h(0), mask) that a batch brings to it."""
+        seen = {}
+
+        def tap(i):
+            def watched(x, mask):
+                seen[i] = x, mask
+                return run(self.flows[i], x, mask)
+
+            return watched
+
+        self(inputs, {i: tap(i) for i in range(len(self.flows))})
+        return [seen[i] for i in range(len(self.flows))]
+
+    def number(self, name=None) -> int:
+        """The place of the flow of that name; of the only one.
+
+        Raises:
+            ValueError: none is called so, or there are several to choose from.
+        """
+        names = [flow.name for flow in self.flows]
+        if name is None and len(names) == 1:
+            return 0
+        if name not in names:
+            raise ValueError(
+                f"block: expected one of {', '.join(names)}. Received {name!r}."
+            )
+        return names.index(name)
+
+
+def _tensor(x, dtype):
+    """As an input of that type; floats stay as wide as they are."""
+    x = ops.convert_to_tensor(x)
+    return x if "float" in str(x.dtype) and "float" in dtype else ops.cast(x, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _StandIn:
+    function: Callable
+
+    def __call__(self, x, **kwargs):
+        # Masks travel on tensors, or are given in the call.
+        mask = kwargs.get("mask")
+        mask = getattr(x, "_keras_mask", None) if mask is None else mask
+        return self.function(x, mask)
+
+
+def _flow(call):
+    """The flow that is called, or None."""
+    flow = call.operation
+    return flow if isinstance(flow, (ContinuousBlock, ResidualChain)) else None
+
+
+def _flows(graph) -> list:
+    return list(dict.fromkeys(filter(None, map(_flow, graph.calls))))
+
+
+def run(flow, x, mask=None):
+    """What a flow gives for x, in inference."""
+    return flow(x) if mask is None else flow(x, mask=mask)
+
+
+def states(flow, x, mask=None) -> list:
+    """h(0) = x, h(1/N), .., h(1) of a flow: its states between the steps."""
+    return [x, *_steps(flow, x, mask)]
+
+
+def _steps(flow, x, mask):
+    return path(
+        flow.scheme,
+        _rate(flow, mask),
+        x,
+        flow.steps,
+        scale=flow.horizon,
+        project=getattr(flow, "project", None),
+    )
+
+
+def _rate(flow, mask):
+    """The rate of a flow, f(t, x), without its horizon."""
+    if isinstance(flow, ResidualChain):
+        return flow.rate
+    forward = ForwardPass(flow.restriction)
+    masks = {} if mask is None or not is_graph(flow.rate) else {"mask": mask}
+
+    def rate(time, state):
+        with at_depth(forward.at(time)):
+            return flow.rate(state, training=False, **masks)
+
+    return rate
+
+
+def state_at(net, block, inputs, t, refined=1):
+    """The hidden state h(t) of a block, at any depth.
+
+    Up to the last border of steps before t it is the state that the net computes; from
+    there one shorter step of the same scheme leads to t.
+
+        half = state_at(net, "block_1", images, Fraction(1, 2))
+
+    Args:
+        net: A built functional or Sequential model, see `TappedNet`; or a `TappedNet`,
+            which saves the making of one.
+        block: Name of a block; None if there is only one.
+        inputs: A batch of inputs of the net.
+        t: A rational in [0, 1]: an int, a Fraction, or text such as "1/3".
+        refined: Take this many steps for each of the net's. Default 1.
+
+    Returns:
+        The state, of the shape of the block's input; at t = 1 the block's output.
+
+    Raises:
+        ValueError: no such block, or t is outside [0, 1].
+        TypeError: t is a float, which would have to be rounded at the border of steps.
+    """
+    if isinstance(t, float):
+        raise TypeError(f"t: expected an exact Fraction. Received the float {t}.")
+    t = Fraction(t)
+    if not 0 <= t <= 1:
+        raise ValueError(f"t: expected 0 <= t <= 1. Received {t}.")
+    tapped = net if isinstance(net, TappedNet) else TappedNet(net)
+    number = tapped.number(block)
+    x, mask = tapped.starts(inputs)[number]
+    flow = tapped.flows[number]
+    if refined != 1:
+        flow = flow.manifested(steps=flow.steps * refined)
+    n = int(t * flow.steps)
+    for state in itertools.islice(_steps(flow, x, mask), n):
+        x = state
+    if part := t * flow.steps - n:
+        # The times stay those of step n, so that theta is read as within it.
+        nodes = get_scheme(flow.scheme).c
+        times = [StageTime(n, c * part, flow.steps) for c in nodes]
+        h = Fraction(flow.horizon) * part / flow.steps
+        x = step(flow.scheme, _rate(flow, mask), x, times, h)
+        if getattr(flow, "project", None):
+            x = flow.project(x)
+    return x
+
+
+def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """theta(t) of every series of a block, drawn cell by cell.
+
+    Args:
+        block: A built `ContinuousBlock`.
+        points: Depths in each cell of its basis, both borders included, where it may
+            jump. Default 9.
+
+    Returns:
+        The depths, float64 (T,), and for the name of each series an array (T, *shape).
+    """
+    breaks = block.basis.breaks
+    depths = [
+        (low + (high - low) * Fraction(i, points - 1), "right" if i == 0 else "left")
+        for low, high in itertools.pairwise(breaks)
+        for i in range(points)
+    ]
+    names = {id(v): name for name, v in named_variables(block.rate).items()}
+    curves = {}
+    for series in block.series:
+        rows = [series.basis.weights(t, side) for t, side in depths]
+        values = ops.convert_to_numpy(series.variable)
+        name = names.get(id(series.variable), series.variable.path)
+        curves[name] = np.tensordot(np.array(rows, "float64"), values, axes=1)
+    return np.array([float(t) for t, _ in depths]), curves
+
+
+def per_channel(curve) -> np.ndarray:
+    """A curve (T, .., channels) as one number a channel, (T, channels).
+
+    Vectors (biases, gamma, beta, statistics) are their own channels; of kernels it is
+    the Euclidean norm of what leads to each channel.
+    """
+    if curve.ndim < 3:
+        return curve.reshape(len(curve), -1)
+    return np.linalg.norm(curve.reshape(len(curve), -1, curve.shape[-1]), axis=1)
+
+
+def squares(states, others=None) -> np.ndarray:
+    """|x - y|^2 of every example, over all other axes and states; float64 (batch,).
+
+    Args:
+        states: A list of states (batch, ..).
+        others: As many, or None for zeros.
+    """
+    total = 0.0
+    for i, x in enumerate(states):
+        x = ops.convert_to_numpy(x).astype("float64")
+        if others is not None:
+            x = x - ops.convert_to_numpy(others[i]).astype("float64")
+        total = total + np.square(x).reshape(len(x), -1).sum(axis=1)
+    return total

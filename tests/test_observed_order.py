@@ -1,0 +1,182 @@
+"""Observed orders are those of the schemes, and verdicts those that are known."""
+
+import cmath
+import dataclasses
+from fractions import Fraction
+
+import keras
+import numpy as np
+import pytest
+from flows import block_net, oscillator, plain_net, states, turned
+
+from cnet_tf import continuous_net, convergence
+from cnet_tf.observed_order import WHOLE, observe, wrong_answers
+from cnet_tf.step_verdict import (
+    INTEGRATOR,
+    OWN_STEP,
+    UNDECIDED,
+    judged,
+    of_runs,
+    relative,
+)
+
+SCHEMES = {"euler": 1, "midpoint": 2, "rk4": 4}
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """Parts of a smooth net whose two cells are other fields."""
+    keras.utils.set_random_seed(0)
+    x = states()
+    net = block_net("midpoint", 8)
+    parts = observe(net, [(x[:5], None), (x[5:], None)], SCHEMES, (1, 2, 4))
+    return net, parts
+
+
+def test_orders_of_smooth_rates(smooth):
+    for part in smooth[1]:
+        orders = judged(part).orders
+        found = {scheme: order.value for scheme, order in orders.items()}
+        assert found == pytest.approx(SCHEMES, abs=0.2)
+        assert all(q.low <= q.value <= q.high for q in orders.values())
+    assert [part.name for part in smooth[1]] == ["block", WHOLE]
+
+
+def test_errors_are_distances_to_the_limit(smooth):
+    """Against the same equation solved with many more steps."""
+    net, (part, whole) = smooth
+    fine = block_net("rk4", 64)
+    fine.set_weights(net.get_weights())
+    x = states()
+    limit = fine(x).numpy()
+    error = np.linalg.norm(net(x).numpy() - limit) / np.linalg.norm(limit)
+    assert relative(whole, "midpoint")[0].value == pytest.approx(error, rel=1e-3)
+    assert judged(part).kind == INTEGRATOR
+
+
+def test_a_chain_and_the_block_of_equal_weights_have_one_verdict():
+    keras.utils.set_random_seed(0)
+    net, x = block_net("euler"), states()
+    plain = plain_net(net)
+    np.testing.assert_allclose(plain(x), net(x), rtol=1e-12)
+    one, other = ([judged(p) for p in observe(m, [(x, None)])] for m in (net, plain))
+    for verdict, twin in zip(one, other, strict=True):
+        assert (twin.kind, twin.scheme, twin.steps) == (verdict.kind, "euler", "2")
+        for get in (lambda v: v.order, lambda v: v.floor):
+            pair = dataclasses.astuple(get(verdict)), dataclasses.astuple(get(twin))
+            np.testing.assert_allclose(*pair, rtol=1e-6)
+
+
+def distance_to_truth(outputs, truth):
+    return np.linalg.norm(np.asarray(outputs[0]) - truth, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "known", "kind"),
+    [
+        ("euler", True, OWN_STEP),
+        ("euler", False, OWN_STEP),
+        ("midpoint", True, OWN_STEP),
+        ("rk4", False, INTEGRATOR),
+    ],
+)
+def test_a_net_of_one_step_is_told(scheme, known, kind):
+    """Fitted at D = .4: by its distance to the truth, and by itself alone."""
+    u = np.array([[np.sin(a), np.cos(a)] for a in range(5)])
+    labels = turned(u) if known else None
+    judge = distance_to_truth if known else wrong_answers
+    factors = (1, 2) if scheme == "rk4" else (1, 2, 4)
+    net = oscillator(scheme, 0.4)
+    part, _ = observe(net, [(u, labels)], (), factors, judge)
+    verdict = judged(part)
+    assert verdict.kind == kind
+    # The floor of the closed form; without a truth, relative to what the block does.
+    end = convergence.HORIZON * convergence.fitted_generator(scheme, 0.4)
+    size = 1 if known else abs(cmath.exp(end) - 1)
+    found = verdict.fall if known else verdict.floor
+    expected = convergence.floor(scheme, 0.4) / size
+    assert found.value == pytest.approx(expected, rel=0.15)
+
+
+def test_the_dip_is_one_of_a_power_law(smooth):
+    part = smooth[1][0]
+    squares = np.array([[f**-4.0] * 3 for f in (0.5, 1, 2, 4)])
+    drawn = dataclasses.replace(
+        part,
+        factors=tuple(map(Fraction, ("1/2", "1", "2", "4"))),
+        resolved=(True,) * 4,
+        curves={"midpoint": squares},
+        errors={"midpoint": np.zeros((4, 3))},
+        size=np.ones(3),
+        noise=np.zeros(3),
+        limit=np.zeros(3),
+    )
+    assert judged(drawn).dip.value == pytest.approx(1)
+    assert judged(drawn).order.value == pytest.approx(2)
+    squares[1] = 1e-6
+    assert judged(drawn).dip.value == pytest.approx(1e-3)
+    # A step across two cells is no step of the same equation.
+    unresolved = dataclasses.replace(drawn, resolved=(False, True, True, True))
+    assert judged(unresolved).dip.value == pytest.approx(1e-3 * 4**-2 / 2**-4)
+
+
+def test_answers_decide_where_there_are_labels(smooth):
+    """Whatever the floor is; and few examples decide nothing."""
+    part = dataclasses.replace(smooth[1][0], labelled=True)
+    right, count = part.errors["midpoint"][0] * 0, len(part.limit)
+    errors = {s: e * 0 for s, e in part.errors.items()}
+    flat = dataclasses.replace(part, errors=errors, limit=right)
+    assert judged(flat).kind == INTEGRATOR
+    assert judged(dataclasses.replace(flat, limit=right + 1)).kind == OWN_STEP
+    one = np.eye(1, count)[0]
+    assert judged(dataclasses.replace(flat, limit=one)).kind == UNDECIDED
+    both = [judged(flat), judged(dataclasses.replace(flat, limit=right + 1))]
+    assert of_runs(both).kind == UNDECIDED
+    assert (of_runs(both).fall.low, of_runs(both).fall.high) == (0, 1)
+    assert of_runs(both[:1] * 3).kind == INTEGRATOR
+
+
+def test_a_limit_that_overflows_is_another_net():
+    net = oscillator("euler", 0.4)
+    net.get_layer("block").series[0].variable.assign([[[1e4, 0], [0, 1e4]]])
+    part, _ = observe(net, [(np.ones((3, 2)), None)])
+    assert judged(part).kind == OWN_STEP
+
+
+def test_stages_of_the_published_resnet_are_parts():
+    net = continuous_net("resnet20", input_shape=(8, 8, 3))
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    told = []
+
+    def progress(*counts):
+        told.append(counts)
+
+    labels = [0, 1, 2, 3]
+    parts = observe(net, [(x, labels)], ("midpoint",), (2,), progress=progress)
+    assert [(p.name, p.steps) for p in parts] == [
+        ("chain_0", "3"),
+        ("chain_1", "2"),
+        ("chain_2", "2"),
+        (WHOLE, "3, 2, 2"),
+    ]
+    done, total = told[-1]
+    assert done == total
+    # Its answers as trained are the net's own.
+    own = wrong_answers([net(x)], labels)
+    np.testing.assert_array_equal(parts[-1].errors["euler"][0], own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"factors": (1,)}, "factors: expected numbers > 0, one of them above 1"),
+        ({"factors": (-1, 2)}, "factors: expected numbers > 0"),
+        ({"factors": (512,)}, "factors: expected at most 1024 steps in twice"),
+        ({"schemes": ("rk5",)}, "scheme: expected one of"),
+        ({"batches": []}, "batches: expected at least one"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(arguments, message):
+    arguments = {"batches": [(states(), None)], **arguments}
+    with pytest.raises(ValueError, match=message):
+        observe(block_net(), **arguments)

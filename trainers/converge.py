@@ -1,0 +1,116 @@
+"""Is a net an integrator? Its blocks and its answers with other schemes and steps.
+
+    python trainers/converge.py                       # runs/latest
+    python trainers/converge.py --run=pretrained:cifar10_any_depth
+    python trainers/converge.py --run=runs/seed-0,runs/seed-1,runs/seed-2
+    python trainers/converge.py --model=my.keras      # with blocks, or a plain ResNet
+
+The stages of a plain residual net are read as Euler with steps of one. Reported are,
+for every block and for the whole net, the observed order, the floor (how far the net as
+trained is from the limit of its equation), the dip at the step of the training,
+accuracy as trained and in the limit, and the verdict; see `cnet_tf/step_verdict.py`.
+More --examples, narrower intervals. Writes convergence.csv, .md, .png and .json.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from fractions import Fraction
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+import keras
+
+from cnet_tf import observed_order, step_verdict
+from cnet_tf.escaping import line
+from cnet_tf.tableaus import SCHEMES
+from trainers import convergence_report, disk, looked_at
+from trainers.errors import OptionError
+from trainers.option_kinds import list_of, number, one_of, ratio
+from trainers.option_table import option
+from trainers.option_table import run as run_program
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(looked_at.Options):
+    """The flags of a convergence test."""
+
+    schemes: tuple[str, ...] = option(
+        ("euler", "midpoint", "rk4"),
+        list_of(one_of(SCHEMES)),
+        "Schemes besides that of the training",
+    )
+    factors: tuple[Fraction, ...] = option(
+        observed_order.FACTORS,
+        list_of(ratio(), empty=False),
+        "Steps in units of those in training",
+    )
+    tolerance: float = option(
+        step_verdict.TOLERANCE,
+        number("> 0"),
+        "Where there are no labels: floor up to which a net is at the limit of its "
+        "equation, relative to what a block does",
+    )
+    points: float = option(
+        100 * step_verdict.POINTS,
+        number("> 0"),
+        "Points of accuracy that may be lost in that limit",
+    )
+
+
+def main(options):
+    """Sweeps, judges, writes and prints."""
+    workspace = disk.Workspace(options.folder("convergence"))
+    sources = looked_at.read(options)
+    # First, so that a folder that cannot be written is found before the work.
+    with workspace:
+        studies = []
+        for source in sources:
+            found = source()
+            parts = _observed(found, options)
+            verdicts = [
+                step_verdict.judged(part, options.tolerance, options.points / 100)
+                for part in parts
+            ]
+            studies.append(
+                convergence_report.Study(found.name, found.remark, parts, verdicts)
+            )
+        if len({tuple(part.name for part in s.parts) for s in studies}) > 1:
+            raise OptionError(
+                "--run: expected runs of one net, seeds of one training. Received nets "
+                "with other blocks: look into them one by one."
+            )
+        workspace.publish(convergence_report.files(studies))
+    print(convergence_report.markdown(studies))
+    print(f"\nWritten to {line(workspace.parent)}: convergence.csv, .md, .png, .json")
+
+
+def _observed(found, options):
+    bar = keras.utils.Progbar(None, unit_name="evaluation")
+
+    def progress(done, total):
+        bar.target = total
+        bar.update(done)
+
+    try:
+        return observed_order.observe(
+            found.net,
+            found.batches,
+            options.schemes,
+            options.factors,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise OptionError(f"--run, --model, --factors: {error}") from error
+
+
+if __name__ == "__main__":
+    run_program(main, Options)

@@ -1,0 +1,263 @@
+"""What a command looks into: trained nets, or a file, and images to run them on."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import keras
+
+from cnet_tf import checkpoint, keras_file
+from cnet_tf.architecture import copied, in_precision
+from cnet_tf.manifestation import manifest, unrolled
+from cnet_tf.pretrained import is_shipped
+from cnet_tf.tableaus import SCHEMES
+from trainers.data import (
+    ImageData,
+    MissingData,
+    images_of,
+    load_as_trained,
+    normalize,
+)
+from trainers.data.contents import changed
+from trainers.data.description import checked
+from trainers.data.errors import tell
+from trainers.data.generated import GENERATED, generated, unlabelled
+from trainers.data_option import data_dir, per_channel
+from trainers.errors import OptionError
+from trainers.option_kinds import (
+    integer,
+    list_of,
+    number,
+    one_of,
+    pair,
+    run_folder,
+    text,
+)
+from trainers.option_table import OptionTable, option
+
+LATEST = "runs/latest"
+
+
+@dataclasses.dataclass(frozen=True)
+class LookedAt:
+    """A net and images to run it on.
+
+    Attributes:
+        name: Of the run or the file.
+        net: Built, its steps unrolled.
+        batches: Pairs of normalised images and labels, or None where nobody knows them.
+        remark: A sentence on the images; empty if they are those of the run.
+    """
+
+    name: str
+    net: keras.Model
+    batches: list
+    remark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The options of what is looked into: runs or a model, and images."""
+
+    COMBINATIONS = (
+        (
+            "model",
+            lambda options: options.model and options.run,
+            lambda options: (
+                f"expected either a file or --run. Received {options.model!r} and "
+                f"{','.join(options.run)!r}: leave one of the two out."
+            ),
+        ),
+        *(
+            (
+                name,
+                lambda options, name=name: getattr(options, name) and not options.model,
+                lambda options: (
+                    "expected --model=my.keras with it. Received none: a run says this "
+                    "itself, leave the flag out."
+                ),
+            )
+            for name in ("mean", "std")
+        ),
+    )
+
+    run: tuple[str, ...] = option(
+        (),
+        list_of(run_folder(), unique=True),
+        "Nets to look into; several are seeds of one training",
+        f"{LATEST}, or none with --model",
+    )
+    model: str | None = option(
+        None,
+        text(),
+        "A .keras file to look into instead: with continuous blocks, or a plain "
+        "residual net",
+        "none",
+    )
+    manifestation: tuple[str, int] | None = option(
+        None,
+        pair(one_of(SCHEMES), integer(1), "scheme:steps, like euler:2"),
+        "The manifestation to look into, with the batch norms that it has",
+        "as trained",
+    )
+    output: str | None = option(
+        None,
+        text(),
+        "Folder for the results",
+        "a folder of the run; of a net that ships, of a file or of several runs, one "
+        "here",
+    )
+    images: str | None = option(
+        None,
+        text(),
+        "Folder of images in place of the data set; nobody knows their labels",
+        "the data set of the run, or generated images where there is none",
+    )
+    split: str = option(
+        "test", one_of(("train", "validation", "test")), "Split of the data set"
+    )
+    examples: int = option(500, integer(1), "Images; all there are if there are fewer")
+    batch_size: int = option(250, integer(1), "Images at a time")
+    mean: tuple[float, ...] = option(
+        (),
+        list_of(number()),
+        "Mean of the pixels, scaled to 0..1, that --model was trained with: one number "
+        "or one a channel",
+        "0",
+    )
+    std: tuple[float, ...] = option(
+        (), list_of(number("> 0")), "Their standard deviation, in the same way", "1"
+    )
+    precision: str = option(
+        "float32",
+        one_of(("float32", "float64")),
+        "In what states are computed; float64 shows smaller errors, and takes longer",
+    )
+    data_dir: str | None = data_dir()
+
+    @property
+    def sources(self) -> list[pathlib.Path]:
+        """The file, or the runs."""
+        return list(map(pathlib.Path, (self.model and [self.model]) or self.runs))
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return self.run or (LATEST,)
+
+    def folder(self, name) -> pathlib.Path:
+        """The folder for the results of the command of that name."""
+        first = self.sources[0]
+        if self.output:
+            return pathlib.Path(self.output)
+        if self.model or is_shipped(first) or len(self.sources) > 1:
+            return pathlib.Path(name, first.resolve().name)
+        return first / name
+
+
+def read(options: Options) -> list[Callable[[], LookedAt]]:
+    """What to look into, one after the other; nets are read at once, images later.
+
+    Raises:
+        OptionError: no run, a damaged net, or a file that is no model of images; see
+            `manifest` of a manifestation.
+    """
+    if options.model:
+        found = [_of_file(options)]
+    else:
+        found = [_of_run(run) for run in options.runs]
+    return [_with_images(options, *each) for each in found]
+
+
+def _of_run(run):
+    """(name, net, description of its data)."""
+    try:
+        trained = checkpoint.load(checkpoint.folder_of(run))
+        said = checked(trained.metadata, run, trained.net)
+        net = trained.net
+        if None in net.input_shape[1:]:  # Trained on images of several sizes.
+            net = copied(net, input_shape=said["image_shape"])
+    except (ValueError, OSError) as error:  # Those of nets and data too.
+        raise OptionError(f"--run: {error}") from error
+    return pathlib.Path(run).resolve().name, net, said
+
+
+def _of_file(options):
+    try:
+        net = keras_file.read(options.model)
+    except keras_file.KerasFileError as error:
+        raise OptionError(f"--model: {error}") from error
+    shapes = [tuple(x.shape) for x in net.inputs]
+    kinds = {str(x.dtype) for x in net.inputs}
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
+        raise OptionError(
+            "--model: expected a model of images of one size, (batch, height, width, "
+            f"channels). Received one of inputs {shapes}: call "
+            "cnet_tf.observed_order.observe on it in Python."
+        )
+    if not all("float" in kind for kind in kinds):
+        raise OptionError(
+            f"--model: expected an input of floats. Received {', '.join(kinds)}: build "
+            "it on a keras.Input of float32."
+        )
+    shape = shapes[0][1:]
+    said = {
+        "name": GENERATED,
+        "image_shape": list(shape),
+        "class_names": [str(i) for i in range(net.outputs[0].shape[-1])],
+        "mean": per_channel("mean", options.mean or (0.0,), shape[-1]),
+        "std": per_channel("std", options.std or (1.0,), shape[-1]),
+    }
+    return pathlib.Path(options.model).stem, net, said
+
+
+def _with_images(options, name, net, said):
+    net = unrolled(in_precision(net, options.precision))
+    if options.manifestation:
+        try:
+            net = manifest(net, *options.manifestation)
+        except ValueError as error:
+            raise OptionError(f"--manifestation: {error}") from error
+
+    def looked_at():
+        data, remark = _images(options, said)
+        return LookedAt(name, net, _batches(options, data), remark)
+
+    return looked_at
+
+
+def _images(options, said) -> tuple[ImageData, str]:
+    """The images, and what is to be said of them."""
+    if options.images:
+        found = images_of(options.images, said["image_shape"], options.examples)
+        return unlabelled(found, {**said, "name": options.images}), (
+            "On given images, of which nobody said what they show."
+        )
+    if said["name"] == GENERATED:
+        return generated(said), "On generated images, as a file does not name its data."
+    try:
+        data = load_as_trained(said, options.data_dir)
+        return data, changed(data.changes)
+    except MissingData as error:
+        if options.data_dir:
+            raise
+        tell(f"generated images take the place of those of the net. {error}")
+        return generated(said), "On generated images, as those of the net are missing."
+
+
+def _batches(options, data: ImageData) -> list:
+    split = options.split
+    if not data.sizes[split]:
+        raise OptionError(
+            f"--split: expected one of {[k for k, n in data.sizes.items() if n]}. "
+            f"Received {split!r}, which has no images."
+        )
+    images = getattr(data, split).take(options.examples).batch(options.batch_size)
+    return [
+        (
+            normalize(batch["image"], data.mean, data.std)
+            .numpy()
+            .astype(options.precision),
+            batch["label"] if "label" in batch else None,
+        )
+        for batch in images.as_numpy_iterator()
+    ]
