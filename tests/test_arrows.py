@@ -18,6 +18,7 @@ FLOWS = {
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
             *("trainers.compare", "trainers.converge", "trainers.dynamics"),
+            *("trainers.flow",),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),

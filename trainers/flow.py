@@ -1,0 +1,140 @@
+"""Two classes in the plane, and the flow that a continuous block learns to part them.
+
+    python trainers/flow.py
+
+Moons are parted by a flow of the plane. Circles are not: a flow never lets a point out
+of a ring, so theirs has a third dimension to go round (Dupont, Doucet, Teh 2019, arXiv
+1904.01681). Writes flow.png to --output: states at t = 0, 1/2 and 1 of a net of one
+block with a linear head, along the head's normal and across, and the paths to them.
+"""
+
+import dataclasses
+import io
+import pathlib
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+import keras
+import numpy as np
+from sklearn.datasets import make_circles, make_moons
+
+from cnet_tf import ContinuousBlock
+from cnet_tf.trajectory import states
+from trainers import disk
+from trainers.option_kinds import integer, text
+from trainers.option_table import OptionTable, option, run
+
+_POINTS, _PATHS = 500, 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """A problem of two classes: `make(points, seed)` and the dimension of the state."""
+
+    make: object
+    dimension: int
+
+
+PLANES = {
+    "moons": Plane(
+        lambda n, seed: make_moons(n, noise=0.08, random_state=seed), dimension=2
+    ),
+    "circles": Plane(
+        lambda n, seed: make_circles(n, noise=0.05, factor=0.5, random_state=seed),
+        dimension=3,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of the picture."""
+
+    epochs: int = option(100, integer(1), "Epochs of each training")
+    seed: int = option(0, integer(0), "Seed of points and weights")
+    output: str = option("flow", text(), "Folder for the picture")
+
+
+def trained(plane, epochs, seed):
+    """(net, points, labels): a block around a perceptron, with a linear head."""
+    keras.utils.set_random_seed(seed)
+    points, labels = plane.make(_POINTS, seed)
+    layers = keras.layers
+    unit = keras.Sequential([layers.Dense(16, "tanh"), layers.Dense(plane.dimension)])
+    net = keras.Sequential(
+        [
+            keras.Input((2,)),
+            # The plane in its space: further coordinates are zero.
+            layers.Dense(
+                plane.dimension,
+                use_bias=False,
+                kernel_initializer="identity",
+                trainable=False,
+            ),
+            ContinuousBlock(unit, nodes=2, scheme="rk4", steps=16, name="flow"),
+            layers.Dense(1),
+        ]
+    )
+    net.compile(
+        keras.optimizers.Adam(0.02),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    net.fit(points, labels, batch_size=50, epochs=epochs, verbose=0)
+    return net, points, labels
+
+
+def along(net, points) -> np.ndarray:
+    """States of the points, (17, points, 2): along the head's normal, and across."""
+    stem, flow, head = net.layers
+    path = np.stack([np.asarray(state) for state in states(flow, stem(points))])
+    kernel, bias = head.get_weights()
+    normal = kernel[:, 0] / np.linalg.norm(kernel)
+    # Across: where the last states spread most, of what is orthogonal to the normal.
+    rest = path[-1] - np.outer(path[-1] @ normal, normal)
+    across = np.linalg.svd(rest - rest.mean(axis=0))[2][0]
+    distance = path @ normal + bias / np.linalg.norm(kernel)
+    return np.stack([distance, path @ across], axis=-1)
+
+
+def main(options):
+    """Trains, draws and writes."""
+    workspace = disk.Workspace(pathlib.Path(options.output))
+    with workspace:
+        rows = {}
+        for name, plane in PLANES.items():
+            net, points, labels = trained(plane, options.epochs, options.seed)
+            rows[name] = along(net, points), labels
+            accuracy = net.evaluate(points, labels, verbose=0)[1]
+            print(f"{name}: {100 * accuracy:.1f} % of its points are parted")
+        workspace.publish({"flow.png": picture(rows)})
+    print(f"Written to {workspace.parent}: flow.png")
+
+
+def picture(rows) -> bytes:
+    """A PNG: a row for each problem, (states, labels); columns are depths."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.2 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(rows), 3, sharex="row", sharey="row", squeeze=False)
+    for panels, (name, (path, labels)) in zip(grid, rows.items(), strict=True):
+        last = len(path) - 1
+        for axes, n in zip(panels, (0, last // 2, last), strict=True):
+            for line in path[: n + 1, :_PATHS].swapaxes(0, 1):
+                axes.plot(*line.T, color="grey", linewidth=0.5, alpha=0.5)
+            axes.scatter(*path[n].T, c=labels, cmap="coolwarm", s=6)
+            axes.axvline(0, color="black", linewidth=0.8)
+            axes.set_title(f"{name}, t = {n / last:g}")
+    for axes in grid[-1]:
+        axes.set_xlabel("along the normal of the head")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    run(main, Options)
