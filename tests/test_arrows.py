@@ -15,7 +15,10 @@ PACKAGES = ("cnet_tf", "trainers", "export")
 # import one another; modules that are not named are below, and may.
 FLOWS = {
     "trainers": (
-        ("trainers.train", "trainers.evaluate", "trainers.benchmark"),
+        (
+            *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
+            "trainers.convert",
+        ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),
         ("trainers.training",),
