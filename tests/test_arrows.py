@@ -17,7 +17,7 @@ FLOWS = {
     "trainers": (
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
-            "trainers.convert",
+            *("trainers.convert", "trainers.memory"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),
