@@ -9,10 +9,12 @@ from cnet_tf.basis import BASES, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.continuous_classifier import ContinuousClassifier
 from cnet_tf.continuous_net import ContinuousNet
+from cnet_tf.from_residual import from_residual
 from cnet_tf.grown_fit import fit_growing
 from cnet_tf.lifted_layer import lift
 from cnet_tf.manifestation import manifest, recalibrate
 from cnet_tf.mobile_net import ContinuousMobileNet
+from cnet_tf.plain_model import to_plain
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.refinement import project, refine
 from cnet_tf.resnet import ResNet
@@ -33,6 +35,7 @@ __all__ = [
     "ResNet",
     "continuous_net",
     "fit_growing",
+    "from_residual",
     "get_basis",
     "get_scheme",
     "integrate",
@@ -41,4 +44,5 @@ __all__ = [
     "project",
     "recalibrate",
     "refine",
+    "to_plain",
 ]

@@ -5,7 +5,7 @@ import functools
 
 import keras
 
-from cnet_tf import rolled
+from cnet_tf import recomputed, rolled
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.checks import positive_integer
 from cnet_tf.lifted_layer import basis_of, is_graph, layers_of, lift
@@ -45,6 +45,10 @@ class ContinuousBlock(keras.layers.Layer):
         unroll: Whether every step has a part of the graph for itself. Default True,
             which runs fastest; False makes the steps one loop, which starts faster
             where there are many. Numbers differ by rounding. Python bool.
+        recompute: Whether training keeps only the states at the ends of ceil(sqrt N)
+            steps, and the backward pass computes the steps between again. Default
+            False; True takes memory O(sqrt N) and about a third more time, and changes
+            no gradient beyond rounding. Python bool.
 
     Call arguments:
         x: x(0).
@@ -58,7 +62,8 @@ class ContinuousBlock(keras.layers.Layer):
     Raises:
         ValueError: unknown scheme, basis or restriction, steps < 1, a unit that is a
             subclassed model, has state of its own or no weights, or changes the shape;
-            unroll=False with a unit that draws random numbers or regularises activity.
+            unroll=False or recompute=True with a unit that draws random numbers or
+            regularises activity.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
@@ -73,6 +78,7 @@ class ContinuousBlock(keras.layers.Layer):
         horizon=1,
         restriction="average",
         unroll=True,
+        recompute=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -106,6 +112,7 @@ class ContinuousBlock(keras.layers.Layer):
         self.horizon = horizon
         self.restriction = restriction
         self.unroll = unroll
+        self.recompute = recompute
         self.supports_masking = True
         if is_graph(self.rate):
             # Models of Keras hand masks on, but warn that they do not.
@@ -119,6 +126,17 @@ class ContinuousBlock(keras.layers.Layer):
             for layer in layers_of(self.rate)
             if isinstance(layer, SeriesLayer)
             for series in layer.series
+        }
+        return list(found.values())
+
+    @property
+    def series_read(self):
+        """Those of them that this manifestation reads: not those of other members."""
+        found = {
+            id(series): series
+            for layer in layers_of(self.rate)
+            if isinstance(layer, SeriesLayer)
+            for series in layer.series_read
         }
         return list(found.values())
 
@@ -144,6 +162,8 @@ class ContinuousBlock(keras.layers.Layer):
             )
         if not self.unroll:
             rolled.check(self.rate)
+        if self.recompute:
+            rolled.check(self.rate, "recompute: expected False")
 
     def call(self, x, training=None, mask=None):
         # Keras ties masks to tensors: a state, a sum of tensors, has lost its own.
@@ -155,6 +175,9 @@ class ContinuousBlock(keras.layers.Layer):
                 x,
                 training,
             )
+        if self.recompute and training:
+            rate = functools.partial(self.rate, training=training, **masks)
+            return recomputed.integrate(self, rate, x)
         forward = ForwardPass(self.restriction)
 
         def rate(time, state):
@@ -168,9 +191,13 @@ class ContinuousBlock(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def manifested(self, scheme=None, steps=None, restriction=None, unroll=None):
-        """A block around the same rate in another form; what is None stays as it is."""
-        return self._with(self.rate, scheme, steps, restriction, unroll)
+    def manifested(self, **form):
+        """A block around the same rate in another form; what is None stays as it is.
+
+        Args:
+            form: scheme, steps, restriction, unroll, recompute.
+        """
+        return self._with(self.rate, **form)
 
     def around(self, change):
         """A block around `change(rate)`; weights made there are named as its own."""
@@ -208,17 +235,10 @@ class ContinuousBlock(keras.layers.Layer):
                 stack.enter_context(keras.name_scope(name))
             yield
 
-    def _with(self, rate, scheme=None, steps=None, restriction=None, unroll=None):
+    def _with(self, rate, **form):
         config = keras.layers.Layer.get_config(self)
-        return type(self)(
-            rate,
-            scheme=scheme or self.scheme,
-            steps=self.steps if steps is None else steps,
-            horizon=self.horizon,
-            restriction=restriction or self.restriction,
-            unroll=self.unroll if unroll is None else unroll,
-            **config,
-        )
+        form = {k: getattr(self, k) if form.get(k) is None else form[k] for k in _FORM}
+        return type(self)(rate, horizon=self.horizon, **form, **config)
 
     def get_config(self):
         return {
@@ -229,7 +249,12 @@ class ContinuousBlock(keras.layers.Layer):
             "horizon": self.horizon,
             "restriction": self.restriction,
             "unroll": self.unroll,
+            "recompute": self.recompute,
         }
+
+
+# What makes a manifestation; theta and eps are the same in all.
+_FORM = ("scheme", "steps", "restriction", "unroll", "recompute")
 
 
 def _fits(found, expected) -> bool:

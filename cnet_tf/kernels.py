@@ -162,6 +162,34 @@ def repeat(times, body, start):
     return ops.fori_loop(0, times, body, start)
 
 
+def recompute(function, *tensors):
+    """function(*tensors), which the backward pass computes again.
+
+    Nothing that it makes on the way is kept. What it closes over gets no gradient.
+
+    Args:
+        function: Of float tensors to a tuple of float tensors; called twice.
+        *tensors: Its arguments.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Of a variable among them the gradient would count twice.
+        return tf.recompute_grad(function)(*map(tf.convert_to_tensor, tensors))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.checkpoint(function)(*tensors)
+    if keras.backend.backend() == "torch":
+        from torch.utils.checkpoint import checkpoint
+
+        return checkpoint(function, *tensors, use_reentrant=False)
+    raise ValueError(
+        "recompute: expected the backend tensorflow, jax or torch. Received "
+        f"{keras.backend.backend()!r}: leave it out."
+    )
+
+
 def add_bias(x, bias):
     """x + bias along the last axis.
 

@@ -250,18 +250,23 @@ def cloned(model, part):
     """
     if isinstance(model, keras.Sequential):
         return keras.models.clone_model(model, clone_function=part)
+    inputs = inputs_like(model)
+    return keras.models.clone_model(model, inputs, clone_function=part)
+
+
+def inputs_like(model):
+    """New inputs as those of a functional or Sequential model, names included."""
     names = {
         id(layer.output): layer.name
         for layer in model.layers
         if isinstance(layer, keras.layers.InputLayer)
     }
-    inputs = keras.tree.map_structure(
+    return keras.tree.map_structure(
         lambda x: keras.Input(
             batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x), x.name)
         ),
-        model.input,
+        model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
     )
-    return keras.models.clone_model(model, inputs, clone_function=part)
 
 
 def layers_of(model):

@@ -8,7 +8,15 @@ from cnet_tf.checks import per_block
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
 
 
-def manifest(net, scheme=None, steps=None, blocks=None, restriction=None, unroll=None):
+def manifest(
+    net,
+    scheme=None,
+    steps=None,
+    blocks=None,
+    restriction=None,
+    unroll=None,
+    recompute=None,
+):
     """The model with another scheme or step count; both share their variables.
 
     A member of an any-depth net (`any_depth.with_members`) reads the norms that are its
@@ -23,17 +31,26 @@ def manifest(net, scheme=None, steps=None, blocks=None, restriction=None, unroll
             block's own.
         unroll: Whether every step has a part of the graph for itself, see
             `ContinuousBlock`. Default: each block's own.
+        recompute: Whether the backward pass computes the steps again, which saves
+            memory, see `ContinuousBlock`. Default: each block's own.
 
     Raises:
         ValueError: a subclassed model, one that is not built or has no such blocks,
-            unknown scheme or restriction, bad steps, a rate that only unrolls.
+            unknown scheme or restriction, bad steps, a loop or a second computation of
+            a rate that draws random numbers.
     """
     chosen = chosen_blocks(net, blocks)
     counts = per_block("steps", steps, len(chosen))
     new = with_blocks(
         net,
         chosen,
-        lambda block, i: block.manifested(scheme, counts[i], restriction, unroll),
+        lambda block, i: block.manifested(
+            scheme=scheme,
+            steps=counts[i],
+            restriction=restriction,
+            unroll=unroll,
+            recompute=recompute,
+        ),
         share=True,
     )
     return reading_own_norms(new)

@@ -8,13 +8,15 @@ stage i and series (or of the series itself, where each row is one theta_k):
     theta_i[n] = sum_k R_i[n, k] theta_k,    R_i[n, k] = phi_k(t_ni)
 """
 
+import copy
+import math
 from fractions import Fraction
 
 import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.kernels import repeat
+from cnet_tf.kernels import recompute, repeat
 from cnet_tf.lifted_layer import is_graph, layers_of
 from cnet_tf.runge_kutta import StageTime, step
 from cnet_tf.series import ForwardPass, at_depth
@@ -40,11 +42,11 @@ def integrate(block, rate, x, training):
         if training and layer.trainable
     ]
     rows = _Rows(tableau, steps, block.restriction)
-    tables = _Tables(rows, block.series)
+    tables = _Tables(rows, block.series_read)
     shapes = [norm.moving_mean.variable for norm in norms]
     zeros = [(ops.zeros(v.shape, v.dtype), ops.zeros(v.shape, v.dtype)) for v in shapes]
 
-    def body(n, carry):
+    def body(n, carry, tables=tables):
         x, sums = carry
         moments = _Moments(norms, sums)
 
@@ -55,15 +57,51 @@ def integrate(block, rate, x, training):
         x = step(tableau, slope, x, range(tableau.stages), h)
         return x, moments.sums
 
-    x, sums = repeat(steps, body, (x, zeros))
+    if block.recompute and training:
+        x, sums = _recomputed(steps, body, (x, zeros), tables)
+    else:
+        x, sums = repeat(steps, body, (x, zeros))
     for norm, (means, variances) in zip(norms, sums, strict=True):
         total = sum(rows(norm.moving_mean.basis, i) for i in range(tableau.stages))
         norm.update_by_sums(total.sum(axis=0), means, variances)
     return x
 
 
-def check(rate):
+def _recomputed(steps, body, start, tables):
+    """`repeat(steps, body, start)` in segments that the backward pass repeats."""
+    _, zeros = start
+
+    def segment(first, count, carry):
+        x, sums = carry
+
+        def run(x, *values):
+            read = tables.of(values)
+            x, added = repeat(
+                count, lambda i, nest: body(first + i, nest, read), (x, zeros)
+            )
+            return x, *keras.tree.flatten(added)
+
+        x, *added = recompute(run, x, *tables.values)
+        added = iter(added)  # Pairs, as the sums are.
+        return x, [(m + next(added), v + next(added)) for m, v in sums]
+
+    length = segment_length(steps)
+    whole, rest = divmod(steps, length)
+    carry = repeat(whole, lambda i, carry: segment(i * length, length, carry), start)
+    return segment(whole * length, rest, carry) if rest else carry
+
+
+def segment_length(steps: int) -> int:
+    """ceil(sqrt N): as many states at the ends of segments as steps within one."""
+    return math.isqrt(steps - 1) + 1
+
+
+def check(rate, argument="unroll: expected True"):
     """Refuses a rate whose evaluations leave behind more than moments of batches.
+
+    Args:
+        rate: Of a block.
+        argument: What a message begins with.
 
     Raises:
         ValueError: a layer of it draws random numbers or regularises its activity.
@@ -75,8 +113,8 @@ def check(rate):
         draws = getattr(layer, "seeds", ()) or len(layer.variables) > len(layer.weights)
         if draws or layer.activity_regularizer:
             raise ValueError(
-                f"unroll: expected True, as layer {layer.name!r} of the unit draws "
-                "random numbers or regularises its activity. Received False."
+                f"{argument}, as layer {layer.name!r} of the unit draws random numbers "
+                "or regularises its activity."
             )
 
 
@@ -112,6 +150,18 @@ class _Tables:
                 self._keys[id(one), stage] = key
                 if key not in self._tables:
                     self._tables[key] = _table(r, theta)
+
+    @property
+    def values(self) -> list:
+        """The tables themselves, without the places in them."""
+        return [table for table, _ in self._tables.values()]
+
+    def of(self, values):
+        """The same places in other tables."""
+        twin = copy.copy(self)
+        pairs = zip(self._tables.items(), values, strict=True)
+        twin._tables = {key: (table, places) for (key, (_, places)), table in pairs}
+        return twin
 
     def key(self, series, stage):
         return self._keys[id(series), stage]

@@ -78,6 +78,11 @@ class SeriesLayer(keras.layers.Layer):
         self.series.append(series)
         return series
 
+    @property
+    def series_read(self) -> list:
+        """Those of its series that its call reads."""
+        return self.series
+
     def adopt(self, series):
         """Takes series of another layer for its own; both then share the variables."""
         for i, one in enumerate(series):

@@ -141,6 +141,10 @@ class SeriesBatchNormalization(SeriesLayer):
         start = len(names) * (None, *self.members).index(member)
         return dict(zip(names, self.series[start : start + len(names)], strict=True))
 
+    @property
+    def series_read(self) -> list:
+        return list(self.set_of(self.member).values())
+
     def reading(self, member):
         """A layer of the same settings and variables that reads those of a member."""
         twin = type(self).from_config({**self.get_config(), "member": member})

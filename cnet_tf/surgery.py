@@ -98,6 +98,16 @@ def with_layers(model, replacements, share: bool):
     return new
 
 
+def copied(part):
+    """A fresh layer, model or operation of the same settings; weights are new."""
+    if is_graph(part):
+        return with_layers(part, {}, share=False)
+    twin = type(part).from_config(part.get_config())
+    if isinstance(part, keras.layers.Layer):
+        twin.trainable = part.trainable
+    return twin
+
+
 def with_blocks(model, blocks, replace, share: bool):
     """The model with some of its blocks replaced.
 

@@ -17,8 +17,8 @@ FLOWS = {
     "trainers": (
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
-            *("trainers.compare", "trainers.converge", "trainers.dynamics"),
-            *("trainers.flow",),
+            *("trainers.compare", "trainers.converge", "trainers.convert"),
+            *("trainers.dynamics", "trainers.flow", "trainers.memory"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),

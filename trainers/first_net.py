@@ -35,7 +35,9 @@ def first_net(plan):
     options, data = plan.options, plan.data
     net = _of_file(options, data) if options.model else _of_preset(options, data)
     if not options.unroll:
-        net = _rolled(net)
+        net = _manifested(net, "nounroll", unroll=False)
+    if options.recompute:
+        net = _manifested(net, "recompute", recompute=True)
     if options.any_depth:
         _check_members(net, options)
     if options.train_only == "head":
@@ -48,11 +50,11 @@ def first_net(plan):
     return net
 
 
-def _rolled(net):
+def _manifested(net, flag, **form):
     try:
-        return manifest(net, unroll=False)
+        return manifest(net, **form)
     except ValueError as error:
-        raise OptionError(f"--nounroll: {error}") from error
+        raise OptionError(f"--{flag}: {error}") from error
 
 
 def _freeze_features(net):

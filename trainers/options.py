@@ -169,6 +169,12 @@ class Options(OptionTable):
         "Give every step a part of the graph for itself, which runs fastest; steps in "
         "one loop start faster where there are many",
     )
+    recompute: bool = option(
+        False,
+        switch(),
+        "Compute the steps of a block again in the backward pass, which takes memory "
+        "for sqrt(N) of them instead of N, and more time",
+    )
 
     # Optimisation.
     batch_size: int = option(

@@ -1,0 +1,232 @@
+"""Continuous nets as plain Keras models, which load where this package is not.
+
+Every step of every block has its layers in the graph: `Conv2D`, `BatchNormalization`,
+`Rescaling` by h a_ij, `Add`. Evaluations that read the same theta share their layers.
+"""
+
+from fractions import Fraction
+
+import keras
+from keras import ops
+
+from cnet_tf import flat_graph
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.flat_graph import Call
+from cnet_tf.lifted_layer import LiftedLayer, cloned, inputs_like, is_graph, layers_of
+from cnet_tf.runge_kutta import StageTime
+from cnet_tf.scale import Scale
+from cnet_tf.series import ForwardPass, SeriesLayer, surface
+from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.surgery import copied
+from cnet_tf.tableaus import get_scheme
+from cnet_tf.transformer import PositionEmbedding
+
+
+def to_plain(net) -> keras.Model:
+    """The same model in layers of Keras alone.
+
+    The logits agree to rounding, and bit for bit for Euler with N = K = eps. Models
+    within it stay but for those that hold blocks. The plain model can be trained
+    further, as a net of fixed depth: in training, layers that several stages share have
+    their statistics moved by each of them in turn.
+
+    Args:
+        net: A built functional or Sequential model, which is left as it is.
+
+    Returns:
+        A functional model whose config names no class of this package.
+
+    Raises:
+        ValueError: a layer of another package, or a mask in front of a position
+            embedding.
+    """
+    graph = flat_graph.read(net, _holds_blocks)
+    maker = _Maker(_taken(graph))
+    inputs = inputs_like(net)
+    known = dict(zip(graph.inputs, keras.tree.flatten(inputs), strict=True))
+    flat_graph.run(graph.calls, known, maker.function)
+    outputs = keras.tree.map_structure(known.get, graph.outputs)
+    plain = keras.Model(inputs, outputs, name=net.name)
+    maker.fill()
+    return plain
+
+
+def _holds_blocks(model) -> bool:
+    return any(isinstance(part, ContinuousBlock) for part in layers_of(model))
+
+
+def _taken(graph) -> set:
+    """Names that layers which stay have; those that two would have are left out."""
+    names = [
+        call.operation.name
+        for call in {id(call.operation): call for call in graph.calls}.values()
+    ]
+    return {name for name in names if names.count(name) == 1}
+
+
+class _Maker:
+    """Makes plain layers, each once, and fills them when they are built."""
+
+    def __init__(self, names):
+        self._names = names
+        self._made = {}
+        self._values = []
+
+    def function(self, call: Call):
+        """What is called in the place of a call of the net."""
+        part = call.operation
+        if isinstance(part, ContinuousBlock):
+            return lambda x, mask=None, training=None: self._unrolled(part, x)
+        name = part.name if part.name in self._names else call.name
+        twin = self.layer(part, surface, name)
+        return _unmasked(part, twin) if type(part) in _WITHOUT_MASKS else twin
+
+    def layer(self, part, depth, name):
+        """The plain layer in the place of a layer at a depth.
+
+        Args:
+            part: A layer, model or operation.
+            depth: Function to the `Depth` at which its series are read.
+            name: For the plain layer, if it is a new one.
+        """
+        rows = ()
+        if isinstance(part, SeriesLayer):
+            rows = tuple(depth().row(series.basis) for series in part.series)
+        key = id(part), rows
+        if key not in self._made:
+            self._made[key] = part, self._plain(part, depth, name)
+        return self._made[key][1]
+
+    def _plain(self, part, depth, name):
+        if is_graph(part):
+            inside = cloned(part, lambda x: self._plain(x, depth, x.name))
+            inside.name = name
+            return inside
+        pattern = part.template if isinstance(part, LiftedLayer) else part
+        values = list(getattr(part, "weights", ()))
+        if isinstance(part, SeriesBatchNormalization):
+            values = [depth()(one) for one in part.set_of(part.member).values()]
+        elif isinstance(part, SeriesLayer):
+            values = [depth()(one) for one in part.series]
+        make = _PLAIN.get(type(pattern), _copy)
+        twin, values = make(pattern, values)
+        twin.name = name
+        if isinstance(part, keras.layers.Layer):
+            twin.trainable = part.trainable
+        self._values.append((twin, values))
+        return twin
+
+    def _unrolled(self, block, x):
+        """x(1) of a block: symbolic, a layer for each sum and product."""
+        tableau = get_scheme(block.scheme)
+        h = Fraction(block.horizon) / block.steps
+        forward = ForwardPass(block.restriction)
+        rate = flat_graph.read(block.rate) if is_graph(block.rate) else None
+        for n in range(block.steps):
+            slopes = []
+            for i, (row, c) in enumerate(zip(tableau.a, tableau.c, strict=True)):
+                place = f"{block.name}_{n}_{i}"
+                time = StageTime(n, c, block.steps)
+                state = _sum(x, h, row, slopes, f"{place}_state")
+
+                def function(call, time=time, place=place):
+                    return self.layer(
+                        call.operation, lambda: forward.at(time), f"{place}_{call.name}"
+                    )
+
+                if rate is None:
+                    call = Call(block.rate, (), (), {}, ())
+                    slopes.append(function(call)(state))
+                else:
+                    slopes.append(rate.run([state], function))
+            x = _sum(x, h, tableau.b, slopes, f"{block.name}_{n}")
+        return x
+
+    def fill(self):
+        """Gives the layers their values."""
+        for twin, values in self._values:
+            weights = getattr(twin, "weights", ())
+            for variable, value in zip(weights, values, strict=True):
+                variable.assign(ops.reshape(value, variable.shape))
+
+
+def _sum(x, h, coefficients, slopes, name):
+    """x + sum_i (h coefficient_i) slope_i, as `runge_kutta.advance` has it."""
+    terms = [x]
+    for i, (coefficient, slope) in enumerate(zip(coefficients, slopes, strict=True)):
+        factor = h * coefficient
+        if factor == 0:
+            continue
+        if factor != 1:
+            slope = keras.layers.Rescaling(
+                float(factor), dtype=x.dtype, name=f"{name}_step_{i}"
+            )(slope)
+        terms.append(slope)
+    if len(terms) == 1:
+        return x
+    return keras.layers.Add(dtype=x.dtype, name=f"{name}_sum")(terms)
+
+
+def _copy(layer, values):
+    if type(layer).__module__.partition(".")[0] != "keras":
+        raise ValueError(
+            f"net: expected layers of Keras and cnet_tf. Received {layer.name!r}, a "
+            f"{type(layer).__name__} of {type(layer).__module__}, which a plain model "
+            "could not load."
+        )
+    return copied(layer), values
+
+
+def _norm(layer, values):
+    twin = keras.layers.BatchNormalization(
+        momentum=layer.momentum,
+        epsilon=layer.epsilon,
+        center=layer.center,
+        scale=layer.scale,
+        synchronized=layer.synchronized,
+        beta_regularizer=layer.beta_regularizer,
+        gamma_regularizer=layer.gamma_regularizer,
+        beta_constraint=layer.beta_constraint,
+        gamma_constraint=layer.gamma_constraint,
+        dtype=layer.dtype_policy,
+    )
+    return twin, values
+
+
+def _scale(layer, values):
+    # Keras has no layer with a scalar weight, so it is a constant from here on.
+    alpha = float(ops.convert_to_numpy(values[0]))
+    return keras.layers.Rescaling(alpha, dtype=layer.dtype_policy), []
+
+
+def _position(layer, values):
+    # y = 1 * x + b along two axes: the only layer of Keras whose bias has two.
+    shape = tuple(values[0].shape)
+    twin = keras.layers.EinsumDense(
+        "abc,c->abc", shape, bias_axes="bc", dtype=layer.dtype_policy
+    )
+    return twin, [ops.ones(shape[-1:]), values[0]]
+
+
+# By the class of a layer: function of it and its values to its plain form and values.
+_PLAIN = {
+    SeriesBatchNormalization: _norm,
+    Scale: _scale,
+    PositionEmbedding: _position,
+}
+# Whose plain form loses the mask of a sequence.
+_WITHOUT_MASKS = (PositionEmbedding,)
+
+
+def _unmasked(layer, twin):
+    """A function that calls a plain form on what has no mask."""
+
+    def call(x):
+        if getattr(x, "_keras_mask", None) is not None:
+            raise ValueError(
+                f"net: expected no mask in front of {layer.name!r}, whose plain form "
+                "does not hand it on. Received one: build the net without mask_zero."
+            )
+        return twin(x)
+
+    return call

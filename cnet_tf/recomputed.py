@@ -1,0 +1,83 @@
+"""Steps that the backward pass computes again: memory O(sqrt N) for the gradient.
+
+A gradient by backpropagation needs what every step has made on the way. Here only the
+states at the ends of segments of ceil(sqrt N) steps are kept; the backward pass goes
+through one segment after the other, from the last, and computes its steps again. The
+gradient is that of the graph that was run, exactly; an adjoint equation that is
+integrated backwards saves more and gives another one (`tests/test_adjoint.py`).
+
+Reference: Chen, Xu, Zhang, Guestrin 2016, arXiv 1604.06174.
+"""
+
+from fractions import Fraction
+
+from cnet_tf.kernels import recompute
+from cnet_tf.rolled import segment_length
+from cnet_tf.runge_kutta import StageTime, step
+from cnet_tf.series import ForwardPass, at_depth
+from cnet_tf.tableaus import get_scheme
+
+
+def integrate(block, rate, x):
+    """x(1) of a block in training, its steps unrolled.
+
+    Args:
+        block: A `ContinuousBlock`.
+        rate: Function of the state that reads its series at the depth in force.
+        x: x(0).
+    """
+    forward, length = ForwardPass(block.restriction), segment_length(block.steps)
+    for start in range(0, block.steps, length):
+        numbers = range(start, min(start + length, block.steps))
+        x = _segment(block, forward, rate, x, numbers)
+    forward.finish()
+    return x
+
+
+def _segment(block, forward, rate, x, numbers):
+    """The state behind the steps of these numbers."""
+    tableau = get_scheme(block.scheme)
+    h = Fraction(block.horizon) / block.steps
+    times = [[StageTime(n, c, block.steps) for c in tableau.c] for n in numbers]
+    # All that the segment reads is an argument, as nothing else gets a gradient.
+    values = {
+        (id(series), row): forward.value(series, row)
+        for stages in times
+        for time in stages
+        for series in block.series_read
+        for row in [forward.row(series.basis, time)]
+    }
+    read = []
+
+    def run(x, *tensors):
+        replay = _Replay(block.restriction, dict(zip(values, tensors, strict=True)))
+
+        def slope(time, state):
+            with at_depth(replay.at(time)):
+                return rate(state)
+
+        for stages in times:
+            x = step(tableau, slope, x, stages, h)
+        read[:] = [key for key, _ in replay.moments]
+        return x, *(moment for _, pair in replay.moments for moment in pair)
+
+    x, *moments = recompute(run, x, *values.values())
+    # Once: the second computation keeps its own to itself.
+    for i, (norm, row) in enumerate(read):
+        forward.observe(norm, row, *moments[2 * i : 2 * i + 2])
+    return x
+
+
+class _Replay(ForwardPass):
+    """A pass over given values of theta, which lists the moments it meets."""
+
+    def __init__(self, restriction, values):
+        super().__init__(restriction)
+        self._given = values
+        self.moments = []
+
+    def value(self, series, row):
+        return self._given[id(series), row]
+
+    def observe(self, norm, row, mean, variance):
+        self.moments.append(((norm, row), (mean, variance)))

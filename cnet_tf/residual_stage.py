@@ -1,0 +1,293 @@
+"""Finds stages of equal residual units in a model: chains of x -> x + f_k(x).
+
+A unit is a sum of two tensors, one of which is all that the other is made of. Units
+follow one another, and their branches f_k have the same layers, settings and shapes.
+Where a layer without weights follows each sum, as the ReLU of He's nets does, it is a
+part of the unit, x -> act(x + f_k(x)).
+
+    for stage in residual_stages(model).stages:
+        print(stage)
+"""
+
+import dataclasses
+
+import keras
+
+from cnet_tf import flat_graph
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.flat_graph import Call, Value
+from cnet_tf.lifted_layer import LiftedLayer
+from cnet_tf.series import SeriesLayer
+
+# Activations that may follow a sum and belong to the unit.
+_ACTIVATIONS = (
+    keras.layers.Activation,
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unit:
+    """x -> x + f(x), and perhaps an activation behind.
+
+    Attributes:
+        start: x.
+        branch: The calls of f, in order.
+        add: The call of the sum.
+        activation: The call that alone reads the sum, or None.
+    """
+
+    start: Value
+    branch: tuple[Call, ...]
+    add: Call
+    activation: Call | None
+
+    def end(self, activated: bool) -> Value:
+        """What the next unit starts from."""
+        return (self.activation if activated else self.add).outputs[0]
+
+    def calls(self, activated: bool) -> tuple[Call, ...]:
+        """All calls of the unit."""
+        last = (self.add, self.activation) if activated else (self.add,)
+        return (*self.branch, *last)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """Units of one structure, one after the other.
+
+    Attributes:
+        units: In order.
+        activated: Whether an activation behind the sum is a part of each.
+    """
+
+    units: tuple[Unit, ...]
+    activated: bool
+
+    def __str__(self):
+        first, last = (self.units[i].calls(self.activated)[-1] for i in (0, -1))
+        shape = "x".join("?" if n is None else str(n) for n in self.start.shape[1:])
+        inside = f", {first.operation.name} inside" if self.activated else ""
+        return f"{len(self.units)} units of {shape}, {first.name} to {last.name}" + (
+            inside
+        )
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls of its units, in order."""
+        return [call for unit in self.units for call in unit.calls(self.activated)]
+
+    @property
+    def models(self) -> list:
+        """The models around these calls."""
+        return [model for call in self.calls for model in call.models]
+
+    @property
+    def start(self) -> Value:
+        """The state in front of the first unit."""
+        return self.units[0].start
+
+    @property
+    def end(self) -> Value:
+        """The state behind the last unit."""
+        return self.units[-1].end(self.activated)
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a model has of residual units.
+
+    Attributes:
+        graph: Its calls, models opened that hold units of a stage.
+        stages: In order, those of too few units left out.
+        left: Why each other sum is no unit of a stage, by its name.
+    """
+
+    graph: flat_graph.Graph
+    stages: list[Stage]
+    left: dict[str, str]
+
+
+def residual_stages(model, least=2) -> Survey:
+    """The stages of a model.
+
+    Args:
+        model: A built functional or Sequential model.
+        least: Units that make a stage. Default 2.
+    """
+    found = _survey(flat_graph.read(model), least)
+    # The same again, with models that have no part in it as single calls.
+    opened = {id(x) for stage in found.stages for x in stage.models}
+    graph = flat_graph.read(model, lambda part: id(part) in opened)
+    return dataclasses.replace(_survey(graph, least), left=found.left)
+
+
+def _survey(graph, least) -> Survey:
+    search = _Search(graph)
+    units, left = [], {}
+    for call in graph.calls:
+        if _is_sum(call):
+            found = search.unit(call)
+            if isinstance(found, Unit):
+                units.append(found)
+            else:
+                left[call.name] = found
+    stages = []
+    for stage in _chains(units, search):
+        if len(stage.units) >= least:
+            stages.append(stage)
+            continue
+        for unit in stage.units:
+            left[unit.add.name] = (
+                f"{len(stage.units)} in a row, without another of the same structure"
+            )
+    return Survey(graph, stages, left)
+
+
+class _Search:
+    """Who makes and who reads the values of a graph."""
+
+    def __init__(self, graph):
+        self.makers = {value: call for call in graph.calls for value in call.outputs}
+        self.places = {call: i for i, call in enumerate(graph.calls)}
+        self.readers, self.times = {}, {}
+        for call in graph.calls:
+            self.times[call.operation] = self.times.get(call.operation, 0) + 1
+            for value in call.inputs:
+                self.readers.setdefault(value, []).append(call)
+        self.results = set(keras.tree.flatten(graph.outputs))
+
+    def unit(self, call) -> Unit | str:
+        """The unit that ends in a sum, or why there is none."""
+        summands = call.inputs
+        if len(summands) != 2 or len({x.shape for x in summands}) > 1:
+            return "it adds other than two tensors of one shape"
+        for start, end in (summands, reversed(summands)):
+            branch = self._between(start, end)
+            if branch:
+                break
+        else:
+            names = (self.makers[x].name if x in self.makers else "x" for x in summands)
+            return f"it adds {' and '.join(names)}, neither the input of the other"
+        if refusal := self._refusal(branch, call):
+            return refusal
+        return Unit(start, branch, call, self._activation(call.outputs[0]))
+
+    def _between(self, start, end) -> tuple[Call, ...]:
+        """All calls from one value to another; none if others lead there too."""
+        found, waiting = set(), [end]
+        while waiting:
+            value = waiting.pop()
+            if value is start:
+                continue
+            call = self.makers.get(value)
+            if call is None or not call.inputs:
+                return ()
+            if call not in found:
+                found.add(call)
+                waiting += call.inputs
+        return tuple(sorted(found, key=self.places.get))
+
+    def _refusal(self, branch, add) -> str:
+        inside = {*branch, add}
+        for call in branch:
+            part = call.operation
+            if self.times[part] > 1 and getattr(part, "weights", ()):
+                return f"{call.name} is shared with another part of the model"
+            if isinstance(part, (ContinuousBlock, LiftedLayer)) or (
+                isinstance(part, SeriesLayer) and part.basis.size > 1
+            ):
+                return f"{call.name} depends on depth already"
+            if any(self.read_elsewhere(value, inside) for value in call.outputs):
+                return f"{call.name} is read outside of the branch"
+        return ""
+
+    def read_elsewhere(self, value, calls) -> bool:
+        """Whether anything but these calls reads a value."""
+        others = [x for x in self.readers.get(value, ()) if x not in calls]
+        return bool(others) or value in self.results
+
+    def _activation(self, value) -> Call | None:
+        readers = self.readers.get(value, [])
+        if len(readers) != 1 or value in self.results:
+            return None
+        return readers[0] if isinstance(readers[0].operation, _ACTIVATIONS) else None
+
+
+def _is_sum(call) -> bool:
+    # `keras.layers.Add`, and the operation that `x + y` is.
+    return type(call.operation).__name__ == "Add"
+
+
+def _chains(units, search) -> list[Stage]:
+    """Chains as long as can be, every unit in one of them."""
+    following = {unit.start: unit for unit in units}
+    chains, used = [], set()
+    for unit in units:
+        if unit in used:
+            continue
+        chain, activated = [unit], None
+        while after := _next(chain[-1], activated, following, search):
+            after, activated = after
+            chain.append(after)
+        used.update(chain)
+        chains.append(Stage(tuple(chain), bool(activated)))
+    return chains
+
+
+def _next(unit, activated, following, search):
+    """(the unit behind, whether an activation is between), or None."""
+    kinds = (False, True) if activated is None else (activated,)
+    for kind in kinds:
+        if kind and unit.activation is None:
+            continue
+        value = unit.end(kind)
+        after = following.get(value)
+        if (
+            after is not None
+            and (not kind or after.activation is not None)
+            and not search.read_elsewhere(value, after.calls(False))
+            and _structure(unit, kind) == _structure(after, kind)
+        ):
+            return after, kind
+    return None
+
+
+def _structure(unit, activated):
+    """What two units have in common that differ in the values of their weights only."""
+    numbers = {unit.start: 0}
+    rows = [unit.start.shape[1:], unit.start.dtype]
+    for call in unit.calls(activated):
+        arguments = keras.tree.map_structure(
+            lambda x: f"#{numbers[x]}" if isinstance(x, Value) else x,
+            (call.args, call.kwargs),
+        )
+        # `x + y`, a layer, either order of the two: the same sum.
+        same = "sum" if call is unit.add else (_settings(call.operation), arguments)
+        rows.append(repr(same))
+        for value in call.outputs:
+            numbers[value] = len(numbers)
+    return rows
+
+
+def _settings(operation):
+    config = operation.get_config()
+    config.pop("name", None)
+    weights = getattr(operation, "weights", ())
+    shapes = [(tuple(v.shape), v.trainable) for v in weights]
+    return type(operation), _without_draws(config), shapes
+
+
+def _without_draws(config):
+    """A config without what says how weights were drawn."""
+    if isinstance(config, dict):
+        return {
+            key: _without_draws(value)
+            for key, value in config.items()
+            if not str(key).endswith(("initializer", "seed"))
+        }
+    if isinstance(config, (list, tuple)):
+        return [_without_draws(part) for part in config]
+    return config

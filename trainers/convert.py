@@ -1,0 +1,238 @@
+"""Residual nets into continuous ones, continuous nets into plain Keras models.
+
+    python trainers/convert.py --model=resnet.keras --output=continuous.keras
+    python trainers/convert.py --model=runs/latest --basis=hat --nodes=3 --recalibrate=9
+    python trainers/convert.py --model=runs/latest --to=plain --output=plain.keras
+
+To continuous (the default): each stage of equal residual units becomes a block with as
+many pieces, Euler, the same logits; --basis and --nodes then project the weights. Train
+on from the file with `train.py --model`. To plain: every step gets layers of its own,
+and the file loads where this package is not. Logits are compared before the file is
+written; of a run, accuracies too.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+import numpy as np
+
+from cnet_tf import checkpoint, keras_file
+from cnet_tf.basis import BASES
+from cnet_tf.bounds import MOST_NODES, MOST_STEPS
+from cnet_tf.escaping import line
+from cnet_tf.from_residual import from_residual
+from cnet_tf.line_error import LineError
+from cnet_tf.manifestation import recalibrate
+from cnet_tf.plain_model import to_plain
+from cnet_tf.refinement import project
+from cnet_tf.residual_stage import residual_stages
+from cnet_tf.surgery import blocks_of
+from trainers import data as image_data
+from trainers import disk
+from trainers.data import batches
+from trainers.data.description import checked
+from trainers.data_option import data_dir
+from trainers.errors import OptionError
+from trainers.option_kinds import integer, list_of, one_of, text
+from trainers.option_table import OptionTable, option, run
+from trainers.steps import accuracy_of, evaluate
+
+# What rounding makes of logits; bases change them by more, and are not compared.
+_CLOSE = 1e-4
+_EXAMPLES = 8
+# Of a size that a model leaves free.
+_SIDE = 32
+
+
+class ConversionError(LineError):
+    """A model that computes something else; the message is one line."""
+
+
+def _alone(name):
+    return (
+        name,
+        lambda options: getattr(options, name) and options.to == "plain",
+        lambda options: (
+            f"expected none with --to=plain. Received {getattr(options, name)!r}: "
+            "project first, and make that file plain."
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a conversion."""
+
+    COMBINATIONS = (
+        *map(_alone, ("basis", "nodes", "steps", "recalibrate")),
+        (
+            "model",
+            lambda options: not options.model,
+            lambda options: "expected a .keras file or the folder of a run. Give one.",
+        ),
+        (
+            "recalibrate",
+            lambda options: options.recalibrate and not os.path.isdir(options.model),
+            lambda options: (
+                "expected 0 with a file, of whose training images nothing is known. "
+                f"Received {options.recalibrate}: name the folder of a run, or train "
+                "on with train.py --model."
+            ),
+        ),
+        (
+            "output",
+            lambda options: not options.output.endswith(".keras"),
+            lambda options: (
+                f"expected a path that ends in .keras. Received {options.output!r}."
+            ),
+        ),
+    )
+
+    model: str | None = option(
+        None, text(), "A .keras file, or the folder of a run, to convert", "none"
+    )
+    to: str = option(
+        "continuous", one_of(("continuous", "plain")), "What to convert it to"
+    )
+    output: str = option("converted.keras", text(), "The file to write")
+    basis: str | None = option(
+        None,
+        one_of(BASES),
+        "Basis to project the weights of the blocks onto (L2)",
+        "constant, which keeps the logits",
+    )
+    nodes: tuple[int, ...] = option(
+        (),
+        list_of(integer(1, most=MOST_NODES)),
+        "K', functions of the basis to project onto: one number, or one a block",
+        "as many as there are units",
+    )
+    steps: tuple[int, ...] = option(
+        (),
+        list_of(integer(1, most=MOST_STEPS)),
+        "N, steps of Euler: one number, or one a block",
+        "as many as there are units",
+    )
+    recalibrate: int = option(
+        0,
+        integer(0),
+        "Batches of 128 training images of a run to re-estimate the batch norms on",
+    )
+    data_dir: str | None = data_dir()
+
+
+def main(options):
+    """Converts, compares, writes, and prints what was done."""
+    net, data, said = _read(options)
+    output = pathlib.Path(options.output)
+    with disk.Workspace(output.parent) as workspace:
+        convert = _continuous if options.to == "continuous" else to_plain
+        try:
+            new = convert(net)
+        except ValueError as error:
+            raise OptionError(f"--model: {error}") from error
+        _check_logits(net, new)
+        score = _scorer(data)
+        score("as given", net)
+        if options.basis or options.nodes or options.steps:
+            new = _projected(new, options)
+            score("projected", new)
+        if options.recalibrate:
+            images = batches.recalibration_batches(
+                data,
+                said.get("augment", "none"),
+                options.recalibrate,
+                said.get("cutout", 0),
+            )
+            recalibrate(new, images)
+            score("recalibrated", new)
+        with disk.writing("output"):
+            new.save(workspace.folder / output.name)
+            os.replace(workspace.folder / output.name, output)
+    for block in blocks_of(new):
+        print(
+            f"{block.name}: {block.basis.kind}, K = {block.nodes}, {block.scheme}, "
+            f"N = {block.steps}"
+        )
+    print(f"Written to {line(output)}")
+
+
+def _read(options):
+    """(net, its data or None, what it says of them)."""
+    try:
+        if not os.path.isdir(options.model):
+            return keras_file.read(options.model), None, {}
+        found = checkpoint.load(checkpoint.folder_of(options.model))
+    except (ValueError, OSError) as error:
+        raise OptionError(f"--model: {error}") from error
+    said = checked(found.metadata, options.model, found.net)
+    return found.net, image_data.load_as_trained(said, options.data_dir), said
+
+
+def _continuous(net):
+    """The continuous net; prints the stages, and why other sums are none."""
+    survey = residual_stages(net)
+    for i, stage in enumerate(survey.stages):
+        print(f"block_{i}: {line(stage)}")
+    for name, why in survey.left.items():
+        print(f"left as it is: {line(name)}: {line(why)}")
+    return from_residual(net)
+
+
+def _projected(net, options):
+    def numbers(values):
+        return values[0] if len(values) == 1 else values or None
+
+    steps = numbers(options.steps) or [block.steps for block in blocks_of(net)]
+    try:
+        return project(net, options.basis, numbers(options.nodes), steps)
+    except ValueError as error:
+        raise OptionError(f"--basis, --nodes, --steps: {error}") from error
+
+
+def _check_logits(net, new):
+    rng = np.random.default_rng(0)
+    x = [
+        rng.normal(size=[_EXAMPLES, *(n or _SIDE for n in x.shape[1:])])
+        if "float" in x.dtype
+        else rng.integers(0, 2, [_EXAMPLES, *(n or _SIDE for n in x.shape[1:])])
+        for x in net.inputs
+    ]
+    x = x[0] if len(x) == 1 else x
+    old, now = (np.asarray(model(x, training=False), "float64") for model in (net, new))
+    delta = np.abs(now - old).max()
+    print(f"logits differ by {delta:.1e} at most, of {np.abs(old).max():.1e}")
+    if not delta <= _CLOSE * max(1, np.abs(old).max()):  # False of NaN.
+        raise ConversionError(
+            f"expected the same logits. Received some that differ by {delta:.1e}: "
+            "please report it."
+        )
+
+
+def _scorer(data):
+    """Function that prints the accuracy of a net, where there are data."""
+    if data is None:
+        return lambda name, net: None
+    examples = batches.eval_batches(data, "test", 500)
+
+    def score(name, net):
+        accuracy = accuracy_of(evaluate(net, examples))
+        print(f"{name}: {100 * accuracy:.2f} % of test", flush=True)
+
+    return score
+
+
+if __name__ == "__main__":
+    run(main, Options, failures=[ConversionError])

@@ -1,0 +1,146 @@
+"""Peak memory and time of training steps, kept or computed again.
+
+    python trainers/memory.py --preset=cifar10_2-2-2_rk4 --nodes=16 --batch_size=32
+
+Every variant is trained for some steps of one random batch in a process of its own;
+its memory is the peak of that process above what it had when the net was made.
+"""
+
+import dataclasses
+import multiprocessing
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnet_tf.bounds import MOST_NODES
+from cnet_tf.manifestation import manifest
+from cnet_tf.presets import PRESETS, continuous_net
+from trainers import steps
+from trainers.errors import OptionError
+from trainers.option_kinds import integer, list_of, one_of
+from trainers.option_table import OptionTable, option, run
+
+# Arguments of `manifest`.
+VARIANTS = {
+    "graph": {},
+    "graph_recompute": {"recompute": True},
+    "loop": {"unroll": False},
+    "loop_recompute": {"unroll": False, "recompute": True},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a measurement."""
+
+    COMBINATIONS = (
+        (
+            "preset",
+            lambda options: "nodes" not in PRESETS[options.preset],
+            lambda options: (
+                f"expected a net with blocks. Received {options.preset!r}, whose depth "
+                "is fixed: choose another."
+            ),
+        ),
+    )
+
+    preset: str = option("cifar10_2-2-2_rk4", one_of(PRESETS), "Net to measure")
+    nodes: tuple[int, ...] = option(
+        (4, 16),
+        list_of(integer(1, most=MOST_NODES), empty=False),
+        "K, and N with it, one after the other",
+    )
+    batch_size: int = option(32, integer(1), "Images of a step")
+    rounds: int = option(3, integer(1), "Timed steps, after a first one")
+    variants: tuple[str, ...] = option(
+        tuple(VARIANTS),
+        list_of(one_of(VARIANTS), empty=False),
+        "Ways to train: the steps of a block in the graph or in one loop, all kept or "
+        "computed again in the backward pass",
+    )
+
+
+def main(options):
+    """Measures all variants and prints a Markdown table."""
+    print("| K | steps | MB | s / step | first step, s |")
+    print("|---|---|---|---|---|")
+    for nodes in options.nodes:
+        for name in options.variants:
+            megabytes, seconds, start = _in_a_process(options, nodes, name)
+            print(
+                f"| {nodes} | {name} | {megabytes:.0f} | {seconds:.2f} | {start:.1f} |",
+                flush=True,
+            )
+
+
+def _in_a_process(options, nodes, name):
+    # A new interpreter: one that is forked has the memory of this one.
+    context = multiprocessing.get_context("spawn")
+    end, other = context.Pipe()
+    process = context.Process(target=_send, args=(other, options, nodes, name))
+    process.start()
+    other.close()
+    try:
+        return end.recv()
+    except EOFError:
+        raise OptionError(
+            f"--nodes, --batch_size: expected a net that fits in memory. Received K = "
+            f"{nodes} and {options.batch_size} images, with which the process of "
+            f"{name} ended: ask for less."
+        ) from None
+    finally:
+        process.join()
+
+
+def _send(end, options, nodes, name):
+    end.send(measured(options, nodes, name))
+
+
+def measured(options, nodes, name):
+    """(peak MB above the start, seconds of a step, seconds of the first) here."""
+    net = continuous_net(options.preset, nodes=nodes)
+    net = manifest(net, **VARIANTS[name])
+    optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
+    optimizer.build(net.trainable_variables)
+    rng, batch = np.random.default_rng(0), options.batch_size
+    images = tf.constant(rng.normal(size=(batch, *net.input_shape[1:])), tf.float32)
+    labels = tf.constant(rng.integers(0, net.output_shape[-1], batch), tf.int64)
+    program = steps.training_program(
+        net,
+        optimizer,
+        tf.distribute.get_strategy(),
+        batch_size=batch,
+        weight_decay=5e-4,
+        smoothing=0.0,
+    )
+    before, times = _peak(), []
+    for _ in range(1 + options.rounds):
+        start = time.perf_counter()
+        program(images, labels)
+        times.append(time.perf_counter() - start)
+    return _peak() - before, statistics.median(times[1:]), times[0]
+
+
+def _peak() -> float:
+    """MB of resident memory at most so far; Linux counts in kB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+if __name__ == "__main__":
+    run(main, Options)
