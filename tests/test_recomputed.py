@@ -58,12 +58,17 @@ def kept(steps, recompute):
     """Tensors that the gradient reads of what was computed before it."""
     net = ContinuousClassifier(3, width=4, nodes=1, steps=steps, scheme="euler")
     net = manifest(net, recompute=recompute)
-    with tf.Graph().as_default() as graph:
+    forward = set()
+
+    @tf.function
+    def slopes(x):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(net(tf.constant(normal(2, 2)), training=True))
-        forward = set(graph.get_operations())
-        tape.gradient(loss, [v.value for v in net.trainable_variables])
-        backward = set(graph.get_operations()) - forward
+            loss = tf.reduce_sum(net(x, training=True))
+        forward.update(tf.compat.v1.get_default_graph().get_operations())
+        return tape.gradient(loss, [v.value for v in net.trainable_variables])
+
+    graph = slopes.get_concrete_function(tf.constant(normal(2, 2))).graph
+    backward = set(graph.get_operations()) - forward
     read = {x.ref() for operation in backward for x in operation.inputs}
     return len([x for x in read if x.deref().op in forward])
 
