@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import keras
 
+from cnet_tf import flat_graph, residual_stage
 from cnet_tf.basis import get_basis
-from cnet_tf.call_graph import Call, CallGraph, Value
+from cnet_tf.flat_graph import Call, Graph
 from cnet_tf.runge_kutta import path
 from cnet_tf.tableaus import get_scheme
 
@@ -83,142 +84,56 @@ class ResidualChain:
         return dataclasses.replace(self, scheme=scheme, steps=steps)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Unit:
-    """start -> total = start + branch(start), and the ReLU of it that alone reads it.
-
-    Attributes:
-        call: The call of the sum.
-        activation: That of the ReLU, or None.
-    """
-
-    call: Call
-    start: Value
-    branch: CallGraph
-    activation: Call | None
-
-    @property
-    def total(self):
-        return self.call.makes[0]
-
-    def end(self, projected):
-        return self.activation.makes[0] if projected else self.total
+def is_relu(operation) -> bool:
+    """Whether it is ReLU or ReLU6: done twice it is done once, so it projects."""
+    if isinstance(operation, keras.layers.ReLU):
+        return operation.negative_slope == 0 and operation.threshold == 0
+    if isinstance(operation, keras.layers.Activation):
+        known = keras.activations.relu, keras.activations.relu6
+        return operation.activation in known
+    return type(operation).__name__ in ("Relu", "Relu6")  # Operations of Keras.
 
 
-def with_chains(graph: CallGraph) -> CallGraph:
+# Units of any layers; the ReLU of a state is a projection, other activations are not.
+_EULER = residual_stage.Reading(is_relu, alike=False)
+
+
+def with_chains(graph: Graph) -> Graph:
     """The graph with every chain of two or more residual units as one `ResidualChain`.
 
     A chain is as long as it can be. Its units read nothing but the state, which has one
     shape, and nothing outside reads the states between them. They are sums of two, from
     `keras.layers.Add`, `x + y` or `keras.ops.add`. ReLUs between them count as
-    projections, for a ReLU done twice is one, so that it means the same after half a
-    step; other activations end a chain.
+    projections, which mean the same after half a step; other activations end a chain.
     """
-    readers = graph.readers()
-    units = [
-        unit
-        for call in graph.calls
-        if _is_sum(call) and (unit := _unit(graph, call, readers))
-    ]
-    for number, (chain, projected) in enumerate(_chains(graph, units, readers)):
-        graph = _replaced(graph, f"chain_{number}", chain, projected)
-    return graph
+    stages = residual_stage.survey(graph, 2, _EULER).stages
+    whole = {stage.end: _call(f"chain_{i}", stage) for i, stage in enumerate(stages)}
+    gone = {call for stage in stages for call in stage.calls}
+    calls = []
+    for call in graph.calls:
+        last = next((x for x in call.outputs if x in whole), None)
+        if last is not None:
+            calls.append(whole[last])
+        elif call not in gone:
+            calls.append(call)
+    return dataclasses.replace(graph, calls=calls)
 
 
-def _is_sum(call) -> bool:
-    return type(call.operation).__name__ == "Add" and len(call.reads) == 2
+def _call(name, stage) -> Call:
+    """The call of a chain in the place of a stage."""
+    branches = tuple(map(_branch, stage.units))
+    project = stage.units[0].activation.operation if stage.activated else None
+    chain = ResidualChain(name, branches, len(branches), project=project)
+    return Call(chain, (), (stage.start,), {}, (stage.end,))
 
 
-def _unit(graph, call, readers):
-    """The residual unit that a sum closes, or None."""
-    (total,) = call.makes
-    for start, end in (call.reads, call.reads[::-1]):
-        if start.shape == end.shape == total.shape and start is not end:
-            branch = graph.part(start, end)
-            if branch:
-                return _Unit(call, start, branch, _relu(graph, total, readers))
-    return None
+def _branch(unit):
+    """f of a unit x -> x + f(x), as a function."""
+    end = unit.branch[-1].outputs[0]
 
-
-def _relu(graph, total, readers):
-    """The call of a ReLU that alone reads a sum, or None."""
-    found = readers.get(total, [])
-    if len(found) != 1 or total in graph.outputs:
-        return None
-    operation = found[0].operation
-    if isinstance(operation, keras.layers.ReLU):
-        relu = operation.negative_slope == 0 and operation.threshold == 0
-    elif isinstance(operation, keras.layers.Activation):
-        known = keras.activations.relu, keras.activations.relu6
-        relu = operation.activation in known
-    else:  # Operations of Keras.
-        relu = type(operation).__name__ in ("Relu", "Relu6")
-    return found[0] if relu else None
-
-
-def _chains(graph, units, readers):
-    """Units in a row, two at least, and whether they are projected."""
-    by_start = {unit.start: unit for unit in units}
-
-    def link(unit):
-        """The unit behind, and whether there is a projection between."""
-        for projected in (False, True):
-            if projected and unit.activation is None:
-                continue
-            follower = by_start.get(unit.end(projected))
-            if follower and _private(graph, follower, readers):
-                return follower, projected
-        return None, None
-
-    done = set()
-    for unit in units:  # In the order of the graph, so that the first comes first.
-        follower, projected = link(unit)
-        if follower is None or unit in done:
-            continue
-        chain = [unit]
-        while (behind := link(chain[-1]))[0] and behind[1] == projected:
-            chain.append(behind[0])
-        if projected and chain[-1].activation is None:
-            chain.pop()
-        done.update(chain)
-        if len(chain) > 1:
-            yield chain, projected
-
-
-def _private(graph, unit, readers) -> bool:
-    """Whether only the unit itself reads the state it starts from."""
-    inside = {*unit.branch.calls, unit.call}
-    return unit.start not in graph.outputs and inside.issuperset(readers[unit.start])
-
-
-def _replaced(graph, name, units, projected) -> CallGraph:
-    """The graph with a chain in the place of units."""
-    project = units[0].activation.operation if projected else None
-    chain = ResidualChain(
-        name,
-        tuple(_function(unit.branch) for unit in units),
-        len(units),
-        project=project,
-    )
-    start, end = units[0].start, units[-1].end(projected)
-    whole = Call(chain, (start,), {}, (start,), (end,))
-    gone = {
-        call
-        for unit in units
-        for call in (*unit.branch.calls, unit.call, projected and unit.activation)
-    }
-    last = units[-1].activation if projected else units[-1].call
-    calls = [
-        whole if call is last else call
-        for call in graph.calls
-        if call is last or call not in gone
-    ]
-    return dataclasses.replace(graph, calls=tuple(calls))
-
-
-def _function(branch: CallGraph):
     def f(x):
-        (y,) = branch(x)
-        return y
+        known = {unit.start: x}
+        flat_graph.run(unit.branch, known, lambda call: call.operation)
+        return known[end]
 
     return f

@@ -7,9 +7,13 @@ part of the unit, x -> act(x + f_k(x)).
 
     for stage in residual_stages(model).stages:
         print(stage)
+
+What counts is a `Reading`: units that become one block have to be alike, steps of Euler
+need not be.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 
@@ -26,6 +30,23 @@ _ACTIVATIONS = (
     keras.layers.LeakyReLU,
     keras.layers.ReLU,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What units of a stage are.
+
+    Attributes:
+        follows: Whether an operation that follows the sum may belong to the unit.
+        alike: Whether units have the same layers and settings, and weights that no
+            other part of the model has.
+    """
+
+    follows: Callable
+    alike: bool
+
+
+CONVERTIBLE = Reading(lambda operation: isinstance(operation, _ACTIVATIONS), alike=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,15 +138,16 @@ def residual_stages(model, least=2) -> Survey:
         model: A built functional or Sequential model.
         least: Units that make a stage. Default 2.
     """
-    found = _survey(flat_graph.read(model), least)
+    found = survey(flat_graph.read(model), least)
     # The same again, with models that have no part in it as single calls.
     opened = {id(x) for stage in found.stages for x in stage.models}
     graph = flat_graph.read(model, lambda part: id(part) in opened)
-    return dataclasses.replace(_survey(graph, least), left=found.left)
+    return dataclasses.replace(survey(graph, least), left=found.left)
 
 
-def _survey(graph, least) -> Survey:
-    search = _Search(graph)
+def survey(graph, least=2, reading=CONVERTIBLE) -> Survey:
+    """The stages of a graph; see `residual_stages` and `Reading`."""
+    search = _Search(graph, reading)
     units, left = [], {}
     for call in graph.calls:
         if _is_sum(call):
@@ -149,7 +171,8 @@ def _survey(graph, least) -> Survey:
 class _Search:
     """Who makes and who reads the values of a graph."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, reading):
+        self.reading = reading
         self.makers = {value: call for call in graph.calls for value in call.outputs}
         self.places = {call: i for i, call in enumerate(graph.calls)}
         self.readers, self.times = {}, {}
@@ -194,7 +217,8 @@ class _Search:
         inside = {*branch, add}
         for call in branch:
             part = call.operation
-            if self.times[part] > 1 and getattr(part, "weights", ()):
+            shared = self.times[part] > 1 and getattr(part, "weights", ())
+            if self.reading.alike and shared:
                 return f"{call.name} is shared with another part of the model"
             if isinstance(part, (ContinuousBlock, LiftedLayer)) or (
                 isinstance(part, SeriesLayer) and part.basis.size > 1
@@ -213,7 +237,7 @@ class _Search:
         readers = self.readers.get(value, [])
         if len(readers) != 1 or value in self.results:
             return None
-        return readers[0] if isinstance(readers[0].operation, _ACTIVATIONS) else None
+        return readers[0] if self.reading.follows(readers[0].operation) else None
 
 
 def _is_sum(call) -> bool:
@@ -249,7 +273,10 @@ def _next(unit, activated, following, search):
             after is not None
             and (not kind or after.activation is not None)
             and not search.read_elsewhere(value, after.calls(False))
-            and _structure(unit, kind) == _structure(after, kind)
+            and (
+                not search.reading.alike
+                or _structure(unit, kind) == _structure(after, kind)
+            )
         ):
             return after, kind
     return None

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
+import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.call_graph import call_graph
+from cnet_tf import flat_graph
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import is_graph
 from cnet_tf.paths import named_variables
@@ -47,7 +48,7 @@ class TappedNet:
                 "model: expected a built functional or Sequential model. Received "
                 f"{getattr(model, 'name', model)!r}, a {type(model).__name__}."
             )
-        graph = call_graph(model)
+        graph = flat_graph.read(model)
         if not _flows(graph):
             graph = with_chains(graph)
         self._graph = graph
@@ -71,11 +72,12 @@ class TappedNet:
             self.flows[i]: _StandIn(function)
             for i, function in (replaced or {}).items()
         }
-        graph = self._graph.replacing(
-            lambda call: stand_ins.get(_flow(call), call.operation)
-        )
         inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        return graph(*map(_tensor, inputs, self._dtypes))
+        outputs = self._graph.run(
+            map(_tensor, inputs, self._dtypes),
+            lambda call: stand_ins.get(_flow(call), call.operation),
+        )
+        return keras.tree.flatten(outputs)
 
     def starts(self, inputs) -> list:
         """For every flow the pair (h(0), mask) that a batch brings to it."""
