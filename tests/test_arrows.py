@@ -17,7 +17,7 @@ FLOWS = {
     "trainers": (
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
-            *("trainers.convert", "trainers.memory"),
+            *("trainers.convert", "trainers.memory", "trainers.tolerance"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),
