@@ -65,7 +65,7 @@ def test_the_error_is_within_the_tolerance(net, scheme):
         (choice,) = steps_for_tolerance(net, [x], wanted, scheme)
         found = state(manifest(net, scheme, [choice.steps]), x)
         error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
-        assert error <= choice.error <= wanted
+        assert error <= 1.3 * choice.error and choice.error <= wanted
         assert choice.steps % 2 == 0  # K = 2 cells.
         chosen.append(choice.steps)
     assert chosen[0] < chosen[1]
