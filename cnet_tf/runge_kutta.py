@@ -6,6 +6,7 @@ zero coefficients leave no operation behind and a coefficient of exactly one lea
 multiplication, which is why Euler with unit step is a residual network bit for bit.
 """
 
+import itertools
 from fractions import Fraction
 
 from cnet_tf.checks import positive_integer
@@ -53,6 +54,29 @@ def step(scheme, f, x, times, h):
     for row, t in zip(tableau.a, times, strict=True):
         slopes.append(f(t, advance(x, h, row, slopes)))
     return advance(x, h, tableau.b, slopes)
+
+
+def step_with_error(scheme, f, x, times, h):
+    """A `step`, and the difference of an embedded pair: h sum_i (b_i - b^_i) k_i.
+
+    Args:
+        scheme: A `ButcherTableau` with an embedded formula, or its name.
+        f, x, h: See `step`.
+        times: As there, and behind them that of the end of the step.
+
+    Returns:
+        (the state after the step, an estimate of the error of the formula of lower
+        order in it).
+    """
+    tableau: ButcherTableau = get_scheme(scheme)
+    slopes, start = [], x
+    for row, t in zip(tableau.a, times, strict=False):
+        slopes.append(f(t, advance(x, h, row, slopes)))
+    x = advance(x, h, tableau.b, slopes)
+    if len(tableau.embedded) > tableau.stages:
+        slopes.append(f(times[-1], x))
+    weights = itertools.zip_longest(tableau.b, tableau.embedded, fillvalue=0)
+    return x, advance(0 * start, h, [b - other for b, other in weights], slopes)
 
 
 def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):

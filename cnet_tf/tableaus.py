@@ -29,24 +29,30 @@ class ButcherTableau:
         a: Strictly lower triangle; row i holds the i numbers a_i0 .. a_i,i-1.
         b: Weights of the stages, sum b = 1.
         c: Nodes of the stages, c_i = sum_j a_ij.
+        embedded: Weights b^ of a second formula of another order, whose difference from
+            the first estimates the error of a step. One number more than there are
+            stages: the last is that of f at the end of the step, k_{s+1} =
+            f(t + h, x'). Default: none.
 
     Numbers may be ints, strings such as `"1/6"` or Fractions; floats are refused,
     because the tableau is exact.
 
     Raises:
-        ValueError: the shapes disagree, c_i != sum_j a_ij, or sum b != 1.
+        ValueError: the shapes disagree, c_i != sum_j a_ij, sum b != 1 or sum b^ != 1.
     """
 
     name: str
     a: tuple[tuple[Fraction, ...], ...]
     b: tuple[Fraction, ...]
     c: tuple[Fraction, ...]
+    embedded: tuple[Fraction, ...] = ()
 
     def __post_init__(self):
         exact = object.__setattr__
         exact(self, "a", tuple(_exact(self.name, row) for row in self.a))
         exact(self, "b", _exact(self.name, self.b))
         exact(self, "c", _exact(self.name, self.c))
+        exact(self, "embedded", _exact(self.name, self.embedded))
         widths = [len(row) for row in self.a]
         if widths != list(range(self.stages)) or len(self.c) != self.stages:
             raise ValueError(
@@ -65,11 +71,23 @@ class ButcherTableau:
                 f"Tableau {self.name!r}: expected sum b = 1. "
                 f"Received sum b = {sum(self.b)}."
             )
+        if self.embedded:
+            _ = self.second  # Checks itself.
 
     @property
     def stages(self) -> int:
         """Evaluations of the rate per step, s."""
         return len(self.b)
+
+    @property
+    def second(self) -> "ButcherTableau":
+        """The embedded formula, as a scheme with the same stages and its last."""
+        return ButcherTableau(
+            f"{self.name}_embedded",
+            (*self.a, self.b)[: len(self.embedded)],
+            self.embedded,
+            (*self.c, Fraction(1))[: len(self.embedded)],
+        )
 
     @functools.cached_property
     def order(self) -> int:
@@ -153,10 +171,11 @@ def _vertices(tree):
     return 1 + sum(_vertices(branch) for branch in tree)
 
 
-def _scheme(name, a, b):
+def _scheme(name, a, b, embedded=""):
     """Builds a tableau from its rows of a; the nodes c are the row sums."""
     rows = [[Fraction(x) for x in row.split()] for row in ["", *a]]
-    return ButcherTableau(name, rows, b.split(), [sum(row) for row in rows])
+    nodes = [sum(row) for row in rows]
+    return ButcherTableau(name, rows, b.split(), nodes, embedded.split())
 
 
 SCHEMES: dict[str, ButcherTableau] = {
@@ -164,19 +183,22 @@ SCHEMES: dict[str, ButcherTableau] = {
     for scheme in (
         _scheme("euler", [], "1"),
         _scheme("midpoint", ["1/2"], "0 1"),
-        # Heun's second order rule, the explicit trapezoid.
-        _scheme("heun2", ["1"], "1/2 1/2"),
+        # Heun's second order rule, the explicit trapezoid; its pair is Euler's rule.
+        _scheme("heun2", ["1"], "1/2 1/2", "1 0"),
         # Ralston 1962: the smallest bound on the truncation error of order two.
         _scheme("ralston2", ["2/3"], "1/4 3/4"),
         # Shu and Osher 1988: strong stability preserving.
         _scheme("ssprk3", ["1", "1/4 1/4"], "1/6 1/6 2/3"),
         _scheme("kutta3", ["1/2", "-1 2"], "1/6 2/3 1/6"),
+        # Bogacki and Shampine 1989, with the weights of their second order formula.
+        _scheme("bosh3", ["1/2", "0 3/4"], "2/9 1/3 4/9", "7/24 1/4 1/3 1/8"),
         # The classic rule.
         _scheme("rk4", ["1/2", "0 1/2", "0 0 1"], "1/6 1/3 1/3 1/6"),
         # Kutta's 3/8 rule, which torchdiffeq and the published PyTorch code call "rk4".
         _scheme("rk4_38", ["1/3", "-1/3 1", "1 -1 1"], "1/8 3/8 3/8 1/8"),
-        # Dormand and Prince 1980, the fifth order weights. The seventh stage of the
-        # embedded pair serves only its error estimate, so a fixed step needs six.
+        # Dormand and Prince 1980, the fifth order weights, and those of the fourth
+        # order. The seventh stage serves only the error estimate, so a fixed step needs
+        # six.
         _scheme(
             "dopri5",
             [
@@ -187,9 +209,14 @@ SCHEMES: dict[str, ButcherTableau] = {
                 "9017/3168 -355/33 46732/5247 49/176 -5103/18656",
             ],
             "35/384 0 500/1113 125/192 -2187/6784 11/84",
+            "5179/57600 0 7571/16695 393/640 -92097/339200 187/2100 1/40",
         ),
     )
 }
+
+
+# Schemes that estimate their own error.
+PAIRS = tuple(name for name, scheme in SCHEMES.items() if scheme.embedded)
 
 
 def get_scheme(scheme: "str | ButcherTableau") -> ButcherTableau:

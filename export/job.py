@@ -26,7 +26,8 @@ class Net:
 
     Attributes:
         origin: What it is read from.
-        basis_size, scheme, steps: Of every block; None is as trained.
+        basis_size, scheme: Of every block; None is as trained.
+        steps: N of all blocks, or one a block; None is as trained.
         beside: Function of it to the pairs (scheme, steps) that are exported beside it.
         fold: Whether what can be is folded.
     """
@@ -34,7 +35,7 @@ class Net:
     origin: Run | File
     basis_size: int | None
     scheme: str | None
-    steps: int | None
+    steps: int | tuple[int, ...] | None
     beside: Callable[[keras.Model], tuple]
     fold: bool
 
@@ -84,7 +85,7 @@ class Job:
             options.origin,
             options.basis_size,
             options.scheme,
-            options.steps,
+            options.steps[0] if len(options.steps) == 1 else options.steps or None,
             options.beside,
             form.folds and alone if options.fold is None else options.fold,
         )

@@ -146,10 +146,10 @@ class Export(Common):
     float_outputs: ClassVar[bool] = False
     model_name: ClassVar[str] = "cnet"
 
-    steps: int | None = option(
-        None,
-        integer(1, most=MOST_STEPS),
-        "N, steps of every block; graph and latency grow with it",
+    steps: tuple[int, ...] = option(
+        (),
+        list_of(integer(1, most=MOST_STEPS)),
+        "N, steps: one number, or one a block; graph and latency grow with it",
         "as trained",
     )
     scheme: str | None = option(

@@ -87,7 +87,7 @@ class Source:
 
         Args:
             scheme: A key of `SCHEMES`. Default: as trained.
-            steps: N >= 1. Default: as trained.
+            steps: N >= 1, or one a block. Default: as trained.
             others: Pairs (scheme, steps), exported as `<scheme>_<steps>` beside it.
 
         Raises:

@@ -19,6 +19,7 @@ FLOWS = {
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
             *("trainers.compare", "trainers.converge", "trainers.convert"),
             *("trainers.dynamics", "trainers.flow", "trainers.memory"),
+            *("trainers.tolerance",),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),

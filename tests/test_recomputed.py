@@ -58,19 +58,22 @@ def kept(steps, recompute):
     """Tensors that the gradient reads of what was computed before it."""
     net = ContinuousClassifier(3, width=4, nodes=1, steps=steps, scheme="euler")
     net = manifest(net, recompute=recompute)
-    forward = set()
+    found = []
 
     @tf.function
-    def slopes(x):
+    def step(x):
+        graph = tf.compat.v1.get_default_graph()
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(net(x, training=True))
-        forward.update(tf.compat.v1.get_default_graph().get_operations())
-        return tape.gradient(loss, [v.value for v in net.trainable_variables])
+        forward = set(graph.get_operations())
+        gradients = tape.gradient(loss, net.trainable_variables)
+        backward = set(graph.get_operations()) - forward
+        read = {x.ref() for operation in backward for x in operation.inputs}
+        found.append(len([x for x in read if x.deref().op in forward]))
+        return gradients
 
-    graph = slopes.get_concrete_function(tf.constant(normal(2, 2))).graph
-    backward = set(graph.get_operations()) - forward
-    read = {x.ref() for operation in backward for x in operation.inputs}
-    return len([x for x in read if x.deref().op in forward])
+    step.get_concrete_function(tf.constant(normal(2, 2)))
+    return found[0]
 
 
 def test_what_is_kept_grows_as_the_root_of_the_steps():

@@ -1,0 +1,92 @@
+"""Steps of each block for a tolerance, chosen on training images, and what they cost.
+
+    python trainers/tolerance.py                        # of runs/latest
+    python trainers/tolerance.py --run=runs/cifar --tolerances=0.1,0.01 --scheme=dopri5
+
+An embedded pair of Runge-Kutta formulas estimates the error of each block. Prints, for
+each tolerance, N, the estimate and the accuracy on test images, and the flags with
+which the exports write that graph. N is chosen once: chosen for each request, answers
+would depend on what else is in the batch.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+from cnet_tf import checkpoint
+from cnet_tf.manifestation import manifest
+from cnet_tf.tableaus import PAIRS, get_scheme
+from cnet_tf.tolerance import steps_for_tolerance
+from trainers import data as image_data
+from trainers.data import batches
+from trainers.data.description import checked
+from trainers.data_option import data_dir
+from trainers.errors import OptionError
+from trainers.option_kinds import integer, list_of, number, one_of, run_folder
+from trainers.option_table import OptionTable, option, run
+from trainers.steps import accuracy_of, evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a search for steps."""
+
+    run: str = option("runs/latest", run_folder(), "What to search steps for")
+    scheme: str = option("bosh3", one_of(PAIRS), "Embedded pair")
+    tolerances: tuple[float, ...] = option(
+        (0.1, 0.03, 0.01),
+        list_of(number("> 0"), empty=False),
+        "Errors of the state behind a block, relative to its norm",
+    )
+    batches: int = option(
+        1, integer(1), "Batches of 128 training images to choose the steps on"
+    )
+    examples: int | None = option(
+        None, integer(1), "Test images to score", "all of them"
+    )
+    data_dir: str | None = data_dir()
+
+
+def main(options):
+    """Prints a Markdown table, a row a tolerance."""
+    trained = checkpoint.load(checkpoint.folder_of(options.run))
+    said = checked(trained.metadata, options.run, trained.net)
+    data = image_data.load_as_trained(said, options.data_dir)
+    images = batches.recalibration_batches(data, "none", options.batches)
+    examples = batches.eval_batches(data, "test", 500)
+    if options.examples is not None:
+        examples = examples.unbatch().take(options.examples).batch(500)
+    stages = get_scheme(options.scheme).stages
+    print("| tolerance | N of each block | evaluations | estimate | accuracy, % |")
+    print("|---|---|---|---|---|")
+    lines = []
+    for tolerance in options.tolerances:
+        try:
+            found = steps_for_tolerance(trained.net, images, tolerance, options.scheme)
+        except ValueError as error:
+            raise OptionError(f"--run, --tolerances: {error}") from error
+        steps = [choice.steps for choice in found]
+        scores = evaluate(manifest(trained.net, options.scheme, steps), examples)
+        print(
+            f"| {tolerance:g} | {', '.join(map(str, steps))} | {stages * sum(steps)} "
+            f"| {max(choice.error for choice in found):.1e} "
+            f"| {100 * accuracy_of(scores):.2f} |",
+            flush=True,
+        )
+        numbers = ",".join(map(str, steps))
+        lines.append(f"{tolerance:g}: --scheme={options.scheme} --steps={numbers}")
+    print("\nTo export:", *lines, sep="\n")
+
+
+if __name__ == "__main__":
+    run(main, Options)
