@@ -22,6 +22,7 @@ COMMANDS = [
         "export.onnx_graph",
         "export.report",
         "export.web",
+        "export.benchmark",
     )
 ]
 HUGE = "99999999999999999999"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import tempfile
 import threading
@@ -11,6 +12,9 @@ from cnet_tf.line_error import LineError
 
 # Seconds to wait for an answer. A step takes seconds, to compile a net minutes.
 PATIENCE = 900
+
+
+_RAISED = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 class PeerError(LineError):
@@ -97,4 +101,8 @@ class PeerProcess:
             return f"none within {self._patience} s, or memory ran out"
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
-        return (lines or [f"exit code {code}"])[-1]
+        # Some libraries say more below an exception.
+        raised = [
+            line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)
+        ]
+        return (raised or lines or [f"exit code {code}"])[-1]

@@ -45,7 +45,7 @@ PEERS: dict[str, Peer] = {
         starts=True,
     ),
     "pytorch": Peer("PyTorch, eager", "with_pytorch", {}, "pytorch", starts=True),
-    # As PyTorch advises where parts repeat. All of a net takes minutes to compile.
+    # As PyTorch advises where parts repeat; all of a net takes longer to compile.
     "pytorch_compile": Peer(
         "PyTorch, compiled by parts",
         "with_pytorch",

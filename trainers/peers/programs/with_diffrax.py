@@ -26,7 +26,7 @@ class RK4(diffrax.AbstractERK):
             np.array([0.0, 0.0, 1.0]),
         ),
     )
-    interpolation_cls = diffrax.LocalLinearInterpolation
+    interpolation_cls = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
 
     def order(self, terms):
         return 4
