@@ -17,7 +17,7 @@ FLOWS = {
     "trainers": (
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
-            *("trainers.converge",),
+            *("trainers.converge", "trainers.inside", "trainers.matrix"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),
