@@ -17,11 +17,12 @@ from keras import ops
 
 from cnet_tf import flat_graph
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.lifted_layer import is_graph
+from cnet_tf.lifted_layer import is_graph, layers_of
 from cnet_tf.paths import named_variables
 from cnet_tf.residual_chain import ResidualChain, with_chains
 from cnet_tf.runge_kutta import StageTime, path, step
-from cnet_tf.series import ForwardPass, at_depth
+from cnet_tf.series import ForwardPass, SeriesLayer, at_depth
+from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.tableaus import get_scheme
 
 
@@ -220,7 +221,7 @@ def state_at(net, block, inputs, t, refined=1):
 
 
 def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """theta(t) of every series of a block, drawn cell by cell.
+    """theta(t) of every series that a block reads, drawn cell by cell.
 
     Args:
         block: A built `ContinuousBlock`.
@@ -238,12 +239,21 @@ def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     ]
     names = {id(v): name for name, v in named_variables(block.rate).items()}
     curves = {}
-    for series in block.series:
+    for series in _read_by(block.rate):
         rows = [series.basis.weights(t, side) for t, side in depths]
         values = ops.convert_to_numpy(series.variable)
         name = names.get(id(series.variable), series.variable.path)
         curves[name] = np.tensordot(np.array(rows, "float64"), values, axes=1)
     return np.array([float(t) for t, _ in depths]), curves
+
+
+def _read_by(rate):
+    """The series that a rate reads: norms may hold those of members, too."""
+    for layer in layers_of(rate):
+        if isinstance(layer, SeriesBatchNormalization):
+            yield from layer.set_of(layer.member).values()
+        elif isinstance(layer, SeriesLayer):
+            yield from layer.series
 
 
 def per_channel(curve) -> np.ndarray:

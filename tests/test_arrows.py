@@ -18,8 +18,8 @@ FLOWS = {
         (
             *("trainers.train", "trainers.evaluate", "trainers.benchmark"),
             *("trainers.compare", "trainers.converge", "trainers.convert"),
-            *("trainers.dynamics", "trainers.flow", "trainers.memory"),
-            *("trainers.tolerance",),
+            *("trainers.dynamics", "trainers.flow", "trainers.inside"),
+            *("trainers.matrix", "trainers.memory", "trainers.tolerance"),
         ),
         ("trainers.fit",),
         ("trainers.epochs", "trainers.summary"),

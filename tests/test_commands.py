@@ -22,7 +22,9 @@ def _run(*arguments, cwd=ROOT):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["train", "evaluate", "converge"])
+@pytest.mark.parametrize(
+    "script", ["train", "evaluate", "converge", "inside", "matrix"]
+)
 def test_help_explains_every_flag(script):
     result = _run(f"trainers/{script}.py", "--help")
     flags = {"train": len(dataclasses.fields(Options))}.get(script, 7)

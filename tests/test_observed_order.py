@@ -10,7 +10,7 @@ import pytest
 from flows import block_net, oscillator, plain_net, states, turned
 
 from cnet_tf import continuous_net, convergence
-from cnet_tf.observed_order import WHOLE, observe, wrong_answers
+from cnet_tf.observed_order import WHOLE, _extrapolated, observe, wrong_answers
 from cnet_tf.step_verdict import (
     INTEGRATOR,
     OWN_STEP,
@@ -96,6 +96,18 @@ def test_a_net_of_one_step_is_told(scheme, known, kind):
     found = verdict.fall if known else verdict.floor
     expected = convergence.floor(scheme, 0.4) / size
     assert found.value == pytest.approx(expected, rel=0.15)
+
+
+def test_the_limit_of_halved_steps_is_extrapolated():
+    def states(power):
+        return [[np.array([[1.0, 2.0]]) + h**power] for h in (0.4, 0.2, 0.1)]
+
+    # With the order observed, which no scheme exceeds.
+    np.testing.assert_allclose(_extrapolated(states(2), 4), [[[1, 2]]], rtol=1e-12)
+    np.testing.assert_allclose(_extrapolated(states(4), 4), [[[1, 2]]], rtol=1e-12)
+    # Where nothing converges the last state is all there is.
+    apart = [[np.array([[x]])] for x in (0.0, 1.0, 3.0)]
+    assert _extrapolated(apart, 4) == apart[-1]
 
 
 def test_the_dip_is_one_of_a_power_law(smooth):

@@ -79,6 +79,8 @@ def test_a_member_is_looked_into_with_its_own_norms():
             v.assign(v + 1.0)
     x = np.ones((1, 32, 32, 3), "float32")
     member = manifest(net, "euler", 1)
+    kinds = [TappedNet(m).flows[0] for m in (net, member)]
+    assert len({len(theta(block)[1]) for block in kinds} | {12}) == 1
     np.testing.assert_array_equal(TappedNet(member)(x)[0], member(x))
     assert np.abs(TappedNet(net)(x)[0] - member(x)).max() > 0
 

@@ -62,9 +62,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
         net), "accuracy", "loss", "recalibrated_accuracy"}`; accuracies in [0, 1], NaN
         where logits are not finite.
     """
-    examples = batches.eval_batches(data, wanted.split, _BATCH)
-    if wanted.examples is not None:
-        examples = examples.unbatch().take(wanted.examples).batch(_BATCH)
+    images = scored_images(data, wanted)
     found = [(block.scheme, block.steps) for block in blocks_of(net)]
     # None where blocks differ: that manifestation is in no cell of the grid.
     own = found[0] if len(set(found)) == 1 else None
@@ -75,31 +73,54 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
     )
     learned = [*([own] if own else []), *map(manifestation_of, members_of(net))]
     cells += [cell for cell in learned if cell not in cells]
-    images = batches.recalibration_batches(
-        data, wanted.augment, wanted.recalibration_batches, wanted.cutout
-    )
     rows = []
     for scheme, n in cells:
         twin = net
         if found:
             twin = manifest(net, scheme, n, restriction=wanted.restriction)
-        scores = evaluate(twin, examples)
         row = {
             "scheme": scheme,
             "steps": n,
             "evaluations": get_scheme(scheme).stages * n if found else None,
             "trained": not found or (scheme, n) in learned,
-            "accuracy": accuracy_of(scores),
-            "loss": scores["loss"],
-            "recalibrated_accuracy": None,
+            **accuracies(twin, *images),
         }
-        if wanted.recalibration_batches:
-            row["recalibrated_accuracy"] = _recalibrated_accuracy(
-                twin, images, examples
-            )
         rows.append(row)
         progress(row)
     return rows
+
+
+def scored_images(data, wanted: Grid) -> tuple:
+    """Batches to score on, and those to recalibrate on, None for none."""
+    examples = batches.eval_batches(data, wanted.split, _BATCH)
+    if wanted.examples is not None:
+        examples = examples.unbatch().take(wanted.examples).batch(_BATCH)
+    count = wanted.recalibration_batches
+    if not count:
+        return examples, None
+    return examples, batches.recalibration_batches(
+        data, wanted.augment, count, wanted.cutout
+    )
+
+
+def accuracies(net, examples, images) -> dict:
+    """Scores of one net, which is the same afterwards.
+
+    Args:
+        net: A built net.
+        examples, images: Of `scored_images`.
+
+    Returns:
+        `{"accuracy", "loss", "recalibrated_accuracy"}`, the last None without images.
+    """
+    scores = evaluate(net, examples)
+    return {
+        "accuracy": accuracy_of(scores),
+        "loss": scores["loss"],
+        "recalibrated_accuracy": None
+        if images is None
+        else _recalibrated_accuracy(net, images, examples),
+    }
 
 
 def _recalibrated_accuracy(net, images, examples):

@@ -1,0 +1,122 @@
+"""The matrix trained x tested: its cells are the manifestations, nothing changes."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from trained_run import parse, save_run
+
+from cnet_tf import checkpoint, continuous_net, manifest
+from cnet_tf.any_depth import with_members
+from trainers import grid, matrix, matrix_report
+from trainers.errors import OptionError
+
+NARROW = {"widths": (4,), "strides": (1,), "nodes": 2}
+OPTIONS = matrix.Options(examples=40, recalibration_batches=1, nodes=(1,))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("matrix")
+    save_run(folder / "a", scheme="euler", **NARROW)
+    save_run(folder / "b", scheme="midpoint", steps=1, **NARROW)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(folder, digits):
+    options = dataclasses.replace(OPTIONS, readings=("average", "point"))
+    runs = [matrix.read(folder / name) for name in "ab"]
+    columns = [(run.scheme, run.steps) for run in runs]
+    before = [run.net.get_weights() for run in runs]
+    found = [matrix.scored(run, digits, columns, options) for run in runs]
+    for run, weights in zip(runs, before, strict=True):
+        for old, new in zip(weights, run.net.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+    return runs, found
+
+
+def test_every_run_is_tested_as_every_other(rows):
+    _, (first, second) = rows
+    for found in (first, second):
+        plain = [r for r in found if r["nodes"] is None]
+        # Steps across cells are read in both ways; all are recalibrated too.
+        cells = {
+            (r["scheme"], r["steps"], r["reading"], r["statistics"]) for r in plain
+        }
+        assert len(plain) == len(cells) == 8
+        assert sum(r["nodes"] == 1 for r in found) == 2
+    assert {r["trained_scheme"] for r in second} == {"midpoint"}
+
+
+def test_cells_are_scores_of_the_manifestation(rows, digits):
+    (first, _), (found, _) = rows
+    images = grid.scored_images(digits, grid.Grid((), (), "test", 40, 0))
+    expected = {
+        reading: grid.accuracies(
+            manifest(first.net, "midpoint", 1, restriction=reading), *images
+        )["accuracy"]
+        for reading in ("average", "point")
+    }
+    for row in found:
+        cell = row["scheme"], row["steps"], row["statistics"], row["nodes"]
+        if cell == ("midpoint", 1, "as trained", None):
+            assert row["accuracy"] == expected[row["reading"]]
+
+
+def test_tables_and_picture(rows):
+    _, found = rows
+    written = matrix_report.files(sum(found, []), ("Of other images.", ""))
+    assert set(written) == {"matrix.csv", "matrix.md", "matrix.png"}
+    table = written["matrix.md"].decode()
+    assert table.count("| a | euler:2 |") == 5 and "K' = 1, recalibrated" in table
+    assert table.endswith("Of other images.\n") and " * |" in table
+    assert len(list(csv.reader(written["matrix.csv"].decode().splitlines()))) == 21
+    assert written["matrix.png"].startswith(b"\x89PNG")
+
+
+def test_members_are_scored_with_norms_shared_and_private(digits):
+    net = with_members(continuous_net("digits", **NARROW), ["euler:1"])
+    for v in net.variables:
+        if "moving_variance_euler_1" in v.path:
+            v.assign(v * 30.0)
+    trained = matrix.Trained("m", net, {}, "rk4", 2)
+    options = dataclasses.replace(OPTIONS, nodes=(), recalibration_batches=0)
+    found = matrix.scored(trained, digits, [("euler", 1), ("rk4", 2)], options)
+    kinds = [(r["scheme"], r["statistics"]) for r in found]
+    assert kinds == [
+        ("euler", "as trained"),
+        ("euler", "private"),
+        ("rk4", "as trained"),
+    ]
+    images = grid.scored_images(digits, grid.Grid((), (), "test", 40, 0))
+    private = grid.accuracies(manifest(net, "euler", 1), *images)
+    assert found[1]["accuracy"] == private["accuracy"]
+
+
+def test_as_a_command(folder, digits_dir, tmp_path, capsys):
+    arguments = [f"--runs={folder / 'a'}", f"--data_dir={digits_dir}"]
+    more = ["--examples=20", "--recalibration_batches=0", f"--output={tmp_path / 'o'}"]
+    matrix.main(parse([*arguments, *more], matrix.Options))
+    assert (tmp_path / "o" / "matrix.md").read_text() in capsys.readouterr().out + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runs=/nowhere"], "--runs: /nowhere/net/net.json: expected a trained net"),
+        (["--runs={a}", "--nodes=3"], "--nodes: expected at most K = 2 of run 'a'"),
+        (["--runs={plain}"], "--runs: model: expected one with continuous blocks"),
+    ],
+)
+def test_what_is_no_row_is_refused(arguments, message, folder, tmp_path):
+    plain = continuous_net("resnet20", input_shape=(8, 8, 1))
+    said = checkpoint.metadata(folder / "a" / "net")
+    checkpoint.save(plain, folder / "plain" / "net", said)
+    names = {"a": folder / "a", "plain": folder / "plain"}
+    arguments = [part.format(**names) for part in arguments]
+    options = parse([*arguments, f"--output={tmp_path / 'o'}"], matrix.Options)
+    with pytest.raises(OptionError, match=message):
+        matrix.main(options)
+    assert not (tmp_path / "o").exists()

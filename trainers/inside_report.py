@@ -1,0 +1,189 @@
+"""Numbers, pictures and summaries of `trainers/inside.py`."""
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from cnet_tf import escaping
+from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.trajectory import TappedNet, per_channel, squares, states, theta
+from trainers import disk
+
+_KINDS = ("norm", "distance", "error")
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """The states of one block, over t = 0, 1/N, .., 1; root mean squares over examples.
+
+    Attributes:
+        block: Its name.
+        norm: |h(t)|.
+        distance: |h(t) - h(0)|.
+        error: |h(t) - those with finer steps|.
+    """
+
+    block: str
+    norm: np.ndarray
+    distance: np.ndarray
+    error: np.ndarray
+
+    @property
+    def depths(self) -> np.ndarray:
+        return np.linspace(0, 1, len(self.norm))
+
+
+def courses(tapped: TappedNet, batches, refined: int) -> list[Course]:
+    """The course of every block, each from the state that the net brings to it.
+
+    Args:
+        tapped: The net.
+        batches: Pairs of which the first are inputs.
+        refined: Steps of the reference for each step of the net, at least two.
+
+    Raises:
+        ValueError: more steps than a block may have.
+    """
+    fine = [flow.manifested(steps=flow.steps * refined) for flow in tapped.flows]
+    totals, examples = [0.0] * len(fine), 0
+    for inputs, _ in batches:
+        examples += len(inputs)
+        for i, (x, mask) in enumerate(tapped.starts(inputs)):
+            path = states(tapped.flows[i], x, mask)
+            reference = states(fine[i], x, mask)[::refined]
+            sums = [
+                [squares([h]).sum(), squares([h], [x]).sum(), squares([h], [y]).sum()]
+                for h, y in zip(path, reference, strict=True)
+            ]
+            totals[i] = totals[i] + np.array(sums)
+    return [
+        Course(flow.name, *np.sqrt(total / examples).T)
+        for flow, total in zip(tapped.flows, totals, strict=True)
+    ]
+
+
+def thetas(tapped: TappedNet) -> dict:
+    """For every block the depths and its curves theta(t), see `trajectory.theta`.
+
+    Plain nets have none: their units need not have the same weights.
+    """
+    blocks = [flow for flow in tapped.flows if isinstance(flow, ContinuousBlock)]
+    return {block.name: theta(block) for block in blocks}
+
+
+def files(courses, curves) -> dict[str, bytes]:
+    """The results by the names of their files."""
+    found = {"states.csv": _csv(courses), "inside.png": picture(courses)}
+    return found | ({"theta.png": theta_picture(curves)} if curves else {})
+
+
+def _csv(courses) -> bytes:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["block", "t", *_KINDS])
+    for course in courses:
+        columns = (course.depths, *(getattr(course, kind) for kind in _KINDS))
+        for row in zip(*columns, strict=True):
+            table.writerow([escaping.cell(course.block), *row])
+    return text.getvalue().encode()
+
+
+def markdown(courses) -> str:
+    """A row a block: what it starts from, does, and how wrong its end is."""
+    lines = [
+        "| block | steps | norm of h(0) | of h(1) | h(1) - h(0) | error of h(1) "
+        "| relative |",
+        "|---" * 7 + "|",
+    ]
+    for course in courses:
+        moved, error = course.distance[-1], course.error[-1]
+        relative = f"{error / moved:.3g}" if moved else "-"
+        lines.append(
+            f"| {escaping.markdown(course.block)} | {len(course.norm) - 1} "
+            f"| {course.norm[0]:.4g} | {course.norm[-1]:.4g} | {moved:.4g} "
+            f"| {error:.3g} | {relative} |"
+        )
+    return "\n".join(lines)
+
+
+def picture(courses) -> bytes:
+    """A PNG: a column a block, norms above and errors below, over t."""
+    figure, save = _figure(3.4 * len(courses), 5.2)
+    grid = figure.subplots(2, len(courses), squeeze=False, sharex=True)
+    for (above, below), course in zip(grid.T, courses, strict=True):
+        above.plot(course.depths, course.norm, "o-", label="|h(t)|")
+        above.plot(course.depths, course.distance, "o-", label="|h(t) - h(0)|")
+        above.set_title(escaping.plot(course.block), fontsize=9)
+        above.set_ylim(bottom=0)
+        below.plot(course.depths, course.error, "o-", color="C3")
+        below.set_xlabel("t")
+        below.set_ylim(bottom=0)
+        for axes in (above, below):
+            axes.grid(alpha=0.3)
+    grid[0, 0].legend(fontsize=8)
+    grid[1, 0].set_ylabel("error of h(t)")
+    return save()
+
+
+def theta_picture(curves) -> bytes:
+    """A PNG: a row a series, a column a block, a line a channel, over t."""
+    rows = max(len(found) for _, found in curves.values())
+    figure, save = _figure(3.0 * len(curves), 1.7 * rows)
+    grid = figure.subplots(rows, len(curves), squeeze=False, sharex=True)
+    for column, (block, (depths, found)) in zip(grid.T, curves.items(), strict=True):
+        for axes, (name, curve) in zip(column, found.items(), strict=False):
+            axes.plot(depths, per_channel(curve), linewidth=0.8)
+            title = f"{block}: {name}" + ", norms" * (curve.ndim > 2)
+            axes.set_title(escaping.plot(title), fontsize=7)
+            axes.tick_params(labelsize=6)
+        for axes in column[len(found) :]:
+            axes.remove()
+    return save()
+
+
+def _figure(width, height):
+    """A figure, and what gives the PNG of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+
+    def save():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+    return figure, save
+
+
+def summarise(folder, courses, curves, files) -> None:
+    """Writes what TensorBoard shows; its step is the number of a step in a block.
+
+    Args:
+        folder: For the event files.
+        courses, curves: Of `courses` and `thetas`.
+        files: Of `files`; its pictures are shown too.
+
+    Raises:
+        OptionError: it cannot be written; `--output` names it.
+    """
+    with disk.writing("output", tf.errors.OpError):
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default():
+            for course in courses:
+                for kind in _KINDS:
+                    for n, value in enumerate(getattr(course, kind)):
+                        tf.summary.scalar(f"{course.block}/{kind}", value, step=n)
+            for block, (depths, found) in curves.items():
+                for name, curve in found.items():
+                    for n in range(len(depths)):
+                        tf.summary.histogram(f"{block}/{name}", curve[n], step=n)
+            for name, content in files.items():
+                if name.endswith(".png"):
+                    image = tf.io.decode_png(content, channels=3)[None]
+                    tf.summary.image(name, image, step=0)
+        writer.close()

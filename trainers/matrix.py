@@ -1,0 +1,239 @@
+"""Trained x tested: the accuracy of several runs in one another's manifestations.
+
+    python trainers/matrix.py --runs=runs/euler-2,runs/midpoint-2,runs/rk4-2
+    python trainers/matrix.py --runs=runs/a,runs/b --readings=average,point --nodes=1,2
+
+A row a run, a column a manifestation (scheme, N): those that the runs were trained as,
+and those of --schemes and --steps. Fewer steps than cells read averages of theta or,
+with `point`, theta at the stage times. Batch norms are as trained, recalibrated on
+training images, or, where a run has norms of its own for a manifestation, private.
+--nodes projects the weights to K' functions of their basis first. Writes matrix.csv,
+matrix.md and matrix.png.
+oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+import keras
+
+import cnet_tf
+from cnet_tf import checkpoint
+from cnet_tf.any_depth import member_name, members_of
+from cnet_tf.bounds import MOST_NODES, MOST_STEPS
+from cnet_tf.escaping import line
+from cnet_tf.series import RESTRICTIONS
+from cnet_tf.surgery import blocks_of, chosen_blocks, with_blocks
+from cnet_tf.tableaus import SCHEMES
+from trainers import data as image_data
+from trainers import disk, grid, matrix_report
+from trainers.data.contents import changed as changed_data
+from trainers.data.description import checked
+from trainers.data_option import data_dir
+from trainers.errors import OptionError
+from trainers.matrix_report import STATISTICS
+from trainers.option_kinds import integer, list_of, one_of, run_folder, text
+from trainers.option_table import OptionTable, option
+from trainers.option_table import run as run_program
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a matrix."""
+
+    runs: tuple[str, ...] = option(
+        ("runs/latest",), list_of(run_folder(), unique=True, empty=False), "Its rows"
+    )
+    output: str = option("matrix", text(), "Folder for the results")
+    schemes: tuple[str, ...] = option(
+        (), list_of(one_of(SCHEMES)), "Schemes of further columns"
+    )
+    steps: tuple[int, ...] = option(
+        (), list_of(integer(1, most=MOST_STEPS)), "Steps N of further columns"
+    )
+    readings: tuple[str, ...] = option(
+        ("average",),
+        list_of(one_of(RESTRICTIONS), unique=True, empty=False),
+        "How fewer steps than cells read theta",
+    )
+    nodes: tuple[int, ...] = option(
+        (),
+        list_of(integer(1, most=MOST_NODES), unique=True),
+        "K' to compress each run to, in its own scheme and steps",
+    )
+    split: str = option(
+        "test", one_of(("train", "validation", "test")), "Split to score"
+    )
+    examples: int | None = option(
+        None, integer(1), "Examples to score", "the whole split"
+    )
+    recalibration_batches: int = option(
+        20,
+        integer(0),
+        "Batches of 128 training images to recalibrate the batch norms on; 0 leaves "
+        "that out",
+    )
+    data_dir: str | None = data_dir()
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run with its manifestation."""
+
+    name: str
+    net: keras.Model
+    said: dict
+    scheme: str
+    steps: int
+
+
+def read(run) -> Trained:
+    """The net of a run.
+
+    Raises:
+        OptionError: no run, a damaged net, one without blocks, or whose blocks differ.
+    """
+    try:
+        trained = checkpoint.load(checkpoint.folder_of(run))
+        said = checked(trained.metadata, run, trained.net)
+        found = {(block.scheme, block.steps) for block in chosen_blocks(trained.net)}
+    except (ValueError, OSError) as error:  # Those of nets and data too.
+        raise OptionError(f"--runs: {error}") from error
+    if len(found) > 1:
+        raise OptionError(
+            f"--runs: expected blocks of one scheme and one N. Received {run!r} with "
+            f"{sorted(found)}: score it alone, with trainers/evaluate.py."
+        )
+    return Trained(pathlib.Path(run).resolve().name, trained.net, said, *found.pop())
+
+
+def main(options):
+    """Scores, writes and prints."""
+    workspace = disk.Workspace(pathlib.Path(options.output))
+    runs = [read(run) for run in options.runs]
+    for trained in runs:
+        _check_nodes(trained, options.nodes)
+    columns = [(trained.scheme, trained.steps) for trained in runs]
+    columns += [(s, n) for s in options.schemes for n in options.steps]
+    columns = list(dict.fromkeys(columns))
+    # First, so that a folder that cannot be written is found before the work.
+    with workspace:
+        rows, remarks, loaded = [], [], {}
+        for trained in runs:
+            key = repr(trained.said)
+            if key not in loaded:  # Seeds of one training have one set of images.
+                loaded = {
+                    key: image_data.load_as_trained(trained.said, options.data_dir)
+                }
+            data = loaded[key]
+            remarks.append(changed_data(data.changes))
+            rows += scored(trained, data, columns, options)
+        workspace.publish(matrix_report.files(rows, remarks))
+    print(matrix_report.markdown(rows, remarks))
+    print(f"\nWritten to {line(workspace.parent)}: matrix.csv, matrix.md, matrix.png")
+
+
+def scored(trained, data, columns, options) -> list[dict]:
+    """The rows of one run, of which each is a cell of the matrix in one reading.
+
+    Returns:
+        `{"run", "trained_scheme", "trained_steps", "nodes" (K' if compressed, else
+        None), "reading", "statistics", "scheme", "steps", "accuracy"}`.
+    """
+    own = trained.scheme, trained.steps
+    nets = [(None, trained.net, columns)]
+    for size in options.nodes:
+        steps = [block.steps for block in blocks_of(trained.net)]
+        small = cnet_tf.project(trained.net, nodes=size, steps=steps)
+        nets.append((size, small, [own]))
+    found = []
+    for nodes, net, cells in nets:
+        for reading in options.readings:
+            if reading != options.readings[0] and not _averages(net, cells):
+                continue
+            rows = _scored(net, data, cells, reading, trained.said, options)
+            found += [
+                {
+                    "run": trained.name,
+                    "trained_scheme": trained.scheme,
+                    "trained_steps": trained.steps,
+                    "nodes": nodes,
+                    "reading": reading,
+                    **row,
+                }
+                for row in rows
+            ]
+    return found
+
+
+def _averages(net, cells) -> bool:
+    """Whether a manifestation has fewer steps than cells: else readings are equal."""
+    return any(steps < b.basis.cells for _, steps in cells for b in blocks_of(net))
+
+
+def _scored(net, data, cells, reading, said, options) -> list[dict]:
+    wanted = grid.Grid(
+        (),
+        (),
+        options.split,
+        options.examples,
+        options.recalibration_batches,
+        augment=said.get("augment", "none"),
+        cutout=said.get("cutout", 0),
+    )
+    images = grid.scored_images(data, wanted)
+    rows = []
+    for cell in cells:
+        cell_is = {"scheme": cell[0], "steps": cell[1]}
+        shared = with_blocks(
+            net,
+            blocks_of(net),
+            lambda block, i, cell=cell: block.manifested(*cell, reading),
+            share=True,
+        )
+        found = {STATISTICS[0]: shared}
+        if member_name(*cell) in members_of(net):
+            found[STATISTICS[2]] = cnet_tf.manifest(net, *cell, restriction=reading)
+        for statistics, twin in found.items():
+            # Recalibrated statistics of either kind are of the same images.
+            again = images[1] if statistics == STATISTICS[0] else None
+            scores = grid.accuracies(twin, images[0], again)
+            for kind, key in (
+                (statistics, "accuracy"),
+                (STATISTICS[1], "recalibrated_accuracy"),
+            ):
+                if scores[key] is not None:
+                    row = {**cell_is, "statistics": kind, "accuracy": scores[key]}
+                    rows.append(row)
+                    _tell(row)
+    return rows
+
+
+def _tell(row):
+    percent = 100 * row["accuracy"]
+    text = f"{row['scheme']}:{row['steps']}, {row['statistics']}: {percent:.2f} %"
+    print(text, file=sys.stderr, flush=True)
+
+
+def _check_nodes(trained, sizes):
+    for size in sizes:
+        most = min(block.nodes for block in blocks_of(trained.net))
+        if size > most:
+            raise OptionError(
+                f"--nodes: expected at most K = {most} of run {trained.name!r}. "
+                f"Received {size}."
+            )
+
+
+if __name__ == "__main__":
+    run_program(main, Options)

@@ -1,0 +1,168 @@
+"""Tables, picture and data of `trainers/matrix.py`."""
+
+import csv
+import io
+import math
+
+from cnet_tf import escaping
+
+STATISTICS = ("as trained", "recalibrated", "private")
+_HALF = 0.5  # Of the range of colours: darker than that, text is white.
+
+
+def files(rows, remarks=()) -> dict[str, bytes]:
+    """The results by the names of their files.
+
+    Args:
+        rows: Of `matrix.scored`, of all runs.
+        remarks: Sentences on the images.
+    """
+    return {
+        "matrix.csv": _csv(rows),
+        "matrix.md": f"{markdown(rows, remarks)}\n".encode(),
+        "matrix.png": picture(rows),
+    }
+
+
+def _csv(rows) -> bytes:
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0].keys())
+    table.writeheader()
+    table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def trained_as(row) -> str:
+    return f"{row['trained_scheme']}:{row['trained_steps']}"
+
+
+def tested_as(row) -> str:
+    return f"{row['scheme']}:{row['steps']}"
+
+
+def panels(rows) -> dict:
+    """Cells {(run, column): row} by (statistics, reading), compressed nets left out."""
+    found = {}
+    for row in rows:
+        if row["nodes"] is None:
+            panel = found.setdefault((row["statistics"], row["reading"]), {})
+            panel[row["run"], tested_as(row)] = row
+    by_kind = sorted(found, key=lambda key: (key[1], STATISTICS.index(key[0])))
+    return {key: found[key] for key in by_kind}
+
+
+def markdown(rows, remarks=()) -> str:
+    """A table for each kind of statistics and reading, and one of the compressed."""
+    runs = {row["run"]: trained_as(row) for row in rows}
+    columns = _columns(rows)
+    lines = []
+    for (statistics, reading), cells in panels(rows).items():
+        lines += [
+            f"Accuracy in %, batch norms {statistics}, theta: {reading}; * as trained.",
+            "",
+            f"| run | trained | {' | '.join(columns)} |",
+            "|---" * (len(columns) + 2) + "|",
+        ]
+        for run, trained in runs.items():
+            found = [cells.get((run, column)) for column in columns]
+            if any(found):
+                shown = " | ".join(map(_cell, found))
+                lines.append(f"| {escaping.markdown(run)} | {trained} | {shown} |")
+        lines.append("")
+    lines += _compressed(rows, runs)
+    lines += [escaping.markdown(text) for text in dict.fromkeys(remarks) if text]
+    return "\n".join(lines).rstrip()
+
+
+def _columns(rows) -> list[str]:
+    return list(dict.fromkeys(tested_as(row) for row in rows if row["nodes"] is None))
+
+
+def _cell(row) -> str:
+    if row is None:
+        return ""
+    return _percent(row) + " *" * (tested_as(row) == trained_as(row))
+
+
+def _percent(row) -> str:
+    accuracy = row["accuracy"]
+    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
+
+
+def _compressed(rows, runs) -> list[str]:
+    """Lines of a table run x K', in the manifestation of the training."""
+    small = [row for row in rows if row["nodes"] is not None]
+    if not small:
+        return []
+    sizes = list(dict.fromkeys(row["nodes"] for row in small))
+    kinds = list(dict.fromkeys((r["reading"], r["statistics"]) for r in small))
+    cells = {
+        (r["run"], r["nodes"], r["reading"], r["statistics"]): _percent(r)
+        for r in small
+    }
+    header = [f"K' = {size}, {kind}" for size in sizes for _, kind in kinds]
+    lines = [
+        "Accuracy in % of the weights projected to K' functions, as trained otherwise.",
+        "",
+        f"| run | trained | theta | {' | '.join(header)} |",
+        "|---" * (len(header) + 3) + "|",
+    ]
+    for run, trained in runs.items():
+        for reading in dict.fromkeys(reading for reading, _ in kinds):
+            shown = [
+                cells.get((run, size, reading, kind), "")
+                for size in sizes
+                for _, kind in kinds
+            ]
+            if any(shown):
+                name = escaping.markdown(run)
+                lines.append(
+                    f"| {name} | {trained} | {reading} | {' | '.join(shown)} |"
+                )
+    return [*lines, ""]
+
+
+def picture(rows) -> bytes:
+    """A PNG: a heat map for each kind of statistics and reading; own cells framed."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    runs = {row["run"]: trained_as(row) for row in rows}
+    columns, shown = _columns(rows), panels(rows)
+    size = (1.5 + 0.8 * len(columns)), (1.5 + 0.5 * len(runs))
+    figure = Figure(figsize=(size[0] * len(shown), size[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    finite = [100 * r["accuracy"] for r in rows if not math.isnan(r["accuracy"])]
+    low, high = min(finite, default=0), max(finite, default=100)
+    grid = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, ((statistics, reading), cells) in zip(grid, shown.items(), strict=True):
+        values = np.full((len(runs), len(columns)), np.nan)
+        for i, run in enumerate(runs):
+            for j, column in enumerate(columns):
+                if (row := cells.get((run, column))) is None:
+                    continue
+                values[i, j] = 100 * row["accuracy"]
+                dark = (values[i, j] - low) / max(high - low, 1e-9) < _HALF
+                axes.text(
+                    *(j, i, _percent(row)),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if dark else "black",
+                )
+                if tested_as(row) == trained_as(row):
+                    axes.add_patch(
+                        Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=2)
+                    )
+        axes.imshow(values, vmin=low, vmax=high, aspect="auto")
+        axes.set_xticks(range(len(columns)), columns, rotation=45, fontsize=8)
+        labels = [escaping.plot(f"{run} ({trained})") for run, trained in runs.items()]
+        axes.set_yticks(range(len(runs)), labels, fontsize=8)
+        axes.set_title(f"{statistics}, theta: {reading}", fontsize=9)
+        axes.set_xlabel("evaluated as")
+    grid[0].set_ylabel("trained as")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
