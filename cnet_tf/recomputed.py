@@ -39,18 +39,20 @@ def _segment(block, forward, rate, x, numbers):
     tableau = get_scheme(block.scheme)
     h = Fraction(block.horizon) / block.steps
     times = [[StageTime(n, c, block.steps) for c in tableau.c] for n in numbers]
-    # All that the segment reads is an argument, as nothing else gets a gradient.
+    # All that learns is an argument, as nothing else gets a gradient. Statistics are
+    # none: they move before the segment is computed again, in place on PyTorch.
     values = {
         (id(series), row): forward.value(series, row)
         for stages in times
         for time in stages
         for series in block.series_read
+        if series.variable.trainable
         for row in [forward.row(series.basis, time)]
     }
     read = []
 
     def run(x, *tensors):
-        replay = _Replay(block.restriction, dict(zip(values, tensors, strict=True)))
+        replay = _Replay(forward, dict(zip(values, tensors, strict=True)))
 
         def slope(time, state):
             with at_depth(replay.at(time)):
@@ -71,13 +73,16 @@ def _segment(block, forward, rate, x, numbers):
 class _Replay(ForwardPass):
     """A pass over given values of theta, which lists the moments it meets."""
 
-    def __init__(self, restriction, values):
-        super().__init__(restriction)
-        self._given = values
+    def __init__(self, forward, values):
+        super().__init__(forward.restriction)
+        self._forward, self._given = forward, values
         self.moments = []
 
     def value(self, series, row):
-        return self._given[id(series), row]
+        key = id(series), row
+        if key in self._given:
+            return self._given[key]
+        return self._forward.value(series, row)
 
     def observe(self, norm, row, mean, variance):
         self.moments.append(((norm, row), (mean, variance)))

@@ -141,7 +141,7 @@ class _Tables:
     """theta_i[n] of all series, made in front of the loop; equal tables are one."""
 
     def __init__(self, rows, series):
-        self._tables, self._keys = {}, {}
+        self._tables, self._keys, self._learning = {}, {}, []
         for one in series:
             theta = ops.convert_to_tensor(one.variable)
             for stage in range(rows.stages):
@@ -150,17 +150,19 @@ class _Tables:
                 self._keys[id(one), stage] = key
                 if key not in self._tables:
                     self._tables[key] = _table(r, theta)
+                    self._learning += [key] * one.variable.trainable
 
     @property
     def values(self) -> list:
-        """The tables themselves, without the places in them."""
-        return [table for table, _ in self._tables.values()]
+        """The tables of what learns, without the places in them."""
+        return [self._tables[key][0] for key in self._learning]
 
     def of(self, values):
-        """The same places in other tables."""
+        """The same with other `values`."""
         twin = copy.copy(self)
-        pairs = zip(self._tables.items(), values, strict=True)
-        twin._tables = {key: (table, places) for (key, (_, places)), table in pairs}
+        tables = zip(self._learning, values, strict=True)
+        new = {key: (table, self._tables[key][1]) for key, table in tables}
+        twin._tables = self._tables | new
         return twin
 
     def key(self, series, stage):
