@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 
 from export import npm
+from trainers.peers.environment import built
 
 
 def environment(folder: pathlib.Path, requirements: tuple[str, ...]) -> str:
@@ -19,14 +20,7 @@ def environment(folder: pathlib.Path, requirements: tuple[str, ...]) -> str:
     """
     if not requirements:
         return sys.executable
-    stamp, wanted = folder / "requirements.txt", "\n".join(requirements)
-    python = folder / "bin" / "python"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *requirements], check=True)
-        stamp.write_text(wanted)
-    return str(python)
+    return built(folder, requirements, "\n".join(requirements))
 
 
 def version(python: str, package: str) -> str:

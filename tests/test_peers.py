@@ -258,6 +258,13 @@ def test_starts_are_measured_over_k(faked, tmp_path):
     assert len((tmp_path / "starts.csv").read_text().splitlines()) == 5
 
 
+def test_where_no_peer_starts_there_is_a_line(fake, faked, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "start", lambda *_, **__: fake(why="no compiler"))
+    words = ["--peers", "--nodes=1", "--only=jax", f"--output={tmp_path}"]
+    with pytest.raises(PeerError, match="--only: expected a peer that starts"):
+        benchmark.main(parse(words, benchmark.Options))
+
+
 def test_commands_are_timed_beside_their_start(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text("import sys, time\nif not sys.argv[1:]: time.sleep(0.4)")

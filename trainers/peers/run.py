@@ -85,6 +85,8 @@ def starting(nodes, scheme, names, batch) -> list[dict]:
             row = {"nodes": k, "peer": name, **figures.start_of(times)}
             rows.append({**row, "memory_mb": round(memory / 1e6)})
             _tell(f"K = {k}, {name}: {row['start_s']:.1f} s, {memory / 1e6:.0f} MB")
+    if not rows:
+        raise PeerError("--only: expected a peer that starts. Received none, see above")
     return rows
 
 
