@@ -88,8 +88,8 @@ def observe(
         print(step_verdict.judged(parts[-1]).kind)
 
     Args:
-        model: See `trajectory.TappedNet`. Its states are compared in its own precision,
-            so build one of float64 for orders above two.
+        model: See `trajectory.TappedNet`; or one of these. Its states are compared in
+            its own precision, so build one of float64 for orders above two.
         batches: A sequence of pairs (inputs, labels); labels are None where nobody
             knows them: the answers of the net as trained take their place.
         schemes: Besides its own.
@@ -106,7 +106,7 @@ def observe(
         ValueError: no such model, scheme or factor; no batches; for a block fewer than
             two steps remain.
     """
-    tapped = TappedNet(model)
+    tapped = model if isinstance(model, TappedNet) else TappedNet(model)
     factors = tuple(sorted({Fraction(1), *map(Fraction, factors)}))
     if factors[0] <= 0 or not any(f > 1 for f in factors):
         raise ValueError(

@@ -70,30 +70,22 @@ def main(options):
     """Sweeps, judges, writes and prints."""
     workspace = disk.Workspace(options.folder("convergence"))
     sources = looked_at.read(options)
+    if len({tuple(flow.name for flow in found.net.flows) for found in sources}) > 1:
+        raise OptionError(
+            "--run: expected runs of one net, seeds of one training. Received nets "
+            "with other blocks: look into them one by one."
+        )
     # First, so that a folder that cannot be written is found before the work.
     with workspace:
-        studies = []
-        for source in sources:
-            found = source()
-            parts = _observed(found, options)
-            verdicts = [
-                step_verdict.judged(part, options.tolerance, options.points / 100)
-                for part in parts
-            ]
-            studies.append(
-                convergence_report.Study(found.name, found.remark, parts, verdicts)
-            )
-        if len({tuple(part.name for part in s.parts) for s in studies}) > 1:
-            raise OptionError(
-                "--run: expected runs of one net, seeds of one training. Received nets "
-                "with other blocks: look into them one by one."
-            )
+        studies = [_study(found, options) for found in sources]
         workspace.publish(convergence_report.files(studies))
     print(convergence_report.markdown(studies))
     print(f"\nWritten to {line(workspace.parent)}: convergence.csv, .md, .png, .json")
 
 
-def _observed(found, options):
+def _study(found, options) -> convergence_report.Study:
+    """What is observed of one net, and the verdicts."""
+    batches, remark = found.images()
     bar = keras.utils.Progbar(None, unit_name="evaluation")
 
     def progress(done, total):
@@ -101,15 +93,16 @@ def _observed(found, options):
         bar.update(done)
 
     try:
-        return observed_order.observe(
-            found.net,
-            found.batches,
-            options.schemes,
-            options.factors,
-            progress=progress,
+        parts = observed_order.observe(
+            found.net, batches, options.schemes, options.factors, progress=progress
         )
     except ValueError as error:
-        raise OptionError(f"--run, --model, --factors: {error}") from error
+        raise OptionError(f"--factors: {error}") from error
+    verdicts = [
+        step_verdict.judged(part, options.tolerance, options.points / 100)
+        for part in parts
+    ]
+    return convergence_report.Study(found.name, remark, parts, verdicts)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ if __name__ == "__main__":
     onednn.switch_on()
 
 from cnet_tf.escaping import line
-from cnet_tf.trajectory import TappedNet
 from trainers import disk, inside_report, looked_at
 from trainers.errors import OptionError
 from trainers.option_kinds import integer, switch
@@ -59,24 +58,23 @@ class Options(looked_at.Options):
 def main(options):
     """Runs the net, writes and prints."""
     workspace = disk.Workspace(options.folder("inside"))
-    (source,) = looked_at.read(options)
+    (found,) = looked_at.read(options)
     # First, so that a folder that cannot be written is found before the work.
     with workspace:
-        found = source()
+        batches, remark = found.images()
         try:
-            tapped = TappedNet(found.net)
-            courses = inside_report.courses(tapped, found.batches, options.refined)
+            courses = inside_report.courses(found.net, batches, options.refined)
         except ValueError as error:
-            raise OptionError(f"--run, --model, --refined: {error}") from error
-        curves = inside_report.thetas(tapped)
+            raise OptionError(f"--refined: {error}") from error
+        curves = inside_report.thetas(found.net)
         files = inside_report.files(courses, curves)
         workspace.publish(files)
         if options.tensorboard:
             folder = workspace.parent / "tensorboard"
             inside_report.summarise(folder, courses, curves, files)
     print(inside_report.markdown(courses))
-    if found.remark:
-        print(f"\n{line(found.remark)}")
+    if remark:
+        print(f"\n{line(remark)}")
     names = [*files, *["tensorboard"] * options.tensorboard]
     print(f"\nWritten to {line(workspace.parent)}: {', '.join(names)}")
 

@@ -4,13 +4,12 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-import keras
-
 from cnet_tf import checkpoint, keras_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.manifestation import manifest, unrolled
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
+from cnet_tf.trajectory import TappedNet
 from trainers.data import (
     ImageData,
     MissingData,
@@ -40,19 +39,18 @@ LATEST = "runs/latest"
 
 @dataclasses.dataclass(frozen=True)
 class LookedAt:
-    """A net and images to run it on.
+    """A net, and how to have images to run it on.
 
     Attributes:
         name: Of the run or the file.
-        net: Built, its steps unrolled.
-        batches: Pairs of normalised images and labels, or None where nobody knows them.
-        remark: A sentence on the images; empty if they are those of the run.
+        net: Its flows, steps unrolled.
+        images: Loads them: pairs of normalised images and labels, which are None where
+            nobody knows them, and a sentence on them, empty if they are the run's.
     """
 
     name: str
-    net: keras.Model
-    batches: list
-    remark: str = ""
+    net: TappedNet
+    images: Callable[[], tuple[list, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,18 +152,16 @@ class Options(OptionTable):
         return first / name
 
 
-def read(options: Options) -> list[Callable[[], LookedAt]]:
-    """What to look into, one after the other; nets are read at once, images later.
+def read(options: Options) -> list[LookedAt]:
+    """What to look into; nets are read at once, images when they are asked for.
 
     Raises:
-        OptionError: no run, a damaged net, or a file that is no model of images; see
-            `manifest` of a manifestation.
+        OptionError: no run, a damaged net, a file that is no model of images, nothing
+            to look into; see `manifest` of a manifestation.
     """
     if options.model:
-        found = [_of_file(options)]
-    else:
-        found = [_of_run(run) for run in options.runs]
-    return [_with_images(options, *each) for each in found]
+        return [_looked_at(options, "model", *_of_file(options))]
+    return [_looked_at(options, "run", *_of_run(run)) for run in options.runs]
 
 
 def _of_run(run):
@@ -210,7 +206,7 @@ def _of_file(options):
     return pathlib.Path(options.model).stem, net, said
 
 
-def _with_images(options, name, net, said):
+def _looked_at(options, source, name, net, said) -> LookedAt:
     net = unrolled(in_precision(net, options.precision))
     if options.manifestation:
         try:
@@ -218,11 +214,16 @@ def _with_images(options, name, net, said):
         except ValueError as error:
             raise OptionError(f"--manifestation: {error}") from error
 
-    def looked_at():
-        data, remark = _images(options, said)
-        return LookedAt(name, net, _batches(options, data), remark)
+    try:
+        tapped = TappedNet(net)
+    except ValueError as error:
+        raise OptionError(f"--{source}: {error}") from error
 
-    return looked_at
+    def images():
+        data, remark = _images(options, said)
+        return _batches(options, data), remark
+
+    return LookedAt(name, tapped, images)
 
 
 def _images(options, said) -> tuple[ImageData, str]:
