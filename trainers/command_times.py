@@ -46,7 +46,7 @@ def rows_of(commands: dict, tell=print) -> list[dict]:
         for name, command in commands.items():
             work, help = (_seconds(command, more, folder) for more in ((), ("--help",)))
             rows.append({"command": name, "wall_s": work, "start_s": help})
-            tell(f"{name}: {work:.1f} s, of which start {help:.1f} s")
+            tell(f"{name}: {work:.1f} s, of which start {help:.1f} s", flush=True)
     return rows
 
 
