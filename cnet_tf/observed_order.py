@@ -21,16 +21,12 @@ from fractions import Fraction
 import numpy as np
 from keras import ops
 
-from cnet_tf.bounds import MOST_STEPS
-from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.tableaus import get_scheme
+from cnet_tf.sweep_plan import Plan, cells_of, manifested, order_of
 from cnet_tf.trajectory import TappedNet, run, squares
 
 # Steps in units of those in training, coarse to fine.
 FACTORS = tuple(map(Fraction, ("1/2", "1", "2", "4")))
 WHOLE = "whole net"
-# The name of the scheme of a net whose blocks have several.
-MIXED = "mixed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +99,8 @@ def observe(
         A part for every block, and last the whole net.
 
     Raises:
-        ValueError: no such model, scheme or factor; no batches; for a block fewer than
-            two steps remain.
+        ValueError: no such model, scheme or factor; no batches; a block has no whole
+            steps at any factor above one.
     """
     tapped = model if isinstance(model, TappedNet) else TappedNet(model)
     factors = tuple(sorted({Fraction(1), *map(Fraction, factors)}))
@@ -113,8 +109,8 @@ def observe(
             "factors: expected numbers > 0, one of them above 1. Received "
             f"{', '.join(map(str, factors))}."
         )
-    plans = [_Plan.of([flow], schemes, factors) for flow in tapped.flows]
-    whole = _Plan.of(tapped.flows, schemes, factors)
+    plans = [Plan.of([flow], schemes, factors) for flow in tapped.flows]
+    whole = Plan.of(tapped.flows, schemes, factors)
     batches = list(batches)
     total = sum(plan.cost for plan in (*plans, whole)) * len(batches)
     done = 0
@@ -130,82 +126,6 @@ def observe(
     return [_joined(parts) for parts in zip(*found, strict=True)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """How some flows are run: (scheme, factor) for every point of the curves.
-
-    Attributes:
-        flows: One, or all.
-        scheme: As trained.
-        schemes: All of them, that one first.
-        factors: Of the curves.
-        fine: Scheme and factors of the reference, ascending.
-    """
-
-    flows: list
-    scheme: str
-    schemes: tuple[str, ...]
-    factors: tuple[Fraction, ...]
-    fine: tuple[str, tuple[Fraction, ...]]
-
-    @classmethod
-    def of(cls, flows, schemes, factors):
-        own = {flow.scheme for flow in flows}
-        scheme = own.pop() if len(own) == 1 else MIXED
-        schemes = tuple(dict.fromkeys((scheme, *schemes)))
-        best = max(schemes, key=_order)
-        finest = 2 * factors[-1]
-        factors = tuple(f for f in factors if all(_can(x, f) for x in flows))
-        fine = tuple(f for f in (finest / 4, finest / 2, finest) if f >= 1)
-        for flow in flows:
-            if flow.steps * finest > MOST_STEPS:
-                raise ValueError(
-                    f"factors: expected at most {MOST_STEPS} steps in twice the largest"
-                    f" one. Received {finest} x {flow.steps} in {flow.name!r}."
-                )
-        return cls(flows, scheme, schemes, factors, (best, fine))
-
-    def points(self) -> list:
-        """All (scheme, factor), those of the reference last."""
-        best, fine = self.fine
-        curves = [(s, f) for s in self.schemes for f in self.factors]
-        return list(dict.fromkeys([*curves, *((best, f) for f in fine)]))
-
-    @property
-    def cost(self) -> int:
-        """Evaluations of rates."""
-        return sum(self.cost_of(*point) for point in self.points())
-
-    def cost_of(self, scheme, factor) -> int:
-        return sum(
-            get_scheme(flow.scheme if scheme == MIXED else scheme).stages
-            * int(flow.steps * factor)
-            for flow in self.flows
-        )
-
-
-def _order(scheme) -> int:
-    return 0 if scheme == MIXED else get_scheme(scheme).order
-
-
-def _can(flow, factor) -> bool:
-    try:
-        return (flow.steps * factor).denominator == 1 and bool(
-            flow.manifested(steps=int(flow.steps * factor))
-        )
-    except ValueError:
-        return False
-
-
-def _cells(flow) -> int:
-    return flow.basis.cells if isinstance(flow, ContinuousBlock) else flow.nodes
-
-
-def _manifested(flow, scheme, factor):
-    scheme = None if scheme == MIXED else scheme
-    return flow.manifested(scheme=scheme, steps=int(flow.steps * factor))
-
-
 def _observed(tapped, plans, whole, judge, tell, inputs, labels):
     """The parts on one batch."""
     starts = tapped.starts(inputs)
@@ -217,14 +137,14 @@ def _observed(tapped, plans, whole, judge, tell, inputs, labels):
     def alone(i):
         def states(scheme, factor):
             x, mask = starts[i]
-            y = run(_manifested(tapped.flows[i], scheme, factor), x, mask)
+            y = run(manifested(tapped.flows[i], scheme, factor), x, mask)
             return [y], tapped(inputs, {i: lambda x, mask: y})
 
         return states
 
     def together(scheme, factor):
         def stand_in(flow):
-            other = _manifested(flow, scheme, factor)
+            other = manifested(flow, scheme, factor)
             return lambda x, mask: run(other, x, mask)
 
         outputs = tapped(
@@ -249,7 +169,7 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
         tell(plan.cost_of(*point))
     best, fine = plan.fine
     with np.errstate(all="ignore"):  # A coarse step, or a fine one, may overflow.
-        reference = _extrapolated([found[best, f] for f in fine], _order(best))
+        reference = _extrapolated([found[best, f] for f in fine], order_of(best))
         noise = squares(reference, found[best, fine[-1]])
         # Digits that the precision of the states does not have.
         lost = 64 * np.finfo(str(ops.dtype(ends[0]))).eps
@@ -270,7 +190,7 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
         else str(*steps),
         plan.factors,
         tuple(
-            all(f * flow.steps % _cells(flow) == 0 for flow in plan.flows)
+            all(f * flow.steps % cells_of(flow) == 0 for flow in plan.flows)
             for f in plan.factors
         ),
         curves,

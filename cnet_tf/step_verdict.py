@@ -25,7 +25,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from cnet_tf.observed_order import MIXED, Part
+from cnet_tf.observed_order import Part
+from cnet_tf.sweep_plan import MIXED
 from cnet_tf.tableaus import get_scheme
 
 INTEGRATOR, OWN_STEP, UNDECIDED = "integrator", "learned its own step", "undecided"

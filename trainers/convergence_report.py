@@ -7,8 +7,9 @@ import json
 import math
 
 from cnet_tf import escaping, step_verdict
-from cnet_tf.observed_order import MIXED, Part
+from cnet_tf.observed_order import Part
 from cnet_tf.step_verdict import Interval, Verdict
+from cnet_tf.sweep_plan import MIXED
 from cnet_tf.tableaus import get_scheme
 
 
