@@ -47,8 +47,8 @@ class ContinuousBlock(keras.layers.Layer):
             where there are many. Numbers differ by rounding. Python bool.
         recompute: Whether training keeps only the states at the ends of ceil(sqrt N)
             steps, and the backward pass computes the steps between again. Default
-            False; True takes memory O(sqrt N) and the time of one more forward pass, and
-            changes no gradient beyond rounding. Python bool.
+            False; True takes memory O(sqrt N) and the time of one more forward pass,
+            and changes no gradient beyond rounding. Python bool.
 
     Call arguments:
         x: x(0).
