@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import keras
 
-from cnet_tf import flat_graph, residual_stage
+from cnet_tf import flat_graph, residual_search
 from cnet_tf.basis import get_basis
 from cnet_tf.flat_graph import Call, Graph
 from cnet_tf.runge_kutta import path
@@ -95,7 +95,7 @@ def is_relu(operation) -> bool:
 
 
 # Units of any layers; the ReLU of a state is a projection, other activations are not.
-_EULER = residual_stage.Reading(is_relu, alike=False)
+_EULER = residual_search.Reading(is_relu, alike=False)
 
 
 def with_chains(graph: Graph) -> Graph:
@@ -106,7 +106,7 @@ def with_chains(graph: Graph) -> Graph:
     `keras.layers.Add`, `x + y` or `keras.ops.add`. ReLUs between them count as
     projections, which mean the same after half a step; other activations end a chain.
     """
-    stages = residual_stage.survey(graph, 2, _EULER).stages
+    stages = residual_search.survey(graph, 2, _EULER).stages
     whole = {stage.end: _call(f"chain_{i}", stage) for i, stage in enumerate(stages)}
     gone = {call for stage in stages for call in stage.calls}
     calls = []

@@ -107,6 +107,7 @@ def test_it_goes_back_over_a_refinement(options, diverging, at):
     assert [row["steps"] for row in history["history"]] == [1, 2, 2]
 
 
+@pytest.mark.slow
 def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
     options, diverging, monkeypatch
 ):

@@ -87,6 +87,7 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
     assert process.returncode == 143
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_is_removed_by_the_next(tmp_path):
     killed = begin(tmp_path)
     killed.kill()

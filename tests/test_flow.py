@@ -17,6 +17,7 @@ def test_the_last_states_are_those_that_the_head_sees(name):
     np.testing.assert_allclose(path[-1, :, 0] * np.linalg.norm(kernel), logits, 1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_draws(tmp_path, capsys):
     flow.main(parse([f"--output={tmp_path}", "--epochs=1"], flow.Options))
     assert (tmp_path / "flow.png").read_bytes().startswith(b"\x89PNG")

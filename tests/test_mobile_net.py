@@ -143,6 +143,7 @@ def test_gradients_reach_every_weight():
     contract.gradients_reach_every_weight(build, X)
 
 
+@pytest.mark.slow
 def test_learns_alike_from_a_seed():
     x = contract.normal((32, *SHAPE))
     x[16:, :4] += 1

@@ -12,7 +12,7 @@ from cnet_tf import ContinuousNet, ContinuousTransformer, manifest, project, rec
 from cnet_tf.from_residual import from_residual
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.plain_model import to_plain
-from cnet_tf.residual_stage import residual_stages
+from cnet_tf.residual_search import residual_stages
 from cnet_tf.resnet import ResNet
 from cnet_tf.surgery import blocks_of
 

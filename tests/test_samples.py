@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cnet_tf import continuous_net, manifest, pretrained
+from cnet_tf.any_depth import manifestation_of, members_of
 from cnet_tf.samples import sample_images
 
 
@@ -26,6 +27,7 @@ def test_nets_that_ship_recognise_them(preset):
     images = sample_images(tuple(data["image_shape"]))
     pixels = np.stack([images["cat"], images["horse"]]) / 255
     pixels = (pixels - data["mean"]) / data["std"]
-    for one in (net, manifest(net, scheme="euler", steps=1)):
+    members = [manifest(net, *manifestation_of(name)) for name in members_of(net)]
+    for one in (net, *members):
         found = np.argmax(one(pixels), axis=-1)
         assert [data["class_names"][i] for i in found] == ["cat", "horse"]

@@ -100,7 +100,9 @@ tflite.main(trained_run.parse(sys.argv[1:], tflite.Options))
 """
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float32", marks=pytest.mark.slow), "int8"]
+)
 def test_the_same_net_gives_the_same_bytes(
     runs, digits_dir, flags_for, monkeypatch, tmp_path, precision
 ):
@@ -165,8 +167,8 @@ def test_threads_reach_the_comparison_and_the_clock(flags_for, monkeypatch):
     "argument, message",
     [
         ("--threads=0", "expected an integer >= 1. Received 0"),
-        ("--steps=two", "expected an integer >= 1. Received 'two'"),
-        ("--steps=-1", "expected an integer >= 1. Received -1"),
+        ("--steps=two", "expected integers >= 1. Received 'two'"),
+        ("--steps=-1", "expected integers >= 1. Received '-1'"),
         ("--parity_images=0", "expected an integer >= 1. Received 0"),
         ("--precision=int4", "expected one of float32, .*Received 'int4'"),
         ("--calibration_images=50", "expected an integer >= 100. Received 50"),

@@ -55,6 +55,7 @@ def by_precision(runs, digits_dir, tmp_path_factory):
         }
 
 
+@pytest.mark.slow
 def test_fewer_bits_are_smaller_and_alike(runs, by_precision):
     net = copy_of_keras(runs["digits"], "rk4", 2)
     expected = serving.keras_logits(net, DIGITS)(pixels(20))

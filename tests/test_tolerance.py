@@ -92,6 +92,7 @@ def test_what_cannot_be_chosen_is_refused(net, arguments, message):
         steps_for_tolerance(net, *arguments)
 
 
+@pytest.mark.slow
 def test_the_command_prints_steps_to_export(tmp_path, digits_dir, capsys):
     run = save_run(tmp_path / "run", widths=(4, 4), strides=(1, 1))
     flags = [f"--run={run}", f"--data_dir={digits_dir}", "--examples=50"]

@@ -169,6 +169,7 @@ def test_gradients_reach_every_weight(kind):
     contract.gradients_reach_every_weight(builder(kind), x)
 
 
+@pytest.mark.slow
 def test_learns_alike_from_a_seed():
     """Whether a sequence of tokens has more of one than of another."""
     x = np.random.default_rng(0).integers(1, 3, (64, 7))[:, :6]

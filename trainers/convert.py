@@ -37,7 +37,7 @@ from cnet_tf.line_error import LineError
 from cnet_tf.manifestation import recalibrate
 from cnet_tf.plain_model import to_plain
 from cnet_tf.refinement import project
-from cnet_tf.residual_stage import residual_stages
+from cnet_tf.residual_search import residual_stages
 from cnet_tf.surgery import blocks_of
 from trainers import data as image_data
 from trainers import disk

@@ -194,11 +194,11 @@ def _scored(net, data, cells, reading, said, options) -> list[dict]:
     images = grid.scored_images(data, wanted)
     rows = []
     for cell in cells:
-        cell_is = {"scheme": cell[0], "steps": cell[1]}
+        form = {"scheme": cell[0], "steps": cell[1], "restriction": reading}
         shared = with_blocks(
             net,
             blocks_of(net),
-            lambda block, i, cell=cell: block.manifested(*cell, reading),
+            lambda block, i, form=form: block.manifested(**form),
             share=True,
         )
         found = {STATISTICS[0]: shared}
@@ -213,9 +213,15 @@ def _scored(net, data, cells, reading, said, options) -> list[dict]:
                 (STATISTICS[1], "recalibrated_accuracy"),
             ):
                 if scores[key] is not None:
-                    row = {**cell_is, "statistics": kind, "accuracy": scores[key]}
-                    rows.append(row)
-                    _tell(row)
+                    rows.append(
+                        {
+                            "scheme": cell[0],
+                            "steps": cell[1],
+                            "statistics": kind,
+                            "accuracy": scores[key],
+                        }
+                    )
+                    _tell(rows[-1])
     return rows
 
 
