@@ -5,24 +5,18 @@ import pathlib
 
 from export.keras_file import File
 from export.run import Run
-from trainers.option_kinds import list_of, number, run_folder, text
+from trainers.data_option import (
+    LATEST,
+    file_or_run,
+    mean_of_pixels,
+    of_a_file,
+    std_of_pixels,
+)
+from trainers.option_kinds import run_folder, text
 from trainers.option_table import OptionTable, option
 
-LATEST = "runs/latest"
 # What a run says itself, by option.
 _OF_A_FILE = ("labels", "mean", "std")
-
-
-def _alone(name):
-    """Refuses an option of --model where there is none."""
-    return (
-        name,
-        lambda options: getattr(options, name) and not options.model,
-        lambda options: (
-            "expected --model=my.keras with it. Received none: a run says this itself, "
-            "leave the flag out."
-        ),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +24,8 @@ class Origin(OptionTable):
     """The options of what is exported: `run` or `model`, never both."""
 
     COMBINATIONS = (
-        (
-            "model",
-            lambda options: options.model and options.run,
-            lambda options: (
-                f"expected either a file or --run. Received {options.model!r} and "
-                f"{options.run!r}: leave one of the two out."
-            ),
-        ),
-        *map(_alone, _OF_A_FILE),
+        file_or_run(lambda options: repr(options.run)),
+        *map(of_a_file, _OF_A_FILE),
     )
 
     run: str | None = option(
@@ -57,16 +44,8 @@ class Origin(OptionTable):
         "line",
         "their numbers",
     )
-    mean: tuple[float, ...] = option(
-        (),
-        list_of(number()),
-        "Mean of the pixels, scaled to 0..1, that --model was trained with: one number "
-        "or one a channel",
-        "0",
-    )
-    std: tuple[float, ...] = option(
-        (), list_of(number("> 0")), "Their standard deviation, in the same way", "1"
-    )
+    mean: tuple[float, ...] = mean_of_pixels()
+    std: tuple[float, ...] = std_of_pixels()
 
     @property
     def source(self) -> pathlib.Path:

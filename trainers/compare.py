@@ -20,7 +20,7 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from cnet_tf import escaping
-from trainers import disk
+from trainers import disk, results
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, text
 from trainers.option_table import OptionTable, option, run
@@ -162,12 +162,8 @@ def markdown(courses) -> str:
 
 def picture(courses) -> bytes:
     """A PNG: accuracy over minutes, and over evaluations where a run has a grid."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     scored = [course for course in courses if course.costs]
-    figure = Figure(figsize=(6.4 + 5.2 * bool(scored), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = results.figure(6.4 + 5.2 * bool(scored), 4.2)
     first, *second = figure.subplots(1, 1 + bool(scored), squeeze=False)[0]
     for i, course in enumerate(courses):
         percent = [100 * accuracy for accuracy in course.accuracies]
@@ -188,9 +184,7 @@ def picture(courses) -> bytes:
     for axes in (first, *second):
         axes.grid(alpha=0.3)
         axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from cnet_tf.observed_order import Part
 from cnet_tf.step_verdict import Interval, Verdict
 from cnet_tf.sweep_plan import MIXED
 from cnet_tf.tableaus import get_scheme
+from trainers import results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,14 +143,10 @@ def _plain(value):
 
 def picture(studies) -> bytes:
     """A PNG: for each part log error over log step, a line a scheme and run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = [part.name for part in studies[0].parts]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = results.figure(3.6 * columns, 3.4 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(names) :]:
         axes.remove()
@@ -165,9 +162,7 @@ def picture(studies) -> bytes:
     grid[0].set_ylabel("relative error of the state")
     grid[0].legend(fontsize=8)
     figure.suptitle("star: as trained; dotted: the order of the scheme", fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)
 
 
 def _draw(axes, part, labels):

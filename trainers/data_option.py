@@ -1,8 +1,10 @@
-"""Options of commands that read images."""
+"""Options of commands that read a net, of a run or a file, and images."""
 
 from trainers.errors import OptionError
-from trainers.option_kinds import text
+from trainers.option_kinds import list_of, number, text
 from trainers.option_table import PROCESS, option
+
+LATEST = "runs/latest"
 
 
 def data_dir():
@@ -13,6 +15,52 @@ def data_dir():
         "Where TFDS keeps prepared sets; of 'folder:/path', the folder it was moved to",
         "$TFDS_DATA_DIR, else ~/tensorflow_datasets; the path",
         PROCESS,
+    )
+
+
+def mean_of_pixels():
+    """What was taken off the pixels that a file was trained on."""
+    return option(
+        (),
+        list_of(number()),
+        "Mean of the pixels, scaled to 0..1, that --model was trained with: one number "
+        "or one a channel",
+        "0",
+    )
+
+
+def std_of_pixels():
+    """What they were divided by."""
+    return option(
+        (), list_of(number("> 0")), "Their standard deviation, in the same way", "1"
+    )
+
+
+def file_or_run(runs):
+    """A combination: --model and --run exclude one another.
+
+    Args:
+        runs: Function of the options to the text of --run.
+    """
+    return (
+        "model",
+        lambda options: options.model and options.run,
+        lambda options: (
+            f"expected either a file or --run. Received {options.model!r} and "
+            f"{runs(options)}: leave one of the two out."
+        ),
+    )
+
+
+def of_a_file(name):
+    """A combination: that option needs --model."""
+    return (
+        name,
+        lambda options: getattr(options, name) and not options.model,
+        lambda options: (
+            "expected --model=my.keras with it. Received none: a run says this itself, "
+            "leave the flag out."
+        ),
     )
 
 

@@ -14,9 +14,7 @@ but to the solution of its own equation. Writes dynamics.csv, .json, .md and .pn
 Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 4.
 """
 
-import csv
 import dataclasses
-import io
 import itertools
 import json
 import math
@@ -32,7 +30,7 @@ import tensorflow as tf
 
 from cnet_tf import convergence
 from cnet_tf.tableaus import SCHEMES
-from trainers import disk, dynamics_picture, one_step
+from trainers import disk, dynamics_picture, one_step, results
 from trainers.motions import MOTIONS
 from trainers.option_kinds import integer, list_of, number, one_of, text
 from trainers.option_table import OptionTable, option, run
@@ -200,12 +198,8 @@ def contents(curves) -> dict[str, bytes]:
         for seed, errors in enumerate(curve.errors.T)
         for h, error in zip(curve.steps.tolist(), errors.tolist(), strict=True)
     ]
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0].keys())
-    table.writeheader()
-    table.writerows(rows)
     return {
-        "dynamics.csv": text.getvalue().encode(),
+        "dynamics.csv": results.csv_of(rows),
         "dynamics.json": json.dumps(list(map(_summary, curves)), indent=1).encode(),
         "dynamics.md": f"{markdown(curves)}\n".encode(),
         "dynamics.png": dynamics_picture.png(curves),

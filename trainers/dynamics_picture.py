@@ -1,10 +1,9 @@
 """Error over step size, log-log: a panel for each motion and scheme."""
 
-import io
-
 import numpy as np
 
 from cnet_tf.tableaus import get_scheme
+from trainers import results
 
 
 def png(curves) -> bytes:
@@ -13,17 +12,10 @@ def png(curves) -> bytes:
     Lines are means over seeds, bands reach from the least to the largest, stars mark
     h = D; dotted is the slope h^p.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     motions = list(dict.fromkeys(curve.motion for curve in curves))
     schemes = list(dict.fromkeys(curve.scheme for curve in curves))
     spacings = sorted({curve.spacing for curve in curves}, reverse=True)
-    figure = Figure(
-        figsize=(3.4 * len(schemes) + 0.6, 3.2 * len(motions) + 0.4),
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
+    figure = results.figure(3.4 * len(schemes) + 0.6, 3.2 * len(motions) + 0.4)
     panels = figure.subplots(
         len(motions), len(schemes), sharex=True, sharey="row", squeeze=False
     )
@@ -45,9 +37,7 @@ def png(curves) -> bytes:
     for axes in panels[-1]:
         axes.set_xlabel("step h")
     panels[0][0].legend(fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)
 
 
 def _draw(axes, curve, color, least):

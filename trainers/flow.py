@@ -9,7 +9,6 @@ block with a linear head, along the head's normal and across, and the paths to t
 """
 
 import dataclasses
-import io
 import pathlib
 import sys
 
@@ -22,7 +21,7 @@ from sklearn.datasets import make_circles, make_moons
 
 from cnet_tf import ContinuousBlock
 from cnet_tf.trajectory import states
-from trainers import disk
+from trainers import disk, results
 from trainers.option_kinds import integer, text
 from trainers.option_table import OptionTable, option, run
 
@@ -115,11 +114,7 @@ def main(options):
 
 def picture(rows) -> bytes:
     """A PNG: a row for each problem, (states, labels); columns are depths."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 3.2 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = results.figure(9.6, 3.2 * len(rows))
     grid = figure.subplots(len(rows), 3, sharex="row", sharey="row", squeeze=False)
     for panels, (name, (path, labels)) in zip(grid, rows.items(), strict=True):
         last = len(path) - 1
@@ -131,9 +126,7 @@ def picture(rows) -> bytes:
             axes.set_title(f"{name}, t = {n / last:g}")
     for axes in grid[-1]:
         axes.set_xlabel("along the normal of the head")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)
 
 
 if __name__ == "__main__":

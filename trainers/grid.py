@@ -1,8 +1,6 @@
 """The grid scheme x steps of a trained net: scores, table, picture."""
 
-import csv
 import dataclasses
-import io
 import math
 
 from cnet_tf import escaping
@@ -15,6 +13,7 @@ from cnet_tf.manifestation import (
 )
 from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import get_scheme
+from trainers import results
 from trainers.data import batches
 from trainers.steps import accuracy_of, evaluate
 
@@ -184,12 +183,8 @@ def contents(rows, remark="") -> dict[str, bytes]:
         rows: Of `scored`.
         remark: See `markdown`.
     """
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0].keys())
-    table.writeheader()
-    table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
     return {
-        "grid.csv": text.getvalue().encode(),
+        "grid.csv": results.csv_of(rows),
         "grid.md": f"{markdown(rows, remark)}\n".encode(),
         "grid.png": picture(rows),
     }
@@ -197,11 +192,7 @@ def contents(rows, remark="") -> dict[str, bytes]:
 
 def picture(rows) -> bytes:
     """A PNG: accuracy over the cost, a line per scheme, dashed where recalibrated."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = results.figure(6.4, 4.2)
     axes = figure.subplots()
     for i, scheme in enumerate(dict.fromkeys(row["scheme"] for row in rows)):
         mine = sorted((row for row in rows if row["scheme"] == scheme), key=_cost)
@@ -220,9 +211,7 @@ def picture(rows) -> bytes:
     axes.set_title("One set of weights; star: as trained, dashed: recalibrated")
     axes.grid(alpha=0.3)
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)
 
 
 def _cost(row) -> int:

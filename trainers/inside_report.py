@@ -10,7 +10,7 @@ import tensorflow as tf
 from cnet_tf import escaping
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.trajectory import TappedNet, per_channel, squares, states, theta
-from trainers import disk
+from trainers import disk, results
 
 _KINDS = ("norm", "distance", "error")
 
@@ -111,7 +111,7 @@ def markdown(courses) -> str:
 
 def picture(courses) -> bytes:
     """A PNG: a column a block, norms above and errors below, over t."""
-    figure, save = _figure(3.4 * len(courses), 5.2)
+    figure = results.figure(3.4 * len(courses), 5.2)
     grid = figure.subplots(2, len(courses), squeeze=False, sharex=True)
     for (above, below), course in zip(grid.T, courses, strict=True):
         above.plot(course.depths, course.norm, "o-", label="|h(t)|")
@@ -125,13 +125,13 @@ def picture(courses) -> bytes:
             axes.grid(alpha=0.3)
     grid[0, 0].legend(fontsize=8)
     grid[1, 0].set_ylabel("error of h(t)")
-    return save()
+    return results.png_of(figure, dpi=100)
 
 
 def theta_picture(curves) -> bytes:
     """A PNG: a row a series, a column a block, a line a channel, over t."""
     rows = max(len(found) for _, found in curves.values())
-    figure, save = _figure(3.0 * len(curves), 1.7 * rows)
+    figure = results.figure(3.0 * len(curves), 1.7 * rows)
     grid = figure.subplots(rows, len(curves), squeeze=False, sharex=True)
     for column, (block, (depths, found)) in zip(grid.T, curves.items(), strict=True):
         for axes, (name, curve) in zip(column, found.items(), strict=False):
@@ -141,23 +141,7 @@ def theta_picture(curves) -> bytes:
             axes.tick_params(labelsize=6)
         for axes in column[len(found) :]:
             axes.remove()
-    return save()
-
-
-def _figure(width, height):
-    """A figure, and what gives the PNG of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-
-    def save():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
-
-    return figure, save
+    return results.png_of(figure, dpi=100)
 
 
 def summarise(folder, courses, curves, files) -> None:

@@ -21,20 +21,25 @@ from trainers.data.contents import changed
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data.generated import GENERATED, generated, unlabelled
-from trainers.data_option import data_dir, per_channel
+from trainers.data_option import (
+    LATEST,
+    data_dir,
+    file_or_run,
+    mean_of_pixels,
+    of_a_file,
+    per_channel,
+    std_of_pixels,
+)
 from trainers.errors import OptionError
 from trainers.option_kinds import (
     integer,
     list_of,
-    number,
     one_of,
     pair,
     run_folder,
     text,
 )
 from trainers.option_table import OptionTable, option
-
-LATEST = "runs/latest"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,25 +63,8 @@ class Options(OptionTable):
     """The options of what is looked into: runs or a model, and images."""
 
     COMBINATIONS = (
-        (
-            "model",
-            lambda options: options.model and options.run,
-            lambda options: (
-                f"expected either a file or --run. Received {options.model!r} and "
-                f"{','.join(options.run)!r}: leave one of the two out."
-            ),
-        ),
-        *(
-            (
-                name,
-                lambda options, name=name: getattr(options, name) and not options.model,
-                lambda options: (
-                    "expected --model=my.keras with it. Received none: a run says this "
-                    "itself, leave the flag out."
-                ),
-            )
-            for name in ("mean", "std")
-        ),
+        file_or_run(lambda options: repr(",".join(options.run))),
+        *map(of_a_file, ("mean", "std")),
     )
 
     run: tuple[str, ...] = option(
@@ -116,16 +104,8 @@ class Options(OptionTable):
     )
     examples: int = option(500, integer(1), "Images; all there are if there are fewer")
     batch_size: int = option(250, integer(1), "Images at a time")
-    mean: tuple[float, ...] = option(
-        (),
-        list_of(number()),
-        "Mean of the pixels, scaled to 0..1, that --model was trained with: one number "
-        "or one a channel",
-        "0",
-    )
-    std: tuple[float, ...] = option(
-        (), list_of(number("> 0")), "Their standard deviation, in the same way", "1"
-    )
+    mean: tuple[float, ...] = mean_of_pixels()
+    std: tuple[float, ...] = std_of_pixels()
     precision: str = option(
         "float32",
         one_of(("float32", "float64")),

@@ -1,10 +1,9 @@
 """Tables, picture and data of `trainers/matrix.py`."""
 
-import csv
-import io
 import math
 
 from cnet_tf import escaping
+from trainers import results
 
 STATISTICS = ("as trained", "recalibrated", "private")
 _HALF = 0.5  # Of the range of colours: darker than that, text is white.
@@ -18,18 +17,10 @@ def files(rows, remarks=()) -> dict[str, bytes]:
         remarks: Sentences on the images.
     """
     return {
-        "matrix.csv": _csv(rows),
+        "matrix.csv": results.csv_of(rows),
         "matrix.md": f"{markdown(rows, remarks)}\n".encode(),
         "matrix.png": picture(rows),
     }
-
-
-def _csv(rows) -> bytes:
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0].keys())
-    table.writeheader()
-    table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
 
 
 def trained_as(row) -> str:
@@ -125,15 +116,12 @@ def _compressed(rows, runs) -> list[str]:
 def picture(rows) -> bytes:
     """A PNG: a heat map for each kind of statistics and reading; own cells framed."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     runs = {row["run"]: trained_as(row) for row in rows}
     columns, shown = _columns(rows), panels(rows)
     size = (1.5 + 0.8 * len(columns)), (1.5 + 0.5 * len(runs))
-    figure = Figure(figsize=(size[0] * len(shown), size[1]), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = results.figure(size[0] * len(shown), size[1])
     finite = [100 * r["accuracy"] for r in rows if not math.isnan(r["accuracy"])]
     low, high = min(finite, default=0), max(finite, default=100)
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
@@ -163,6 +151,4 @@ def picture(rows) -> bytes:
         axes.set_title(f"{statistics}, theta: {reading}", fontsize=9)
         axes.set_xlabel("evaluated as")
     grid[0].set_ylabel("trained as")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return results.png_of(figure)

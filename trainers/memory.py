@@ -9,7 +9,6 @@ its memory is the peak of that process above what it had when the net was made.
 import dataclasses
 import multiprocessing
 import pathlib
-import resource
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ from trainers import steps
 from trainers.errors import OptionError
 from trainers.option_kinds import integer, list_of, one_of
 from trainers.option_table import OptionTable, option, run
+from trainers.peers.programs import turns
 
 # Arguments of `manifest`.
 VARIANTS = {
@@ -128,23 +128,16 @@ def measured(options, nodes, name):
         weight_decay=5e-4,
         smoothing=0.0,
     )
-    before, times = _peak(), []
+    before, times = turns.peak_memory(), []
     for _ in range(1 + options.rounds):
         start = time.perf_counter()
         program(images, labels)
         times.append(time.perf_counter() - start)
-    return _peak() - before, statistics.median(times[1:]), times[0]
-
-
-def _peak() -> float:
-    """MB of resident memory at most so far; Linux counts in kB, macOS in bytes."""
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():
-        # `getrusage` of Linux has what the parent had before the program was started.
-        (line,) = (x for x in status.read_text().splitlines() if "VmHWM" in x)
-        return int(line.split()[1]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return (
+        (turns.peak_memory() - before) / 2**20,
+        statistics.median(times[1:]),
+        times[0],
+    )
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ def peak_memory():
         # `getrusage` starts with the size of the process that forked this one.
         with open("/proc/self/status") as file:
             (peak,) = (line.split()[1] for line in file if line.startswith("VmHWM"))
-    except OSError:  # Not Linux.
+    except OSError:  # Not Linux; macOS counts in bytes.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if sys.platform == "darwin":
+            return peak
     return int(peak) * 1024
