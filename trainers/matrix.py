@@ -8,7 +8,7 @@ and those of --schemes and --steps. Fewer steps than cells read averages of thet
 with `point`, theta at the stage times. Batch norms are as trained, recalibrated on
 training images, or, where a run has norms of its own for a manifestation, private.
 --nodes projects the weights to K' functions of their basis first. Writes matrix.csv,
-matrix.md and matrix.png.
+matrix.md, matrix.png and budgets.png, which is accuracy over evaluations.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -138,9 +138,10 @@ def main(options):
             data = loaded[key]
             remarks.append(changed_data(data.changes))
             rows += scored(trained, data, columns, options)
-        workspace.publish(matrix_report.files(rows, remarks))
+        files = matrix_report.files(rows, remarks)
+        workspace.publish(files)
     print(matrix_report.markdown(rows, remarks))
-    print(f"\nWritten to {line(workspace.parent)}: matrix.csv, matrix.md, matrix.png")
+    print(f"\nWritten to {line(workspace.parent)}: {', '.join(files)}")
 
 
 def scored(trained, data, columns, options) -> list[dict]:
