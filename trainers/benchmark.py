@@ -160,10 +160,10 @@ def main(options):
     if options.peers:
         measure = _starts if options.nodes else _speeds
     with disk.Workspace(pathlib.Path(options.output)) as workspace:
-        measure(options, workspace.parent)
+        measure(options, workspace)
 
 
-def _speeds(options, folder):
+def _speeds(options, workspace):
     """Peers in turns."""
     rows = peers.training(
         options.presets or tuple(NETS),
@@ -171,7 +171,7 @@ def _speeds(options, folder):
         options.rounds or 5,
         options.batch_size,
     )
-    _write(folder, "peers", rows, figures.TRAINING, picture.speeds)
+    _write(workspace, "peers", rows, figures.TRAINING, picture.speeds)
     kind = machine.kind()
     print(record.compared(rows, kind))
     if options.record:
@@ -179,25 +179,26 @@ def _speeds(options, folder):
         print("Recorded.")
 
 
-def _starts(options, folder):
+def _starts(options, workspace):
     """Start and memory over K."""
     (net,) = options.presets or STARTED
     rows = peers.starting(
         options.nodes, NETS[net]["scheme"], options.only or STARTS, options.batch_size
     )
-    _write(folder, "starts", rows, figures.STARTING, picture.starts)
+    _write(workspace, "starts", rows, figures.STARTING, picture.starts)
 
 
-def _commands(options, folder):
+def _commands(options, workspace):
     """The commands, one after the other."""
     rows = command_times.rows_of(command_times.COMMANDS)
-    _write(folder, "commands", rows, command_times.COLUMNS)
+    _write(workspace, "commands", rows, command_times.COLUMNS)
 
 
-def _write(folder, name, rows, columns, draw=None):
-    peers.write(folder, name, rows, columns, draw(rows) if draw else None)
+def _write(workspace, name, rows, columns, draw=None):
+    drawn = draw(rows) if draw else None
+    workspace.publish(peers.contents(name, rows, columns, drawn))
     print(f"\n{figures.markdown(rows, columns)}\n\n{peers.note()}")
-    print(f"Wrote {name}.* to {folder}")
+    print(f"Wrote {name}.* to {workspace.parent}")
 
 
 if __name__ == "__main__":

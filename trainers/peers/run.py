@@ -1,14 +1,11 @@
-"""Compares peers, and writes what was found: tables, a picture, the rows as data."""
+"""Compares peers, and makes files of what was found: tables, a picture, the rows."""
 
-import csv
 import functools
 import importlib.metadata
-import io
 import json
 import tempfile
 
-from cnet_tf.atomic_file import write_bytes
-from trainers import disk, onednn
+from trainers import onednn, results
 from trainers.environment import revision
 from trainers.errors import OptionError
 from trainers.peers import figures
@@ -102,19 +99,13 @@ def note() -> str:
     return f"{kind()}. {', '.join([*ours, *sorted(pins)])}, cnet_tf {revision()}."
 
 
-def write(folder, name: str, rows: list[dict], columns: dict, picture=None):
-    """Writes <name>.md, .csv, .json and, where there is a picture, .png to a folder."""
-    text, known = io.StringIO(), note()
-    table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+def contents(name: str, rows: list[dict], columns: dict, picture=None) -> dict:
+    """<name>.md, .csv, .json and, where there is a picture, .png, as bytes."""
+    known = note()
     data = json.dumps({"note": known, "rows": rows}, indent=2)
-    contents = {
-        "md": f"{figures.markdown(rows, columns)}\n\n{known}\n".encode(),
-        "csv": text.getvalue().encode(),
-        "json": f"{data}\n".encode(),
-        **({"png": picture} if picture else {}),
+    return {
+        f"{name}.md": f"{figures.markdown(rows, columns)}\n\n{known}\n".encode(),
+        f"{name}.csv": results.csv_of(rows),
+        f"{name}.json": f"{data}\n".encode(),
+        **({f"{name}.png": picture} if picture else {}),
     }
-    with disk.writing("output"):
-        for suffix, content in contents.items():
-            write_bytes(folder / f"{name}.{suffix}", content)
