@@ -8,6 +8,7 @@ from trained_run import parse, save_run
 from cnet_tf import ResNet
 from cnet_tf.surgery import blocks_of
 from trainers import convert
+from trainers.data import MissingData
 from trainers.errors import OptionError
 
 
@@ -43,10 +44,25 @@ def test_a_run_is_projected_and_scored(tmp_path, digits_dir, capsys):
     assert "block_0: hat, K = 2, euler, N = 3" in out
 
 
+def test_a_net_that_ships_is_converted_where_its_images_are_missing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
+    file = tmp_path / "plain.keras"
+    net = "--model=pretrained:cifar10_2-2-2_euler"
+    convert.main(options(net, "--to=plain", f"--output={file}"))
+    assert "accuracies are left out" in capsys.readouterr().err and file.exists()
+    with pytest.raises(MissingData):
+        convert.main(options(net, "--recalibrate=1", f"--output={file}"))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--model: expected a .keras file or the folder of a run"),
+        (
+            [],
+            "--model: expected a .keras file, the folder of a run, or pretrained: and",
+        ),
         (["--model=x", "--output=x.h5"], "--output: expected a path that ends in"),
         (["--model=x", "--to=plain", "--basis=hat"], "--basis: expected none with"),
         (["--model=x.keras", "--recalibrate=1"], "--recalibrate: expected 0 with a"),

@@ -58,10 +58,21 @@ def text(expected="", holds=lambda value: True, empty=False) -> Kind:
 
 def run_folder() -> Kind:
     """The folder of a trained net, or pretrained:<preset> for one that ships."""
+    return _trained("the folder of a run", "folders of runs")
+
+
+def trained_model() -> Kind:
+    """A .keras file, or a trained net as in `run_folder`."""
+    return _trained(
+        "a .keras file, the folder of a run", ".keras files, folders of runs"
+    )
+
+
+def _trained(one, several):
+    shipping = f"or pretrained: and one of {', '.join(shipped()) or 'none'}"
     return Kind(
-        "the folder of a run, or pretrained: and one of "
-        f"{', '.join(shipped()) or 'none'}",
-        "folders of runs",
+        f"{one}, {shipping}",
+        f"{several}, {shipping}",
         lambda given: str(run_directory(_not_empty(given))),
     )
 

@@ -27,6 +27,7 @@ from trainers.option_kinds import (
     record,
     switch,
     text,
+    trained_model,
 )
 from trainers.option_table import COURSE, PROCESS, OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
@@ -101,9 +102,9 @@ class Options(OptionTable):
     preset: str = option("digits", one_of(PRESETS), "Net")
     model: str | None = option(
         None,
-        text(),
-        "A .keras file, or the folder of a run, whose net to train on instead of "
-        "--preset: a functional or Sequential model from images to logits",
+        trained_model(),
+        "What to train on instead of --preset: a functional or Sequential model from "
+        "images to logits",
         "none",
     )
     weights: str | None = option(
