@@ -10,8 +10,14 @@ from image_sets import assert_same, batch_list, gather, is_one_line
 
 from trainers import data
 from trainers.data.augmentation import AUGMENTATIONS, DRAWS
-from trainers.data.batches import eval_batches, normalize, train_batches
+from trainers.data.batches import (
+    eval_batches,
+    normalize,
+    recalibration_batches,
+    train_batches,
+)
 from trainers.data.errors import DataError
+from trainers.data.generated import generated
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,17 @@ def test_batches_do_not_depend_on_threads(digits):
     options.threading.max_intra_op_parallelism = 1
     single = batches.with_options(options)
     assert_same(list(single.as_numpy_iterator()), list(batches.as_numpy_iterator()))
+
+
+def test_no_tuner_delays_the_end_of_an_epoch(digits):
+    pipelines = [
+        train_batches(digits, 100, 0, 0, "crop_flip", cutout=2, side=4),
+        recalibration_batches(digits, "none", 2),
+        eval_batches(digits, "test", 100),
+        generated({**digits.description, "image_shape": [8, 8, 1]}).train.batch(2),
+    ]
+    for batches in pipelines:
+        assert batches.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize("other", [{"seed": 1, "epoch": 0}, {"seed": 0, "epoch": 1}])

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from cnet_tf import checkpoint, keras_file
+from cnet_tf import keras_file
 from cnet_tf.basis import BASES
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.escaping import line
@@ -40,9 +40,8 @@ from cnet_tf.refinement import project
 from cnet_tf.residual_search import residual_stages
 from cnet_tf.surgery import blocks_of
 from trainers import data as image_data
-from trainers import disk
+from trainers import disk, trained_net
 from trainers.data import batches
-from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
@@ -170,20 +169,20 @@ def main(options):
 
 def _read(options):
     """(net, its data or None, what it says of them)."""
-    try:
-        if not os.path.isdir(options.model):
+    if not os.path.isdir(options.model):
+        try:
             return keras_file.read(options.model), None, {}
-        found = checkpoint.load(checkpoint.folder_of(options.model))
-    except (ValueError, OSError) as error:
-        raise OptionError(f"--model: {error}") from error
-    said = checked(found.metadata, options.model, found.net)
+        except ValueError as error:
+            raise OptionError(f"--model: {error}") from error
+    trained = trained_net.read(options.model, "model")
+    net, said = trained.net, trained.data
     try:
-        return found.net, image_data.load_as_trained(said, options.data_dir), said
+        return net, image_data.load_as_trained(said, options.data_dir), said
     except image_data.MissingData as error:
         if options.data_dir or options.recalibrate:
             raise
         tell(f"accuracies are left out. {error}")
-        return found.net, None, said
+        return net, None, said
 
 
 def _continuous(net):

@@ -22,17 +22,16 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
-from cnet_tf import checkpoint, plain_file
+from cnet_tf import plain_file
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.escaping import line
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
-from trainers import disk, grid
+from trainers import disk, grid, trained_net
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.contents import changed as changed_data
-from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
 from trainers.identity import other_code
@@ -91,8 +90,8 @@ def main(options):
     """Scores the grid, writes and prints it."""
     run = pathlib.Path(options.run)
     workspace = disk.Workspace(_output(options))
-    trained = checkpoint.load(checkpoint.folder_of(run))
-    said = checked(trained.metadata, run, trained.net)
+    trained = trained_net.read(run)
+    said = trained.data
     if changed := other_code(trained.metadata):
         tell(changed)
     if not options.output:

@@ -4,12 +4,13 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from cnet_tf import checkpoint, keras_file
-from cnet_tf.architecture import copied, in_precision
+from cnet_tf import keras_file
+from cnet_tf.architecture import in_precision
 from cnet_tf.manifestation import manifest, unrolled
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
 from cnet_tf.trajectory import TappedNet
+from trainers import trained_net
 from trainers.data import (
     ImageData,
     MissingData,
@@ -18,7 +19,6 @@ from trainers.data import (
     normalize,
 )
 from trainers.data.contents import changed
-from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.data.generated import GENERATED, generated, unlabelled
 from trainers.data_option import (
@@ -146,15 +146,8 @@ def read(options: Options) -> list[LookedAt]:
 
 def _of_run(run):
     """(name, net, description of its data)."""
-    try:
-        trained = checkpoint.load(checkpoint.folder_of(run))
-        said = checked(trained.metadata, run, trained.net)
-        net = trained.net
-        if None in net.input_shape[1:]:  # Trained on images of several sizes.
-            net = copied(net, input_shape=said["image_shape"])
-    except (ValueError, OSError) as error:  # Those of nets and data too.
-        raise OptionError(f"--run: {error}") from error
-    return pathlib.Path(run).resolve().name, net, said
+    trained = trained_net.read(run, sized=True)
+    return trained.name, trained.net, trained.data
 
 
 def _of_file(options):

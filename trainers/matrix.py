@@ -28,7 +28,6 @@ if __name__ == "__main__":
 import keras
 
 import cnet_tf
-from cnet_tf import checkpoint
 from cnet_tf.any_depth import member_name, members_of
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.escaping import line
@@ -36,9 +35,8 @@ from cnet_tf.series import RESTRICTIONS
 from cnet_tf.surgery import blocks_of, chosen_blocks, with_blocks
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
-from trainers import disk, grid, matrix_report
+from trainers import disk, grid, matrix_report, trained_net
 from trainers.data.contents import changed as changed_data
-from trainers.data.description import checked
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
 from trainers.matrix_report import STATISTICS
@@ -103,18 +101,17 @@ def read(run) -> Trained:
     Raises:
         OptionError: no run, a damaged net, one without blocks, or whose blocks differ.
     """
+    trained = trained_net.read(run, "runs")
     try:
-        trained = checkpoint.load(checkpoint.folder_of(run))
-        said = checked(trained.metadata, run, trained.net)
         found = {(block.scheme, block.steps) for block in chosen_blocks(trained.net)}
-    except (ValueError, OSError) as error:  # Those of nets and data too.
+    except ValueError as error:
         raise OptionError(f"--runs: {error}") from error
     if len(found) > 1:
         raise OptionError(
             f"--runs: expected blocks of one scheme and one N. Received {run!r} with "
             f"{sorted(found)}: score it alone, with trainers/evaluate.py."
         )
-    return Trained(pathlib.Path(run).resolve().name, trained.net, said, *found.pop())
+    return Trained(trained.name, trained.net, trained.data, *found.pop())
 
 
 def main(options):

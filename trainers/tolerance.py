@@ -23,13 +23,12 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
-from cnet_tf import checkpoint
 from cnet_tf.manifestation import manifest
 from cnet_tf.tableaus import PAIRS, get_scheme
 from cnet_tf.tolerance import steps_for_tolerance
 from trainers import data as image_data
+from trainers import trained_net
 from trainers.data import batches
-from trainers.data.description import checked
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
 from trainers.option_kinds import integer, list_of, number, one_of, run_folder
@@ -59,9 +58,8 @@ class Options(OptionTable):
 
 def main(options):
     """Prints a Markdown table, a row a tolerance."""
-    trained = checkpoint.load(checkpoint.folder_of(options.run))
-    said = checked(trained.metadata, options.run, trained.net)
-    data = image_data.load_as_trained(said, options.data_dir)
+    trained = trained_net.read(options.run)
+    data = image_data.load_as_trained(trained.data, options.data_dir)
     images = batches.recalibration_batches(data, "none", options.batches)
     examples = batches.eval_batches(data, "test", 500)
     if options.examples is not None:

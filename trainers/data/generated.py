@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cnet_tf.samples import CHANNELS, sample_images
 from trainers.data.images import ImageData
+from trainers.data.untuned import untuned
 
 GENERATED = "generated images"
 _COUNT = 1000
@@ -41,7 +42,7 @@ def unlabelled(images: np.ndarray, description: dict) -> ImageData:
         images: uint8 (B, H, W, C).
         description: `name`, `class_names`, `mean` and `std`.
     """
-    data = tf.data.Dataset.from_tensor_slices({"image": images})
+    data = untuned(tf.data.Dataset.from_tensor_slices({"image": images}))
     return ImageData(
         name=description["name"],
         train=data,

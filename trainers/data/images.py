@@ -16,6 +16,7 @@ from trainers.data.folder import refuse_broken
 from trainers.data.sources import open_set
 from trainers.data.splits import Part, parts
 from trainers.data.stored import Stored, Wanted
+from trainers.data.untuned import untuned
 
 # Keys of `ImageData.description` that tell where the data are, not what they are.
 PLACES = ("name", "found_in")
@@ -223,8 +224,8 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
         found = {}
         for name, part in chosen.items():
             if len(part):
-                examples = _read(stored, part, size)
-                found[name] = _in_memory(examples) if fits else examples
+                examples = untuned(_read(stored, part, size))
+                found[name] = untuned(_in_memory(examples)) if fits else examples
         # All of it, so that what cannot be read is found before the training.
         read = {name: contents.read(examples) for name, examples in found.items()}
     except tf.errors.OpError as error:
