@@ -12,6 +12,7 @@ from cnet_tf.resnet import ResNet
 from cnet_tf.transformer import ContinuousTransformer
 
 _CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
+_CIFAR10_WIDE = {**_CIFAR10, "widths": (32, 64, 128)}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
 _WIDE = {
@@ -22,9 +23,9 @@ _WIDE = {
 }
 
 
-def _direct(nodes):
+def _direct(nodes, net=_CIFAR10):
     """Published nets that do not grow have eps = K: Euler steps are residual units."""
-    return {**_CIFAR10, "nodes": nodes, "horizon": nodes}
+    return {**net, "nodes": nodes, "horizon": nodes}
 
 
 PRESETS: dict[str, dict] = {
@@ -53,6 +54,13 @@ PRESETS: dict[str, dict] = {
     # Ours: one set of kernels for one, two and four evaluations a block.
     "cifar10_any_depth": {
         **_direct(2),
+        "scheme": "midpoint",
+        "members": ("euler:1", "midpoint:1"),
+    },
+    # The same with twice the widths.
+    "cifar10_wide_2-2-2_euler": {**_direct(2, _CIFAR10_WIDE), "scheme": "euler"},
+    "cifar10_wide_any_depth": {
+        **_direct(2, _CIFAR10_WIDE),
         "scheme": "midpoint",
         "members": ("euler:1", "midpoint:1"),
     },
