@@ -43,11 +43,12 @@ def with_norms(model: onnx.ModelProto) -> onnx.ModelProto:
             maps[node.output[0]] = found
             channels[node.output[0]] = channels[found.value]
         elif node.op_type in _READERS:
+            known = [channels[name] for name in node.input if name in channels]
+            if node.op_type == "Conv":
+                kernel = writer.constants.get(node.input[1])
+                known = [] if kernel is None else [len(kernel)]
+            channels |= dict.fromkeys(node.output, *known[:1]) if known else {}
             _read(node, maps, writer)
-            if node.op_type == "Conv" and node.input[1] in writer.constants:
-                channels[node.output[0]] = len(writer.constants[node.input[1]])
-            elif node.op_type != "Conv" and node.input[0] in channels:
-                channels[node.output[0]] = channels[node.input[0]]
         writer.nodes.append(node)
     del graph.node[:]
     graph.node.extend(writer.nodes)
