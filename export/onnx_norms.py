@@ -3,18 +3,20 @@
 A norm behind a ReLU leaves y = s x + d, which no convolution takes where zeros are
 padded (`affine`). Written as Mul and Add it costs ONNX Runtime more than its
 arithmetic: these have no form in the blocked layout of its convolutions on x86, NCHWc,
-so that the image is reordered before and after. BatchNormalization has one, a depthwise
-convolution, which also takes a sum behind it.
+so that images are reordered before and after. BatchNormalization has one, a depthwise
+convolution, which also takes a sum behind it if nothing else reads the norm.
 """
 
+import collections
 import dataclasses
 
 import numpy as np
 import onnx
 
-# What reads the map as a norm: a convolution, and what stays in the blocked layout. For
-# others, as a gelu, the nodes stay as they are: runtimes know them by their pattern.
-_READERS = {"Conv", "Add", "Relu"}
+# What reads a map as a norm: what stays in the blocked layout. For others, such as the
+# products in a gelu, the nodes stay as they are.
+_ALONE = {"Conv", "Relu"}
+_READERS = {*_ALONE, "Add"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,17 @@ class _Map:
     scale: np.ndarray
     shift: np.ndarray
 
+    @property
+    def key(self):
+        return self.value, self.scale.tobytes(), self.shift.tobytes()
+
+    @property
+    def only_shifts(self) -> bool:
+        return bool(np.all(self.scale == 1))
+
+    def shifted(self, shift) -> "_Map":
+        return dataclasses.replace(self, shift=self.shift + shift)
+
 
 def with_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """Writes affine maps of images as norms, one for each run of Mul and Add.
@@ -34,96 +47,122 @@ def with_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: Changed. Its nodes are in topological order, constants are initializers.
     """
-    graph = model.graph
-    writer = _Writer(graph)
-    channels, maps = {}, {}
-    for node in list(graph.node):
-        found = _map_of(node, writer.constants, channels, maps)
-        if found is not None:
-            maps[node.output[0]] = found
-            channels[node.output[0]] = channels[found.value]
-        elif node.op_type in _READERS:
-            known = [channels[name] for name in node.input if name in channels]
-            if node.op_type == "Conv":
-                kernel = writer.constants.get(node.input[1])
-                known = [] if kernel is None else [len(kernel)]
-            channels |= dict.fromkeys(node.output, *known[:1]) if known else {}
-            _read(node, maps, writer)
-        writer.nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(writer.nodes)
+    writer = _Writer(model.graph)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        writer.add(node)
     return model
 
 
-def _map_of(node, constants, channels, maps) -> _Map | None:
-    """What a node makes of an image, if it is an affine map of its channels."""
-    if node.op_type not in ("Mul", "Add"):
-        return None
-    images = [name for name in node.input if name in channels]
-    values = [constants[name] for name in node.input if name in constants]
-    if len(images) != 1 or len(values) != 1:
-        return None
-    (name,), (value,) = images, values
-    count = channels[name]
-    if value.shape not in ((), (1,) * 4, (1, count, 1, 1)):
-        return None
-    value = np.broadcast_to(value.astype("float64").ravel(), (count,))
-    before = maps.get(name) or _Map(name, np.ones(count), np.zeros(count))
-    if node.op_type == "Add":
-        return dataclasses.replace(before, shift=before.shift + value)
-    return _Map(before.value, before.scale * value, before.shift * value)
-
-
-def _read(node, maps, writer):
-    """Lets a node read norms instead of maps."""
-    found = {i: maps[name] for i, name in enumerate(node.input) if name in maps}
-    if len(found) == 2:
-        # p + d and s q + e: the sum is p and s q + (d + e), with one norm.
-        plain = [i for i, one in found.items() if np.all(one.scale == 1)]
-        if plain:
-            one, other = found.pop(plain[0]), found.popitem()
-            node.input[plain[0]] = one.value
-            shift = other[1].shift + one.shift
-            found = {other[0]: dataclasses.replace(other[1], shift=shift)}
-    for i, one in found.items():
-        # A sum is a part of the norm in front of it, if nothing else reads that.
-        node.input[i] = writer.norm(one, shared=node.op_type != "Add")
-
-
 class _Writer:
-    """Collects the nodes of a graph, with further norms and constants."""
+    """Writes the nodes of a graph one after the other, norms in between."""
 
     def __init__(self, graph):
-        self.nodes = []
-        self.constants = {
+        self._graph = graph
+        self._constants = {
             weight.name: onnx.numpy_helper.to_array(weight)
             for weight in graph.initializer
         }
-        self._weights = graph.initializer
-        self._names = {}
+        # Channels of images, and what is a map of one, by name.
+        self._channels, self._maps = {}, {}
+        # By what they hold.
+        self._weights, self._norms = {}, {}
+        readers = [(name, node.op_type) for node in graph.node for name in node.input]
+        self._sums = collections.Counter(x for x, kind in readers if kind == "Add")
+        self._alone = {name for name, kind in readers if kind in _ALONE}
+        self._others = {name for name, kind in readers if kind not in _READERS}
+        self._others |= {output.name for output in graph.output}
 
-    def norm(self, one: _Map, shared: bool) -> str:
-        """The value of a map; equal ones may share a node."""
-        weights = [
-            self._constant(value.astype("float32"))
-            for value in (one.scale, one.shift, 0 * one.shift, 1 + 0 * one.shift)
-        ]
-        key = (one.value, *weights)
-        if shared and key in self._names:
-            return self._names[key]
-        name = f"{one.value}/norm{len(self.nodes)}"
-        self.nodes.append(
+    def add(self, node):
+        """Writes a node, which reads norms for maps."""
+        found = self._map_of(node)
+        if found is not None:
+            self._maps[node.output[0]] = found
+            self._channels[node.output[0]] = len(found.scale)
+        elif node.op_type in _READERS:
+            count = self._count(node)
+            for i, name in enumerate(node.input):
+                # Sums read a norm that is there anyway.
+                if name in self._maps and name in self._alone:
+                    node.input[i] = self._shared_norm(self._maps[name])
+            if count is not None:
+                self._channels[node.output[0]] = count
+            if node.op_type == "Add":
+                self._sum(node)
+        self._graph.node.append(node)
+
+    def _map_of(self, node) -> _Map | None:
+        """What a node makes of an image, if it is an affine map of its channels."""
+        if node.op_type not in ("Mul", "Add"):
+            return None
+        images = [name for name in node.input if name in self._channels]
+        values = [self._constants[x] for x in node.input if x in self._constants]
+        if len(images) != 1 or len(values) != 1:
+            return None
+        (name,), (value,) = images, values
+        count = self._channels[name]
+        if value.shape not in ((), (1,) * 4, (1, count, 1, 1)):
+            return None
+        value = np.broadcast_to(value.astype("float64").ravel(), (count,))
+        before = self._maps.get(name) or _Map(name, np.ones(count), np.zeros(count))
+        if node.op_type == "Add":
+            return before.shifted(value)
+        return _Map(before.value, before.scale * value, before.shift * value)
+
+    def _count(self, node) -> int | None:
+        """The channels of what a node gives, where it is known to be an image."""
+        if node.op_type == "Conv":
+            kernel = self._constants.get(node.input[1])
+            return None if kernel is None else len(kernel)
+        known = [self._channels[x] for x in node.input if x in self._channels]
+        return known[0] if known else None
+
+    def _sum(self, node):
+        """Lets a sum read norms that no other sum has: equal ones would become one."""
+        found = {i: self._maps[x] for i, x in enumerate(node.input) if x in self._maps}
+        several = {i for i in found if self._sums[node.input[i]] > 1}
+        shifts = [i for i, one in found.items() if one.only_shifts]
+        if len(found) == 2 and shifts:
+            # (p + d) + (s q + e) = p + (s q + (d + e))
+            first = found.pop(shifts[0])
+            node.input[shifts[0]] = first.value
+            found = {i: one.shifted(first.shift) for i, one in found.items()}
+        left = 0.0
+        for i, one in found.items():
+            if i in several and node.output[0] not in self._alone | self._others:
+                # The next sum adds the shift.
+                left = left + one.shift
+                one = one.shifted(-one.shift)
+            node.input[i] = self._norm(one)
+        if np.any(left):
+            self._maps[node.output[0]] = _Map(node.output[0], 1 + 0 * left, left)
+
+    def _shared_norm(self, one: _Map) -> str:
+        if one.key not in self._norms:
+            self._norms[one.key] = self._norm(one)
+        return self._norms[one.key]
+
+    def _norm(self, one: _Map) -> str:
+        """Writes a norm of mean 0 and variance 1."""
+        if one.only_shifts and not np.any(one.shift):
+            return one.value
+        zeros = np.zeros_like(one.shift)
+        weights = map(self._weight, (one.scale, one.shift, zeros, zeros + 1))
+        name = f"{one.value}/norm{len(self._graph.node)}"
+        self._graph.node.append(
             onnx.helper.make_node(
                 "BatchNormalization", [one.value, *weights], [name], epsilon=0.0
             )
         )
-        if shared:
-            self._names[key] = name
         return name
 
-    def _constant(self, value) -> str:
+    def _weight(self, value) -> str:
+        value = value.astype("float32")
         key = value.tobytes()
-        if key not in self._names:
-            self._names[key] = f"norm/{len(self._names)}"
-            self._weights.append(onnx.numpy_helper.from_array(value, self._names[key]))
-        return self._names[key]
+        if key not in self._weights:
+            self._weights[key] = f"norm/{len(self._weights)}"
+            self._graph.initializer.append(
+                onnx.numpy_helper.from_array(value, self._weights[key])
+            )
+        return self._weights[key]
