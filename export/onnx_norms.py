@@ -17,6 +17,7 @@ import onnx
 # products in a gelu, the nodes stay as they are.
 _ALONE = {"Conv", "Relu"}
 _READERS = {*_ALONE, "Add"}
+_MAPS = {"Mul", "Add"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +69,16 @@ class _Writer:
         self._channels, self._maps = {}, {}
         # By what they hold.
         self._weights, self._norms = {}, {}
-        readers = [(name, node.op_type) for node in graph.node for name in node.input]
+        readers = [(x, self._kind(node)) for node in graph.node for x in node.input]
         self._sums = collections.Counter(x for x, kind in readers if kind == "Add")
         self._alone = {name for name, kind in readers if kind in _ALONE}
         self._others = {name for name, kind in readers if kind not in _READERS}
         self._others |= {output.name for output in graph.output}
+
+    def _kind(self, node) -> str:
+        """The type of a reader. A part of a map is no sum: it stays for others."""
+        constant = any(name in self._constants for name in node.input)
+        return "map" if constant and node.op_type in _MAPS else node.op_type
 
     def add(self, node):
         """Writes a node, which reads norms for maps."""
@@ -83,18 +89,18 @@ class _Writer:
         elif node.op_type in _READERS:
             count = self._count(node)
             for i, name in enumerate(node.input):
-                # Sums read a norm that is there anyway.
-                if name in self._maps and name in self._alone:
+                # Sums read a norm that is there anyway, and of other shapes too.
+                if name in self._maps and (name in self._alone or count is None):
                     node.input[i] = self._shared_norm(self._maps[name])
             if count is not None:
                 self._channels[node.output[0]] = count
-            if node.op_type == "Add":
-                self._sum(node)
+                if node.op_type == "Add":
+                    self._sum(node)
         self._graph.node.append(node)
 
     def _map_of(self, node) -> _Map | None:
         """What a node makes of an image, if it is an affine map of its channels."""
-        if node.op_type not in ("Mul", "Add"):
+        if node.op_type not in _MAPS:
             return None
         images = [name for name in node.input if name in self._channels]
         values = [self._constants[x] for x in node.input if x in self._constants]
@@ -102,7 +108,7 @@ class _Writer:
             return None
         (name,), (value,) = images, values
         count = self._channels[name]
-        if value.shape not in ((), (1,) * 4, (1, count, 1, 1)):
+        if value.shape not in ((), (1, count, 1, 1)):
             return None
         value = np.broadcast_to(value.astype("float64").ravel(), (count,))
         before = self._maps.get(name) or _Map(name, np.ones(count), np.zeros(count))
@@ -114,9 +120,9 @@ class _Writer:
         """The channels of what a node gives, where it is known to be an image."""
         if node.op_type == "Conv":
             kernel = self._constants.get(node.input[1])
-            return None if kernel is None else len(kernel)
-        known = [self._channels[x] for x in node.input if x in self._channels]
-        return known[0] if known else None
+            return len(kernel) if kernel is not None and kernel.ndim == 4 else None
+        known = {self._channels.get(name) for name in node.input}
+        return known.pop() if len(known) == 1 else None
 
     def _sum(self, node):
         """Lets a sum read norms that no other sum has: equal ones would become one."""

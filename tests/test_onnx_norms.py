@@ -111,7 +111,11 @@ def other_readers(graph, x):
     slope = unit(graph, x)
     sums = [graph.add(x, slope), graph.add(graph.conv(x), slope)]
     kept = graph.node("Sigmoid", sums[0])
-    return [graph.conv(graph.add(*sums)), kept, graph.map(x), sums[1]]
+    mapped = graph.map(graph.add(graph.conv(x), slope), scale=False)
+    ends = [graph.conv(mapped), graph.node("Sigmoid", mapped)]
+    # A sum of an image and what is not known to be one.
+    ends += [graph.add(graph.add(graph.conv(x), slope), "image")]
+    return [graph.conv(graph.add(*sums)), kept, graph.map(x), sums[1], *ends]
 
 
 # By graph: nodes of ONNX Runtime beside its convolutions, each with its ReLU. A unit

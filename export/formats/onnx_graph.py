@@ -50,7 +50,7 @@ def finished(
         inputs = [feed(batch) for batch in whole_batches(recipe.samples, recipe.batch)]
         model = quantize(model, inputs, folder)
     else:
-        # Integers have no blocked layout, and sums of them are exact without a norm.
+        # Integers have no blocked layout.
         model = with_norms(model)
     model = in_fixed_order(model)
     properties = {key: json.dumps(value) for key, value in description.items()}
