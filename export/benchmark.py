@@ -3,10 +3,11 @@
     python export/benchmark.py
     python export/benchmark.py --presets=cifar10_8-8-8_rk4 --formats=tflite --batches=1
 
-exports untrained ContinuousNets as the export scripts do by default, and He's ResNets
-of plain Keras layers with as many residual units, and so almost as many multiply-adds,
-by the same converters. Each is run in processes of its own, ours and theirs in turns.
-Writes inference.md and inference.csv to `--output`.
+exports ContinuousNets as the export scripts do by default, and He's ResNets of plain
+Keras layers with as many residual units, and so almost as many multiply-adds, by the
+same converters. Kernels are as they were drawn; norms and biases have random numbers,
+as converters drop those that do nothing. Each is run in processes of its own, ours and
+theirs in turns. Writes inference.md and inference.csv to `--output`.
 """
 
 import csv
@@ -70,8 +71,20 @@ class Options(OptionTable):
     output: str = option("benchmarks", text(), "Folder of the table")
 
 
+# By name of a variable, the range of its numbers in place of zeros and ones.
+_RANGES = {
+    "gamma": (0.5, 1.5),
+    "moving_variance": (0.5, 1.5),
+    **dict.fromkeys(("beta", "moving_mean", "bias"), (-0.5, 0.5)),
+}
+
+
 def _source(net) -> Source:
     """A net as an export starts from."""
+    rng = np.random.default_rng(0)
+    for variable in net.variables:
+        if variable.name in _RANGES:
+            variable.assign(rng.uniform(*_RANGES[variable.name], variable.shape))
     nets = {SIGNATURE: net}
     return Source(nets, nets, {"data": DATA}, (), "", pathlib.Path(net.name))
 

@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 from trained_run import parse
 
@@ -15,6 +16,14 @@ def test_the_ratio_is_of_times_per_mac_in_the_same_rounds():
     assert row["time_per_mac"] == 1.5
     assert (row["ours_ms"], row["theirs_ms"]) == (6000, 2000)
     assert "1.50" in benchmark.markdown([row])
+
+
+def test_no_norm_or_bias_does_nothing():
+    """Untrained ones are neutral, and folding leaves nothing of them to be timed."""
+    for source in benchmark.sources("cifar10_2-2-2_euler").values():
+        vectors = [v.numpy() for v in source.net.variables if "kernel" not in v.name]
+        assert len(vectors) > 50
+        assert all(np.all(v != 0) and np.all(v != 1) for v in vectors)
 
 
 @pytest.mark.slow

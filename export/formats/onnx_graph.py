@@ -13,6 +13,7 @@ from export.calibration import whole_batches
 from export.formats.record import Format, Precision, Recipe, Tensor
 from export.onnx_file import in_fixed_order, without_erfc
 from export.onnx_int8 import quantize
+from export.onnx_norms import with_norms
 from export.parity import Gate
 from export.source import Source
 from trainers.errors import OptionError
@@ -48,6 +49,9 @@ def finished(
         feed = serving.feeder(source.data, recipe.kind)
         inputs = [feed(batch) for batch in whole_batches(recipe.samples, recipe.batch)]
         model = quantize(model, inputs, folder)
+    else:
+        # Integers have no blocked layout.
+        model = with_norms(model)
     model = in_fixed_order(model)
     properties = {key: json.dumps(value) for key, value in description.items()}
     onnx.helper.set_model_props(model, dict(sorted(properties.items())))
