@@ -158,11 +158,11 @@ def _steps(flow, x, mask):
     )
 
 
-def rate_of(flow, mask):
-    """The rate of a flow, f(t, x), without its horizon."""
+def rate_of(flow, mask=None, restriction=None):
+    """The rate of a flow, f(t, x), without its horizon; read otherwise if you like."""
     if isinstance(flow, ResidualChain):
         return flow.rate
-    forward = ForwardPass(flow.restriction)
+    forward = ForwardPass(restriction or flow.restriction)
     masks = {} if mask is None or not is_graph(flow.rate) else {"mask": mask}
 
     def rate(time, state):
