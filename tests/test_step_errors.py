@@ -103,7 +103,7 @@ def test_the_gain_of_an_even_grid_is_foretold():
 
 
 def test_a_grid_of_equal_steps_is_the_block():
-    net = image_net(steps=4)
+    net = image_net(steps=4, horizon=0.5)
     for block, x, mask in starts(net, normal((2, *IMAGE))):
         grid = even_grid([1.0] * 4, 2, cells=2)
         assert grid == [Fraction(i, 4) for i in range(5)]
