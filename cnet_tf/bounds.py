@@ -159,6 +159,7 @@ PROGRESS: dict[str, Bound] = {
     **dict.fromkeys(
         ("epoch", "batch", "updates", "refined", "diverged"), Bound(0, 10**12)
     ),
+    "factors": Bound(1, MOST_NODES),
     "totals": _reals(-1e300, 1e300),
     "seconds": _reals(0, 1e12),
 }

@@ -150,7 +150,7 @@ def states(flow, x, mask=None) -> list:
 def _steps(flow, x, mask):
     return path(
         flow.scheme,
-        _rate(flow, mask),
+        rate_of(flow, mask),
         x,
         flow.steps,
         scale=flow.horizon,
@@ -158,11 +158,11 @@ def _steps(flow, x, mask):
     )
 
 
-def _rate(flow, mask):
-    """The rate of a flow, f(t, x), without its horizon."""
+def rate_of(flow, mask=None, restriction=None):
+    """The rate of a flow, f(t, x), without its horizon; read otherwise if you like."""
     if isinstance(flow, ResidualChain):
         return flow.rate
-    forward = ForwardPass(flow.restriction)
+    forward = ForwardPass(restriction or flow.restriction)
     masks = {} if mask is None or not is_graph(flow.rate) else {"mask": mask}
 
     def rate(time, state):
@@ -214,7 +214,7 @@ def state_at(net, block, inputs, t, refined=1):
         nodes = get_scheme(flow.scheme).c
         times = [StageTime(n, c * part, flow.steps) for c in nodes]
         h = Fraction(flow.horizon) * part / flow.steps
-        x = step(flow.scheme, _rate(flow, mask), x, times, h)
+        x = step(flow.scheme, rate_of(flow, mask), x, times, h)
         if getattr(flow, "project", None):
             x = flow.project(x)
     return x

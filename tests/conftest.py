@@ -80,6 +80,8 @@ def short_run(digits_dir, tmp_path_factory):
     narrow = {"widths": (4,), "strides": (1,), "scheme": "euler"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "one_block", {**PRESETS["digits"], **narrow})
+        narrow |= {"widths": (4, 4), "strides": (1, 1)}
+        patch.setitem(PRESETS, "two_blocks", {**PRESETS["digits"], **narrow})
         yield options
 
 

@@ -36,7 +36,7 @@ NETS = {
     "ResNet-wide": lambda: drawn(ResNet(3, 1, (4,), "wide", 4, input_shape=IMAGE)),
     "ContinuousClassifier": small,
     "manifestation": lambda: manifest(image_net(), "euler", 3),
-    "refined": lambda: refine(image_net(nodes=1), 2),
+    "refined": lambda: refine(image_net(nodes=1), (2, 3)),
 }
 
 

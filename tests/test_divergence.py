@@ -101,6 +101,7 @@ def test_it_goes_back_over_a_refinement(options, diverging, at):
     diverging(at, above=0.03)
     summary = fit.fit(options)
     assert summary["diverged"] == [at] and summary["refined"] == [1]
+    assert summary["factors"] == [[2]]
     history = json.loads(pathlib.Path(summary["run"], "summary.json").read_text())
     rates = [row["learning_rate"] for row in history["history"]]
     assert rates == ([0.05, 0.025, 0.025] if at == 6 else [0.025] * 3)

@@ -91,6 +91,15 @@ def test_a_list_of_words_is_refused(flag_values):
             {"preset": "resnet20", "refine": "on_plateau"},
             "--refine_epochs: the depth of preset 'resnet20' is fixed",
         ),
+        (
+            {"refine": "adaptive"},
+            "--refine_epochs: expected epochs with --refine=adaptive",
+        ),
+        (
+            {"preset": "resnet20", "refine": "adaptive", "refine_epochs": (3,)},
+            "--refine_epochs: the depth of preset 'resnet20' is fixed",
+        ),
+        ({"refine_bulk": 0.0}, "--refine_bulk: expected a number in "),
         ({"plateau_delta": -0.1}, "--plateau_delta: "),
         (
             {"rewarm_epochs": 2, "schedule": "constant"},

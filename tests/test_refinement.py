@@ -14,6 +14,7 @@ from refinable_nets import (
 )
 
 from cnet_tf.basis import BASES
+from cnet_tf.checks import per_block
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.manifestation import manifest
 from cnet_tf.refinement import project, refine
@@ -25,12 +26,21 @@ from cnet_tf.tableaus import SCHEMES
 # The field and the logits
 
 
-@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("factor", [4, (2, 1)])
 @pytest.mark.parametrize("unit", UNITS)
 def test_refining_constants_leaves_logits_bit_equal(unit, factor):
+    """Of all blocks or of one, with slots that are refined like their weights."""
     net = image_net(unit=unit)
-    new = refine(net, factor, steps_factor=1)
-    assert [b.nodes for b in blocks_of(new)] == [2 * factor] * 2
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(net.trainable_variables)
+    for slot, weight in zip(optimizer.momentums, net.trainable_variables, strict=True):
+        slot.assign(weight)
+    new, twin = refine(net, factor, steps_factor=1, optimizer=optimizer)
+    for slot, weight in zip(twin.momentums, new.trainable_variables, strict=True):
+        np.testing.assert_array_equal(slot, weight)
+    assert [b.nodes for b in blocks_of(new)] == [
+        2 * one for one in per_block("factor", factor, 2)
+    ]
     assert [b.steps for b in blocks_of(new)] == [2, 2]
     x = normal((4, *IMAGE))
     np.testing.assert_array_equal(new(x), net(x))

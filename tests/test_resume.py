@@ -14,7 +14,7 @@ import short_runs
 from short_runs import After
 
 from cnet_tf import checkpoint
-from trainers import fit, snapshots
+from trainers import fit, growth, snapshots
 from trainers.interruption import Interrupted
 from trainers.options import Options
 
@@ -118,25 +118,51 @@ def test_killed_between_snapshots_the_run_goes_on_from_the_last(
     options, uninterrupted, monkeypatch
 ):
     """First in epoch 0, then in epoch 1, which begins with the refinement again."""
-
-    class Killed(BaseException):
-        pass
-
     for fatal in (2, 2):
-        real, calls = snapshots.save, []
-
-        def dying(*args, fatal=fatal, real=real, calls=calls):
-            calls.append(args)
-            if len(calls) == fatal:
-                raise Killed
-            real(*args)
-
-        monkeypatch.setattr(snapshots, "save", dying)
-        with pytest.raises(Killed):
-            fit.fit(options)
-        monkeypatch.undo()
+        kill(options, monkeypatch, fatal)
     fit.fit(options)
     assert outcome(options) == uninterrupted
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill(options, monkeypatch, fatal):
+    """Ends a run when it saves for the so-manieth time."""
+    real, calls = snapshots.save, []
+
+    def dying(*args):
+        calls.append(args)
+        if len(calls) == fatal:
+            raise Killed
+        real(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(snapshots, "save", dying)
+        fit.fit(options)
+
+
+def test_blocks_are_chosen_once_and_again_from_the_same_bits(options, monkeypatch):
+    """Killed behind the refinement it is made again, stopped there it is not."""
+    options = dataclasses.replace(
+        options, preset="two_blocks", refine="adaptive", batches_per_epoch=2
+    )
+    whole = dataclasses.replace(options, runs_dir=options.runs_dir + "-0")
+    summary = fit.fit(whole)
+    (factors,) = summary["factors"]
+    assert sorted(factors) == [1, 2] and summary["refined"] == [1]
+    log = pathlib.Path(summary["run"], "log.csv").read_text()
+    assert "steps_block_0,steps_block_1" in log
+    kill(options, monkeypatch, 3)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        # A batch of epoch 1.
+        patch.setattr(fit, "Interruption", lambda _: After(1))
+        fit.fit(options)
+    with monkeypatch.context() as patch:
+        patch.setattr(growth, "block_errors", None)
+        assert fit.fit(options)["factors"] == [factors]
+    assert outcome(options) == outcome(whole)
 
 
 def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(

@@ -205,6 +205,8 @@ def test_what_a_net_says_of_its_data_is_bounded(net, key, value):
         ("totals", [float("nan"), 0.0, 0.0]),
         ("refined", 3),
         ("refined", [[3]]),
+        ("factors", [3]),
+        ("factors", [[0]]),
         ("history", [1]),
         ("history", [{"loss": "0.5"}]),
         ("seconds", None),
@@ -216,6 +218,14 @@ def test_how_far_a_run_has_come_is_bounded(run, key, value):
     path.write_text(json.dumps({**stored, key: value}))
     with pytest.raises(ValueError, match=f"{key}: expected"):
         snapshots._progress(path)
+
+
+def test_a_run_of_before_does_not_tell_its_factors(run):
+    (path,) = run.glob("snapshots/*/progress.json")
+    stored = json.loads(path.read_text())
+    assert stored.pop("factors") == []
+    path.write_text(json.dumps(stored))
+    assert snapshots._progress(path) == Progress()
 
 
 @pytest.mark.parametrize(

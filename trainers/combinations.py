@@ -104,7 +104,7 @@ def _grow_excludes(options):
     """Options that --grow stands for or excludes, as they are given."""
     names = ("refine_epochs", "scheme", "nodes", "steps")
     given = [f"--{name}" for name in names if getattr(options, name)]
-    return given + ["--refine=on_plateau"] * (options.refine == "on_plateau")
+    return given + [f"--refine={options.refine}"] * (options.refine != "at_epochs")
 
 
 def _members_in_force(options):
@@ -117,7 +117,7 @@ def _members_in_force(options):
 
 
 def _grows(options):
-    return options.refine_epochs or options.refine == "on_plateau"
+    return options.refine_epochs or options.refine != "at_epochs"
 
 
 COMBINATIONS = (
@@ -141,6 +141,14 @@ COMBINATIONS = (
         lambda options: options.refine_epochs and options.refine == "on_plateau",
         lambda options: (
             "expected none with --refine=on_plateau. Received both: leave one out."
+        ),
+    ),
+    (
+        "refine_epochs",
+        lambda options: options.refine == "adaptive" and not options.refine_epochs,
+        lambda options: (
+            "expected epochs with --refine=adaptive, which chooses blocks and not "
+            "when. Received none."
         ),
     ),
     (

@@ -40,8 +40,10 @@ def _train_epoch(training, callbacks):
     plan, progress, recorder = training.plan, training.progress, training.recorder
     options, epoch = plan.options, progress.epoch
     if factor := factor_before(options, epoch, progress.refined, progress.history):
-        training.replace(grow(training.state, factor, options.refine_momentum))
+        factors = training.factors_of_blocks(factor)
+        training.replace(grow(training.state, factors, options.refine_momentum))
         progress.refined.append(epoch)
+        progress.factors.append(factors)
     if stage := stage_before(options, epoch, progress.refined):
         training.replace(advance(training.state, stage, options.refine_momentum))
         progress.refined.append(epoch)
@@ -57,7 +59,7 @@ def _train_epoch(training, callbacks):
     logs = {
         **_means(progress.totals),
         "learning_rate": learning_rate(options, plan.per_epoch, at_start),
-        "steps": _depth(training.state.net),
+        **_depth(training.state.net),
         "seconds": seconds,
         "images_per_second": examples / max(seconds, 1e-9),
     }
@@ -162,6 +164,10 @@ def _callbacks(training):
 
 
 def _depth(net):
-    """Steps of the first block, or 0 for nets of fixed depth: a number for the log."""
-    blocks = blocks_of(net)
-    return blocks[0].steps if blocks else 0
+    """Steps of the first block, 0 for nets of fixed depth; of each where they differ.
+
+    Numbers for the log.
+    """
+    steps = {f"steps_{block.name}": block.steps for block in blocks_of(net)}
+    first = {"steps": next(iter(steps.values()), 0)}
+    return first | (steps if len(set(steps.values())) > 1 else {})

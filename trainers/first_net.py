@@ -132,7 +132,7 @@ def _of_file(options, data):
         net = in_precision(net, options.precision)
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
-        if options.refine_epochs or options.refine == "on_plateau":
+        if options.refine_epochs or options.refine != "at_epochs":
             chosen_blocks(net)  # Refuses a net without any before it trains.
     except ValueError as error:
         raise OptionError(f"--model: {error}") from error

@@ -91,9 +91,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
 
 def scored_images(data, wanted: Grid) -> tuple:
     """Batches to score on, and those to recalibrate on, None for none."""
-    examples = batches.eval_batches(data, wanted.split, _BATCH)
-    if wanted.examples is not None:
-        examples = examples.unbatch().take(wanted.examples).batch(_BATCH)
+    examples = batches.eval_batches(data, wanted.split, _BATCH, wanted.examples)
     count = wanted.recalibration_batches
     if not count:
         return examples, None

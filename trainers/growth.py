@@ -1,13 +1,16 @@
-"""Growth of depth in the middle of a training: when, and of what."""
+"""Growth of depth in the middle of a training: when, where, and of what."""
 
 import dataclasses
 import itertools
 
 import keras
 
+from cnet_tf.architecture import in_precision
 from cnet_tf.manifestation import manifest
 from cnet_tf.optimizer_slots import slots
 from cnet_tf.refinement import refine
+from cnet_tf.step_errors import block_errors, marked
+from cnet_tf.surgery import blocks_of
 
 
 @dataclasses.dataclass
@@ -18,7 +21,7 @@ class State:
     optimizer: keras.optimizers.Optimizer
 
 
-def grow(state: State, factor: int, momentum: str = "carry") -> State:
+def grow(state: State, factor, momentum: str = "carry") -> State:
     """Refines net and optimizer together.
 
     Args:
@@ -58,7 +61,11 @@ MOMENTA = ("carry", "reset")
 
 # --refine -> whether to refine before an epoch; functions of the past alone, so that a
 # run that is resumed grows where it would have grown.
-POLICIES = {"at_epochs": _at_epochs, "on_plateau": _on_plateau}
+POLICIES = {
+    "at_epochs": _at_epochs,
+    "on_plateau": _on_plateau,
+    "adaptive": _at_epochs,
+}
 
 
 def factor_before(options, epoch: int, refined: list, history: list) -> int | None:
@@ -75,6 +82,28 @@ def factor_before(options, epoch: int, refined: list, history: list) -> int | No
         return None
     factors = options.refine_factor
     return factors[min(len(refined), len(factors) - 1)]
+
+
+def factors_of_blocks(options, factor: int, net, images) -> list[int]:
+    """What a refinement multiplies each block by: the same, or 1 where it errs little.
+
+    A function of the net alone, so that a run that goes back over a refinement chooses
+    what it chose before.
+
+    Args:
+        options: The run's `Options`.
+        factor: From `factor_before`.
+        net: Before.
+        images: Function to a batch of inputs to estimate errors on.
+    """
+    blocks = blocks_of(net)
+    if options.refine != "adaptive":
+        return [factor] * len(blocks)
+    # Halves of steps differ by less than what bfloat16 resolves.
+    exact = in_precision(net, keras.DTypePolicy(options.precision).variable_dtype)
+    errors = [found.error for found in block_errors(exact, images())]
+    chosen = marked(errors, options.refine_bulk)
+    return [factor if i in chosen else 1 for i in range(len(blocks))]
 
 
 def stage_before(options, epoch: int, refined: list) -> tuple | None:

@@ -244,7 +244,8 @@ class Options(OptionTable):
         "at_epochs",
         one_of(POLICIES),
         "When to refine the depth: at --refine_epochs, or on a plateau of the "
-        "validation loss (of the training loss where nothing is held out)",
+        "validation loss (of the training loss where nothing is held out); adaptive "
+        "refines at --refine_epochs the blocks whose steps err most",
     )
     refine_epochs: tuple[int, ...] = option(
         (),
@@ -258,6 +259,12 @@ class Options(OptionTable):
         1e-3, number(">= 0"), "Fall of the loss that counts as an improvement"
     )
     refine_times: int = option(3, integer(1), "Refinements on plateaus at most")
+    refine_bulk: float = option(
+        0.5,
+        number("in (0, 1]"),
+        "Part of the squared errors of all blocks that those refined by "
+        "--refine=adaptive, as few as can be, have together",
+    )
     refine_factor: tuple[int, ...] = option(
         (2,),
         list_of(integer(2, most=MOST_NODES)),

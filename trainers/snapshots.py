@@ -42,6 +42,8 @@ class Progress:
         updates: Updates so far.
         totals: Sums of losses, correct answers and examples of that epoch.
         refined: Epochs before which the depth was refined.
+        factors: What each of these refinements multiplied each block by; nothing of
+            stages of --grow.
         diverged: Rejected updates, each followed by a rollback.
         history: The logs of the epochs that are done.
         seconds: Spent in training, over all processes.
@@ -52,6 +54,7 @@ class Progress:
     updates: int = 0
     totals: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
     refined: list[int] = dataclasses.field(default_factory=list)
+    factors: list[list[int]] = dataclasses.field(default_factory=list)
     diverged: list[int] = dataclasses.field(default_factory=list)
     history: list[dict] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
@@ -238,7 +241,9 @@ def _progress(path) -> Progress:
     Raises:
         ValueError: it holds something else, or a number out of bounds.
     """
-    stored, plain = plain_file.read_json(path), dataclasses.asdict(Progress())
+    plain = dataclasses.asdict(Progress())
+    # Runs of before do not tell the factors, and nothing that follows depends on them.
+    stored = {"factors": [], **plain_file.read_json(path)}
     if stored.keys() != plain.keys():
         raise ValueError(f"expected the keys {sorted(plain)}.")
     bounds.check(stored.items(), bounds.PROGRESS)
@@ -250,6 +255,8 @@ def _progress(path) -> Progress:
     for key in ("refined", "diverged"):
         if any(isinstance(number, list) for number in stored[key]):
             raise ValueError(f"{key}: expected a list of numbers.")
+    if not all(isinstance(factors, list) for factors in stored["factors"]):
+        raise ValueError("factors: expected a list of numbers for each refinement.")
     if not all(map(_is_log, stored["history"])):
         raise ValueError("history: expected a dict of numbers for each epoch.")
     return Progress(**stored)

@@ -53,6 +53,7 @@ def finish(training, began) -> dict:
         "wall_seconds": time.perf_counter() - began,
         "epochs": plan.options.epochs,
         "refined": progress.refined,
+        "factors": progress.factors,
         "diverged": progress.diverged,
     }
     recorder.end({**summary, "history": progress.history})

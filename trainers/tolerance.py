@@ -7,6 +7,9 @@ An embedded pair of Runge-Kutta formulas estimates the error of each block. Prin
 each tolerance, N, the estimate and the accuracy on test images, and the flags with
 which the exports write that graph. N is chosen once: chosen for each request, answers
 would depend on what else is in the batch.
+Then prints, for each block of the net and of these graphs, the error of each step, and
+what steps of other lengths would gain: foretold, if they evened out the errors, and
+measured, with such steps within the cells of theta.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -23,7 +26,9 @@ if __name__ == "__main__":
 
     onednn.switch_on()
 
+from cnet_tf import escaping
 from cnet_tf.manifestation import manifest
+from cnet_tf.step_errors import block_error, measured_gain, starts
 from cnet_tf.tableaus import PAIRS, get_scheme
 from cnet_tf.tolerance import steps_for_tolerance
 from trainers import data as image_data
@@ -61,20 +66,19 @@ def main(options):
     trained = trained_net.read(options.run)
     data = image_data.load_as_trained(trained.data, options.data_dir)
     images = batches.recalibration_batches(data, "none", options.batches)
-    examples = batches.eval_batches(data, "test", 500)
-    if options.examples is not None:
-        examples = examples.unbatch().take(options.examples).batch(500)
+    examples = batches.eval_batches(data, "test", 500, options.examples)
     stages = get_scheme(options.scheme).stages
     print("| tolerance | N of each block | evaluations | estimate | accuracy, % |")
     print("|---|---|---|---|---|")
-    lines = []
+    lines, graphs = [], [trained.net]
     for tolerance in options.tolerances:
         try:
             found = steps_for_tolerance(trained.net, images, tolerance, options.scheme)
         except ValueError as error:
             raise OptionError(f"--run, --tolerances: {error}") from error
         steps = [choice.steps for choice in found]
-        scores = evaluate(manifest(trained.net, options.scheme, steps), examples)
+        graphs.append(manifest(trained.net, options.scheme, steps))
+        scores = evaluate(graphs[-1], examples)
         print(
             f"| {tolerance:g} | {', '.join(map(str, steps))} | {stages * sum(steps)} "
             f"| {max(choice.error for choice in found):.1e} "
@@ -83,7 +87,35 @@ def main(options):
         )
         numbers = ",".join(map(str, steps))
         lines.append(f"{tolerance:g}: --scheme={options.scheme} --steps={numbers}")
-    print("\nTo export:", *lines, sep="\n")
+    print("\nTo export:", *lines, "", sep="\n")
+    inputs, _ = next(iter(images))
+    print("| block | steps | error | of each step | gain, foretold | measured |")
+    print("|---|---|---|---|---|---|")
+    for form, start in _forms(graphs, inputs).items():
+        print(f"| {' | '.join(form)} | {' | '.join(_errors(start))} |", flush=True)
+
+
+def _forms(graphs, inputs) -> dict:
+    """Blocks of nets, each form once, and what comes to them first in it."""
+    found = {}
+    for net in graphs:
+        for block, *start in starts(net, inputs):
+            form = escaping.markdown(block.name), f"{block.scheme}, {block.steps}"
+            found.setdefault(form, (block, *start))
+    return found
+
+
+def _errors(start):
+    """Cells of a table: the errors of a block, and what another grid would gain."""
+    block, found = start[0], block_error(*start)
+    # Fewer steps than cells read averages, which other lengths would change.
+    whole = block.steps % block.basis.cells == 0
+    return (
+        f"{found.error:.1e}",
+        ", ".join(f"{error:.1e}" for error in found.of_steps),
+        f"{found.gain:.2f}",
+        f"{measured_gain(*start):.2f}" if whole else "-",
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """A run under way: its net and optimizer, their graphs and batches."""
 
 import dataclasses
+import json
 from typing import NoReturn
 
 from cnet_tf import checkpoint
 from cnet_tf.manifestation import recalibrate
-from trainers import snapshots, steps
-from trainers.broadcast import anyone, shared_folder
-from trainers.data.batches import eval_batches, train_batches
+from trainers import growth, snapshots, steps
+from trainers.broadcast import anyone, gathered, shared_folder
+from trainers.data.batches import eval_batches, recalibration_batches, train_batches
 from trainers.data.description import checked
 from trainers.data.errors import tell
 from trainers.growth import State
@@ -73,6 +74,16 @@ class Training:
     def replace(self, state):
         """Replaces net and optimizer."""
         self.state, self.programs = state, None
+
+    def factors_of_blocks(self, factor: int) -> list[int]:
+        """What to multiply each block by: what the chief finds, on 128 images."""
+        plan = self.plan
+
+        def images():
+            return next(iter(recalibration_batches(plan.data, "none", 1)))[0]
+
+        found = growth.factors_of_blocks(plan.options, factor, self.state.net, images)
+        return json.loads(gathered(plan.place, json.dumps(found).encode())[0])
 
     def restore(self, snapshot) -> bool:
         """Restores the chief's snapshot, if there is one.

@@ -135,13 +135,16 @@ def recalibration_batches(
     return train_batches(data, size, 0, 0, augment, cutout=cutout).take(count)
 
 
-def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Dataset:
-    """Batches of a whole split, in order and normalised; the last may be smaller.
+def eval_batches(
+    data: ImageData, split: str, batch_size: int, examples: int | None = None
+) -> tf.data.Dataset:
+    """Batches of a split, in order and normalised; the last may be smaller.
 
     Args:
         data: From `load`.
         split: "train", "validation" or "test".
         batch_size: Examples per batch, at least 1.
+        examples: The first so many. Default: all.
 
     Returns:
         Data set of (float32 (B, H, W, C), int64 (B,)).
@@ -159,6 +162,7 @@ def eval_batches(data: ImageData, split: str, batch_size: int) -> tf.data.Datase
 
     batches = (
         getattr(data, split)
+        .take(-1 if examples is None else examples)
         .batch(batch_size)
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
