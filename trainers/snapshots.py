@@ -242,7 +242,7 @@ def _progress(path) -> Progress:
         ValueError: it holds something else, or a number out of bounds.
     """
     plain = dataclasses.asdict(Progress())
-    # Runs of before do not tell the factors, and nothing that follows depends on them.
+    # Older runs do not store the factors, and nothing that follows depends on them.
     stored = {"factors": [], **plain_file.read_json(path)}
     if stored.keys() != plain.keys():
         raise ValueError(f"expected the keys {sorted(plain)}.")
