@@ -10,9 +10,7 @@ as converters drop those that do nothing. Each is run in processes of its own, o
 theirs in turns. Writes inference.md and inference.csv to `--output`.
 """
 
-import csv
 import dataclasses
-import io
 import os
 import pathlib
 import statistics
@@ -24,7 +22,6 @@ if not __package__:
 
 import numpy as np
 
-from cnet_tf.atomic_file import write_bytes
 from cnet_tf.presets import continuous_net
 from export import graph_cost, parity, staging
 from export.description import describe
@@ -33,6 +30,7 @@ from export.formats.table import FORMATS
 from export.measure import MeasureError, measure
 from export.runtimes import SIGNATURE
 from export.source import Source
+from trainers import results
 from trainers.option_kinds import integer, list_of, one_of, text
 from trainers.option_table import OptionTable, option, run
 from trainers.peers.programs import keras_nets
@@ -183,13 +181,10 @@ def main(options) -> list[dict]:
             for preset in options.presets
             for row in rows_of(preset, options, workspace.folder)
         ]
-        text = io.StringIO()
-        table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        with staging.writing():
-            write_bytes(folder / "inference.csv", text.getvalue().encode())
-            write_bytes(folder / "inference.md", f"{markdown(rows)}\n".encode())
+        table = f"{markdown(rows)}\n".encode()
+        workspace.publish(
+            {"inference.csv": results.csv_of(rows), "inference.md": table}
+        )
     print(markdown(rows))
     return rows
 

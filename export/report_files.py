@@ -1,13 +1,12 @@
 """Writes a report: report.csv, report.md and pareto.png, of rows of `survey`."""
 
-import csv
-import io
 import pathlib
 
 from cnet_tf import escaping
 from cnet_tf.atomic_file import write_bytes
 from export import pareto, parity, staging
 from export.pareto_picture import picture
+from trainers import results
 
 
 def line(row) -> str:
@@ -68,13 +67,8 @@ def write(
         unmeasured: See `markdown`.
     """
     folder = pathlib.Path(folder)
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    table.writeheader()
-    cell = escaping.cell
-    table.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     contents = {
-        "report.csv": text.getvalue().encode(),
+        "report.csv": results.csv_of(rows),
         "report.md": f"{markdown(rows, unmeasured)}\n".encode(),
         "pareto.png": picture(rows, budgets, chosen),
     }

@@ -65,6 +65,7 @@ LENT = (
     # Plain nets to compare ours with.
     "trainers.peers.programs.keras_nets",
     "trainers.peers.table",
+    "trainers.results",
     "trainers.trained_net",
 )
 # What has to import nothing of the project, as processes that are measured import it.
