@@ -89,7 +89,7 @@ def report(summary: dict) -> str:
         ("images an update", _batch(summary)),
         ("images/s, training", f"{summary['images_per_second']:,.0f}"),
         ("minutes, training", f"{summary['train_seconds'] / 60:.1f}"),
-        ("minutes, in all", f"{summary['wall_seconds'] / 60:.1f}"),
+        ("minutes, this process", f"{summary['wall_seconds'] / 60:.1f}"),
     ]
     if run := summary["run"]:  # Only one worker of a cluster writes.
         run = line(run)
