@@ -15,12 +15,11 @@ from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph
-from cnet_tf.runge_kutta import StageTime
+from cnet_tf.runge_kutta import StageTime, advance
 from cnet_tf.series import ForwardPass, surface
 from cnet_tf.tableaus import get_scheme
 from export.affine import Affine, Function, Linear, Padding, folded
 from export.layer_arithmetic import operations
-from export.short_step import short_step
 
 
 def fold(model) -> keras.Model:
@@ -113,8 +112,14 @@ class FoldedBlock(_Folded):
     def __init__(self, block: ContinuousBlock):
         super().__init__(block.name)
         tableau = get_scheme(block.scheme)
-        self._step = short_step(tableau)
-        factor = float(self._step.unit * Fraction(block.horizon) / block.steps)
+        # One factor for all stages. A factor each would leave fewer products, but store
+        # the kernels of a cell once for every factor.
+        unit = _most_common(tableau)
+        factor = float(unit * Fraction(block.horizon) / block.steps)
+        self._a, self._b = (
+            [[c / unit for c in row] for row in rows]
+            for rows in (tableau.a, [tableau.b])
+        )
 
         def at(step, c):
             time = StageTime(step, c, block.steps)
@@ -130,8 +135,17 @@ class FoldedBlock(_Folded):
 
     def call(self, x, training=None, mask=None):
         for stages in self._evaluations:
-            x = self._step(x, stages)
+            slopes = []
+            for row, stage in zip(self._a, stages, strict=True):
+                slopes.append(stage(advance(x, 1, row, slopes)))
+            x = advance(x, 1, self._b[0], slopes)
         return x
+
+
+def _most_common(tableau) -> Fraction:
+    """Finds the coefficient that slopes meet most often; the last among equals."""
+    uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
+    return max(reversed(uses), key=uses.count)
 
 
 def _linear_function(operation, weight):

@@ -89,7 +89,7 @@ def signs(graph, x):
 
 
 def rk4(graph, x):
-    """As `short_step` has it."""
+    """With states that several sums read."""
     for _ in range(2):
         y1 = graph.add(x, unit(graph, x))
         y2 = graph.add(x, unit(graph, y1))
