@@ -64,11 +64,12 @@ def test_the_graph_is_standard(flags_for):
     assert norms and all(makers[norm.input[0]] != "Conv" for norm in norms)
 
 
-def test_folding_leaves_fewer_nodes(flags_for):
+def test_folding_adds_no_nodes(flags_for):
+    """Nor does it save any: what it folds is a part of the norms otherwise."""
     folded = onnx_file.nodes(onnx_graph.main(flags_for("--steps=2")))
     plain = onnx_file.nodes(onnx_graph.main(flags_for("--steps=2", "--nofold")))
     assert folded.count("Conv") == plain.count("Conv")
-    assert len(folded) < len(plain)
+    assert len(folded) <= len(plain)
 
 
 @pytest.mark.parametrize("precision", onnx_graph.FORMAT.precisions)
