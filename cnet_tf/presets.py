@@ -12,7 +12,8 @@ from cnet_tf.resnet import ResNet
 from cnet_tf.transformer import ContinuousTransformer
 
 _CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
-_CIFAR10_WIDE = {**_CIFAR10, "widths": (32, 64, 128)}
+_TWICE = {"widths": (32, 64, 128)}
+_ANY_DEPTH = {"scheme": "midpoint", "members": ("euler:1", "midpoint:1")}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
 _WIDE = {
@@ -23,9 +24,9 @@ _WIDE = {
 }
 
 
-def _direct(nodes, net=_CIFAR10):
+def _direct(nodes):
     """Published nets that do not grow have eps = K: Euler steps are residual units."""
-    return {**net, "nodes": nodes, "horizon": nodes}
+    return {**_CIFAR10, "nodes": nodes, "horizon": nodes}
 
 
 PRESETS: dict[str, dict] = {
@@ -52,18 +53,10 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
     # Ours: one set of kernels for one, two and four evaluations a block.
-    "cifar10_any_depth": {
-        **_direct(2),
-        "scheme": "midpoint",
-        "members": ("euler:1", "midpoint:1"),
-    },
+    "cifar10_any_depth": {**_direct(2), **_ANY_DEPTH},
     # The same with twice the widths.
-    "cifar10_wide_2-2-2_euler": {**_direct(2, _CIFAR10_WIDE), "scheme": "euler"},
-    "cifar10_wide_any_depth": {
-        **_direct(2, _CIFAR10_WIDE),
-        "scheme": "midpoint",
-        "members": ("euler:1", "midpoint:1"),
-    },
+    "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
+    "cifar10_wide_any_depth": {**_direct(2), **_TWICE, **_ANY_DEPTH},
     # Published baselines.
     "resnet20": {"net": ResNet, "classes": 10, "blocks_per_stage": 3},
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},

@@ -1,11 +1,10 @@
 """Draws artefacts: scores over latency and over size, budgets and choice included."""
 
-import io
-
 import numpy as np
 
 from cnet_tf.escaping import plot
 from export.pareto import SCORES, front, score_of
+from trainers import results
 
 # What an artefact costs: key of a row, text of the axis.
 _COSTS = {"median_ms": "median latency of one image, ms", "size_kb": "size, kB"}
@@ -48,9 +47,7 @@ def picture(
     figure.set_layout_engine("none")
     for axes, cost in zip(panels, _COSTS, strict=True):
         _mark(axes, rows, cost, styles, chosen)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
+    return results.png_of(figure, _DPI)
 
 
 def _styles(rows) -> tuple[dict, dict]:

@@ -30,7 +30,7 @@ from export.formats.table import FORMATS
 from export.measure import MeasureError
 from export.pareto import BudgetError, best
 from export.parity import ParityError
-from export.report_files import line, markdown, write
+from export.report_files import contents, line, markdown
 from trainers.option_kinds import integer, list_of, number, one_of
 from trainers.option_table import option, run
 
@@ -122,10 +122,11 @@ def main(options) -> list[dict]:
                 chosen = best(rows, *budgets)
             except BudgetError as error:  # Told when the report is written.
                 none_fits = error
-        write(folder, rows, budgets, chosen, unmeasured)
+        files = contents(rows, budgets, chosen, unmeasured)
+        workspace.publish(files)
     written = escaping.line(folder)
     print(markdown(rows, unmeasured))
-    print(f"Wrote {written}: report.csv, report.md, pareto.png")
+    print(f"Wrote {written}: {', '.join(files)}")
     if none_fits:
         raise none_fits
     if chosen:

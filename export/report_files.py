@@ -1,10 +1,7 @@
-"""Writes a report: report.csv, report.md and pareto.png, of rows of `survey`."""
-
-import pathlib
+"""A report: report.csv, report.md and pareto.png, of rows of `survey`."""
 
 from cnet_tf import escaping
-from cnet_tf.atomic_file import write_bytes
-from export import pareto, parity, staging
+from export import pareto, parity
 from export.pareto_picture import picture
 from trainers import results
 
@@ -51,28 +48,21 @@ def markdown(rows, unmeasured: str = "") -> str:
     return f"{table}\n\n{unmeasured}" if unmeasured else table
 
 
-def write(
-    folder,
+def contents(
     rows,
     budgets: tuple = (None, None),
     chosen: dict | None = None,
     unmeasured: str = "",
-) -> None:
-    """Writes report.csv, report.md and pareto.png, each whole or not at all.
+) -> dict[str, bytes]:
+    """The files report.csv, report.md and pareto.png.
 
     Args:
-        folder: Made if it is missing.
         rows: From `survey.measured`.
         budgets, chosen: See `picture`.
         unmeasured: See `markdown`.
     """
-    folder = pathlib.Path(folder)
-    contents = {
+    return {
         "report.csv": results.csv_of(rows),
         "report.md": f"{markdown(rows, unmeasured)}\n".encode(),
         "pareto.png": picture(rows, budgets, chosen),
     }
-    with staging.writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_bytes(folder / name, content)

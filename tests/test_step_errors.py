@@ -99,7 +99,7 @@ def test_the_gain_of_an_even_grid_is_foretold():
     assert Fraction(1, 2) in borders and len(borders) == 9 and borders[-1] == 1
     assert sum(t < Fraction(1, 2) for t in borders) == 1
     # Steps in calm cells are few, whole ones: less than what is foretold.
-    assert 1.4 < measured_gain(block, x, mask) < found.gain < 2.5
+    assert 1.4 < measured_gain(found, block, x, mask) < found.gain < 2.5
 
 
 def test_a_grid_of_equal_steps_is_the_block():

@@ -116,7 +116,8 @@ def _members_in_force(options):
     return [n for n in (member_name(*m) for m in options.any_depth) if n in names]
 
 
-def _grows(options):
+def grows(options):
+    """Whether a run is to refine the depth."""
     return options.refine_epochs or options.refine != "at_epochs"
 
 
@@ -127,7 +128,7 @@ COMBINATIONS = (
     (
         "refine_epochs",
         lambda options: (
-            _grows(options)
+            grows(options)
             and not options.model
             and "nodes" not in PRESETS[options.preset]
         ),

@@ -9,6 +9,7 @@ from cnet_tf.manifestation import manifest
 from cnet_tf.presets import continuous_net
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from trainers import members
+from trainers.combinations import grows
 from trainers.errors import OptionError
 
 # Options that are arguments of the net as they are.
@@ -132,7 +133,7 @@ def _of_file(options, data):
         net = in_precision(net, options.precision)
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
-        if options.refine_epochs or options.refine != "at_epochs":
+        if grows(options):
             chosen_blocks(net)  # Refuses a net without any before it trains.
     except ValueError as error:
         raise OptionError(f"--model: {error}") from error

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from cnet_tf import escaping
-from cnet_tf.any_depth import manifestation_of, members_of
+from cnet_tf.any_depth import evaluations, manifestation_of, member_name, members_of
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
@@ -12,7 +12,6 @@ from cnet_tf.manifestation import (
     statistics,
 )
 from cnet_tf.surgery import blocks_of
-from cnet_tf.tableaus import get_scheme
 from trainers import results
 from trainers.data import batches
 from trainers.steps import accuracy_of, evaluate
@@ -80,7 +79,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
         row = {
             "scheme": scheme,
             "steps": n,
-            "evaluations": get_scheme(scheme).stages * n if found else None,
+            "evaluations": evaluations(member_name(scheme, n)) if found else None,
             "trained": not found or (scheme, n) in learned,
             **accuracies(twin, *images),
         }

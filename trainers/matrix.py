@@ -192,7 +192,8 @@ def _scored(net, data, cells, reading, said, options) -> list[dict]:
     images = grid.scored_images(data, wanted)
     rows = []
     for cell in cells:
-        form = {"scheme": cell[0], "steps": cell[1], "restriction": reading}
+        cell_is = {"scheme": cell[0], "steps": cell[1]}
+        form = {**cell_is, "restriction": reading}
         shared = with_blocks(
             net,
             blocks_of(net),
@@ -211,15 +212,9 @@ def _scored(net, data, cells, reading, said, options) -> list[dict]:
                 (STATISTICS[1], "recalibrated_accuracy"),
             ):
                 if scores[key] is not None:
-                    rows.append(
-                        {
-                            "scheme": cell[0],
-                            "steps": cell[1],
-                            "statistics": kind,
-                            "accuracy": scores[key],
-                        }
-                    )
-                    _tell(rows[-1])
+                    row = {**cell_is, "statistics": kind, "accuracy": scores[key]}
+                    rows.append(row)
+                    _tell(row)
     return rows
 
 

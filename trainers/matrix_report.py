@@ -3,7 +3,7 @@
 import math
 
 from cnet_tf import escaping
-from cnet_tf.tableaus import get_scheme
+from cnet_tf.any_depth import evaluations
 from trainers import results
 
 STATISTICS = ("as trained", "recalibrated", "private")
@@ -170,12 +170,12 @@ def budgets(rows) -> bytes:
     shown = points(rows).values()
     schemes = list(dict.fromkeys(row["scheme"] for row in shown))
     runs = {row["run"]: trained_as(row) for row in rows}
-    costs = sorted({_evaluations(row) for row in shown})
+    costs = sorted({evaluations(tested_as(row)) for row in shown})
     for i, (run, trained) in enumerate(runs.items()):
         mine = [row for row in shown if row["run"] == run]
         best = {}
         for row in mine:
-            cost, percent = _evaluations(row), 100 * row["accuracy"]
+            cost, percent = evaluations(tested_as(row)), 100 * row["accuracy"]
             best[cost] = max(percent, best.get(cost, percent))
             marker = _MARKERS[schemes.index(row["scheme"])]
             axes.plot(cost, percent, marker, color=f"C{i}")
@@ -209,7 +209,3 @@ def _preference(row) -> tuple:
     as_trained = row["statistics"] == STATISTICS[0]
     own = as_trained and tested_as(row) == trained_as(row)
     return own, STATISTICS.index(row["statistics"])
-
-
-def _evaluations(row) -> int:
-    return get_scheme(row["scheme"]).stages * row["steps"]

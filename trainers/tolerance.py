@@ -114,7 +114,7 @@ def _errors(start):
         f"{found.error:.1e}",
         ", ".join(f"{error:.1e}" for error in found.of_steps),
         f"{found.gain:.2f}",
-        f"{measured_gain(*start):.2f}" if whole else "-",
+        f"{measured_gain(found, *start):.2f}" if whole else "-",
     )
 
 

@@ -1,24 +1,13 @@
 """Draws the tables of a comparison."""
 
-import io
-
+from trainers import results
 from trainers.peers.table import PEERS
-
-_DPI = 120
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
 
 
 def speeds(rows: list[dict]) -> bytes:
     """Images/s as bars with their spread, a panel a net."""
-    from matplotlib.figure import Figure
-
     nets = list(dict.fromkeys(row["net"] for row in rows))
-    figure = Figure(figsize=(3 + 3 * len(nets), 4), dpi=_DPI, layout="constrained")
+    figure = results.figure(3 + 3 * len(nets), 4)
     panels = figure.subplots(1, len(nets), squeeze=False)[0]
     for axes, net in zip(panels, nets, strict=True):
         shown = [row for row in rows if row["net"] == net][::-1]
@@ -31,14 +20,12 @@ def speeds(rows: list[dict]) -> bytes:
         titles = [PEERS[row["peer"]].title for row in shown]
         axes.barh(titles, speed, xerr=spread, color=colors)
         axes.set(title=net, xlabel="training, images/s")
-    return _png(figure)
+    return results.png_of(figure)
 
 
 def starts(rows: list[dict]) -> bytes:
     """Start and memory over K, a line a peer."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), dpi=_DPI, layout="constrained")
+    figure = results.figure(10, 4)
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["peer"] for row in rows):
         mine = [row for row in rows if row["peer"] == name]
@@ -51,4 +38,4 @@ def starts(rows: list[dict]) -> bytes:
         axes.set(xlabel="K = N", ylabel=text, yscale="log")
         axes.grid(alpha=0.3)
     left.legend(fontsize="small")
-    return _png(figure)
+    return results.png_of(figure)
