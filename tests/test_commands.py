@@ -50,7 +50,7 @@ def test_help_of_the_exports_explains_every_flag(name):
         (["trainers/train.py", "--noresume=1"], "error: --noresume=1 does not take"),
         (["trainers/train.py", "stray"], "error: expected flags only"),
         (["trainers/train.py", "--dataset=cifar11"], "error: dataset: expected"),
-        (["trainers/evaluate.py", "--run=/nowhere"], "error: --run: /nowhere/net/net.json"),
+        (["trainers/evaluate.py", "--run=/nowhere"], "error: --run: /nowhere/net/"),
         (["trainers/evaluate.py", "--steps=0"], "error: --steps: expected"),
         (["export/report.py", "--run=/nowhere"], "error: --run: /nowhere/net/net.json"),
         (

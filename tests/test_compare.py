@@ -5,6 +5,7 @@ import json
 import pytest
 from trained_run import parse
 
+from cnet_tf.pretrained import folder_of, shipped
 from trainers import compare
 from trainers.errors import OptionError
 
@@ -19,7 +20,7 @@ def a_run(folder, accuracies, seconds, key="val_accuracy", grid=(), test=None):
     (folder / "timing.csv").write_text("\n".join(times))
     if grid:
         (folder / "evaluation").mkdir()
-        rows = ["evaluations,accuracy", *(f"{n},{a}" for n, a in grid)]
+        rows = ["scheme,evaluations,trained,accuracy,recalibrated_accuracy", *grid]
         (folder / "evaluation" / "grid.csv").write_text("\n".join(rows))
     if test:
         (folder / "summary.json").write_text(json.dumps({"test_accuracy": test}))
@@ -46,9 +47,29 @@ def test_the_others_are_timed_to_the_last_accuracy_of_the_first(tmp_path, capsys
 
 
 def test_the_best_scheme_counts_at_each_cost(tmp_path):
-    grid = [(2, 0.7), (1, 0.6), (2, 0.65)]
-    run = a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid)
-    assert compare.read(run).costs == ((1, 0.6), (2, 0.7))
+    grid = ("rk4,4,False,0.5,", "euler,1,True,0.6,0.9", "euler,4,False,0.1,0.7")
+    run = compare.read(a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid))
+    # What was not trained counts with recalibrated norms where there are scores.
+    assert [point.accuracy for point in run.points] == [0.5, 0.6, 0.7]
+    assert run.best() == [(1, 0.6), (4, 0.7)]
+
+
+def test_a_net_without_blocks_costs_one_evaluation(tmp_path):
+    grid = ("fixed,,True,0.6,0.5",)
+    run = compare.read(a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid))
+    assert run.best() == [(1, 0.6)]
+
+
+def test_nets_that_ship_are_compared_without_data(tmp_path):
+    names = [f"pretrained:{preset}" for preset in shipped()]
+    compared(*names, output=tmp_path)
+    for preset in shipped():
+        course = compare.read(folder_of(preset))
+        assert course.points and course.minutes[-1] > 10
+        assert course.test in [
+            pytest.approx(p.accuracy, abs=2e-4) for p in course.points
+        ]
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_without_an_epoch_is_refused(tmp_path):

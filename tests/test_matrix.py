@@ -68,34 +68,12 @@ def test_cells_are_scores_of_the_manifestation(rows, digits):
 def test_tables_and_picture(rows):
     _, found = rows
     written = matrix_report.files(sum(found, []), ("Of other images.", ""))
-    assert set(written) == {"matrix.csv", "matrix.md", "matrix.png", "budgets.png"}
+    assert set(written) == {"matrix.csv", "matrix.md", "matrix.png"}
     table = written["matrix.md"].decode()
     assert table.count("| a | euler:2 |") == 5 and "K' = 1, recalibrated" in table
     assert table.endswith("Of other images.\n") and " * |" in table
     assert len(list(csv.reader(written["matrix.csv"].decode().splitlines()))) == 21
     assert written["matrix.png"].startswith(b"\x89PNG")
-    assert written["budgets.png"].startswith(b"\x89PNG")
-
-
-def test_statistics_of_its_own_are_preferred_over_evaluations():
-    row = {"run": "a", "trained_scheme": "rk4", "trained_steps": 2, "nodes": None}
-    rows = [
-        {**row, "reading": reading, "scheme": scheme, "steps": 2, "statistics": kind}
-        for reading in ("average", "point")
-        for scheme, kinds in (
-            ("rk4", ("as trained", "recalibrated")),
-            ("midpoint", ("as trained", "private", "recalibrated")),
-            ("euler", ("recalibrated", "as trained")),
-        )
-        for kind in kinds
-    ]
-    rows = [{**row, "accuracy": i / 100} for i, row in enumerate(rows)]
-    found = matrix_report.points(rows)
-    assert {key[1]: row["accuracy"] for key, row in found.items()} == {
-        "rk4:2": 0.0,
-        "midpoint:2": 0.03,
-        "euler:2": 0.05,
-    }
 
 
 def test_members_are_scored_with_norms_shared_and_private(digits, monkeypatch):

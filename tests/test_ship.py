@@ -30,6 +30,7 @@ def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
     (run / "summary.json").write_text(json.dumps({"test_accuracy": 0.5}))
     (run / "evaluation").mkdir()
     (run / "evaluation" / "grid.md").write_text("| scheme | N = 1 |\n")
+    (run / "evaluation" / "grid.csv").write_text("scheme,steps\n")
     folder = ship.main(options(run, "digits"))
     assert folder == weights / "digits" and pretrained.shipped() == ["digits"]
     net = continuous_net("digits", weights="digits")
@@ -38,6 +39,7 @@ def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
     for words in ("50.00 %", "| scheme |", "First A, then B.", "Apache-2.0", "digits"):
         assert words in card
     assert (folder / "summary.json").is_file()
+    assert (folder / "evaluation" / "grid.csv").read_text() == "scheme,steps\n"
 
 
 def test_where_data_and_runs_were_is_not_shipped(tmp_path, weights):

@@ -12,18 +12,25 @@ Writes compare.csv, compare.md and compare.png to --output.
 import csv
 import dataclasses
 import io
+import itertools
 import json
+import os
 import pathlib
 import sys
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 from cnet_tf import escaping
 from trainers import disk, results
 from trainers.errors import OptionError
-from trainers.option_kinds import list_of, text
+from trainers.option_kinds import list_of, run_folder, text
 from trainers.option_table import OptionTable, option, run
+
+_MARKERS = "os^Dv<>pXP"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +39,19 @@ class Options(OptionTable):
 
     runs: tuple[str, ...] = option(
         ("runs/latest",),
-        list_of(text("the folder of a run"), empty=False),
-        "Folders of runs, ended or not; the first one is the measure",
+        list_of(run_folder(), empty=False),
+        "Runs, ended or not; the first one is the measure",
     )
     output: str = option("comparisons", text(), "Folder for the results")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A manifestation: its scheme, evaluations a block, and accuracy in [0, 1]."""
+
+    scheme: str
+    cost: int
+    accuracy: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +64,7 @@ class Course:
         minutes: Of training at the end of each epoch.
         accuracies: At the end of each epoch, in [0, 1].
         test: Test accuracy; None of a run that has not ended.
-        costs: (evaluations a block, accuracy) of its manifestations, by cost.
+        points: Its manifestations.
     """
 
     name: str
@@ -56,12 +72,19 @@ class Course:
     minutes: tuple[float, ...]
     accuracies: tuple[float, ...]
     test: float | None
-    costs: tuple[tuple[int, float], ...]
+    points: tuple[Point, ...]
 
     def reached(self, accuracy):
         """Minutes until this accuracy was met first; None if it never was."""
         pairs = zip(self.minutes, self.accuracies, strict=True)
         return next((minutes for minutes, found in pairs if found >= accuracy), None)
+
+    def best(self) -> list[tuple[int, float]]:
+        """(cost, accuracy) of the best manifestation of each cost, by cost."""
+        found = {}
+        for point in self.points:
+            found[point.cost] = max(point.accuracy, found.get(point.cost, 0.0))
+        return sorted(found.items())
 
 
 def read(folder) -> Course:
@@ -85,18 +108,23 @@ def read(folder) -> Course:
         minutes.append(total)
     summary = folder / "summary.json"
     ended = json.loads(summary.read_text()) if summary.is_file() else {}
-    best = {}
-    for row in _rows(folder / "evaluation" / "grid.csv"):
-        cost, accuracy = int(row["evaluations"] or 1), float(row["accuracy"])
-        best[cost] = max(accuracy, best.get(cost, 0.0))
+    grid = _rows(folder / "evaluation" / "grid.csv")
     return Course(
         folder.resolve().name,
         key,
         tuple(minutes),
         tuple(float(row[key]) for row in log),
         ended.get("test_accuracy"),
-        tuple(sorted(best.items())),
+        tuple(map(_point, grid)),
     )
+
+
+def _point(row) -> Point:
+    """Of a row of grid.csv; a net without blocks costs one evaluation."""
+    key = "accuracy"
+    if row["trained"] != "True" and row["recalibrated_accuracy"]:
+        key = "recalibrated_accuracy"
+    return Point(row["scheme"], int(row["evaluations"] or 1), float(row[key]))
 
 
 def _rows(path) -> list[dict]:
@@ -162,29 +190,45 @@ def markdown(courses) -> str:
 
 def picture(courses) -> bytes:
     """A PNG: accuracy over minutes, and over evaluations where a run has a grid."""
-    scored = [course for course in courses if course.costs]
-    figure = results.figure(6.4 + 5.2 * bool(scored), 4.2)
-    first, *second = figure.subplots(1, 1 + bool(scored), squeeze=False)[0]
+    scored = any(course.points for course in courses)
+    figure = results.figure(6.4 + 5.2 * scored, 4.2)
+    first, *second = figure.subplots(1, 1 + scored, squeeze=False)[0]
     for i, course in enumerate(courses):
         percent = [100 * accuracy for accuracy in course.accuracies]
-        first.plot(course.minutes, percent, color=f"C{i}", label=course.name)
+        label = escaping.plot(course.name)
+        first.plot(course.minutes, percent, color=f"C{i}", label=label)
     first.axhline(100 * courses[0].accuracies[-1], color="grey", linewidth=0.8)
     first.set_xlabel("minutes of training")
     what = "validation" if courses[0].key == "val_accuracy" else "training"
     first.set_ylabel(f"{what} accuracy, %")
+    first.legend(fontsize=8)
     for axes in second:
-        for course in scored:
-            costs, accuracies = zip(*course.costs, strict=True)
-            percent = [100 * accuracy for accuracy in accuracies]
-            color = f"C{courses.index(course)}"
-            axes.plot(costs, percent, "o-", color=color, label=course.name)
-        axes.set_xscale("log", base=2)
-        axes.set_xlabel("evaluations of the rate per block, best scheme")
-        axes.set_ylabel("accuracy, %")
+        _draw_costs(axes, courses)
     for axes in (first, *second):
         axes.grid(alpha=0.3)
-        axes.legend()
     return results.png_of(figure)
+
+
+def _draw_costs(axes, courses):
+    """Points of a marker a scheme, and a line a run through the best of each cost."""
+    points = [point for course in courses for point in course.points]
+    schemes = dict.fromkeys(point.scheme for point in points)
+    markers = dict(zip(schemes, itertools.cycle(_MARKERS), strict=False))
+    for i, course in enumerate(courses):
+        for point in course.points:
+            marker = markers[point.scheme]
+            axes.plot(point.cost, 100 * point.accuracy, marker, color=f"C{i}")
+        best = [(cost, 100 * accuracy) for cost, accuracy in course.best()]
+        if best:
+            axes.plot(*zip(*best, strict=True), color=f"C{i}")
+    for scheme, marker in markers.items():
+        axes.plot([], [], marker, color="grey", label=escaping.plot(scheme))
+    costs = sorted({point.cost for point in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(costs, map(str, costs))
+    axes.set_xlabel("evaluations of the rate per block")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize=8)
 
 
 if __name__ == "__main__":

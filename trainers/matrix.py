@@ -8,7 +8,7 @@ and those of --schemes and --steps. Fewer steps than cells read averages of thet
 with `point`, theta at the stage times. Batch norms are as trained, recalibrated on
 training images, or, where a run has norms of its own for a manifestation, private.
 --nodes projects the weights to K' functions of their basis first. Writes matrix.csv,
-matrix.md, matrix.png and budgets.png, which is accuracy over evaluations.
+matrix.md and matrix.png. Accuracy over cost is drawn by trainers/compare.py.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 

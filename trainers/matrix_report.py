@@ -3,11 +3,9 @@
 import math
 
 from cnet_tf import escaping
-from cnet_tf.any_depth import evaluations
 from trainers import results
 
 STATISTICS = ("as trained", "recalibrated", "private")
-_MARKERS = "os^Dv<>pXP"
 _HALF = 0.5  # Of the range of colours: darker than that, text is white.
 
 
@@ -22,7 +20,6 @@ def files(rows, remarks=()) -> dict[str, bytes]:
         "matrix.csv": results.csv_of(rows),
         "matrix.md": f"{markdown(rows, remarks)}\n".encode(),
         "matrix.png": picture(rows),
-        "budgets.png": budgets(rows),
     }
 
 
@@ -155,57 +152,3 @@ def picture(rows) -> bytes:
         axes.set_xlabel("evaluated as")
     grid[0].set_ylabel("trained as")
     return results.png_of(figure)
-
-
-def budgets(rows) -> bytes:
-    """A PNG: accuracy over evaluations, a line a run, through the best of each cost.
-
-    A point is a manifestation in the first reading, with statistics of its own (those
-    of the training, or private ones) where the run has them, else recalibrated.
-    """
-    from matplotlib.lines import Line2D
-
-    figure = results.figure(6.4, 4.2)
-    axes = figure.subplots()
-    shown = points(rows).values()
-    schemes = list(dict.fromkeys(row["scheme"] for row in shown))
-    runs = {row["run"]: trained_as(row) for row in rows}
-    costs = sorted({evaluations(tested_as(row)) for row in shown})
-    for i, (run, trained) in enumerate(runs.items()):
-        mine = [row for row in shown if row["run"] == run]
-        best = {}
-        for row in mine:
-            cost, percent = evaluations(tested_as(row)), 100 * row["accuracy"]
-            best[cost] = max(percent, best.get(cost, percent))
-            marker = _MARKERS[schemes.index(row["scheme"])]
-            axes.plot(cost, percent, marker, color=f"C{i}")
-        label = escaping.plot(f"{run} ({trained})")
-        axes.plot(*zip(*sorted(best.items()), strict=True), color=f"C{i}", label=label)
-    handles = [
-        *axes.get_legend_handles_labels()[0],
-        *(
-            Line2D([], [], color="grey", marker=_MARKERS[i], linestyle="", label=scheme)
-            for i, scheme in enumerate(schemes)
-        ),
-    ]
-    axes.legend(handles=handles, fontsize=8)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(costs, map(str, costs))
-    axes.set_xlabel("evaluations of the rate per block")
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.3)
-    return results.png_of(figure)
-
-
-def points(rows) -> dict:
-    """Rows by (run, manifestation), each with the preferred statistics."""
-    shown = [r for r in rows if r["nodes"] is None and math.isfinite(r["accuracy"])]
-    shown = [r for r in shown if r["reading"] == rows[0]["reading"]]
-    shown.sort(key=_preference)
-    return {(row["run"], tested_as(row)): row for row in shown}
-
-
-def _preference(row) -> tuple:
-    as_trained = row["statistics"] == STATISTICS[0]
-    own = as_trained and tested_as(row) == trained_as(row)
-    return own, STATISTICS.index(row["statistics"])

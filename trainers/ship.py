@@ -32,8 +32,15 @@ from trainers.option_kinds import one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
 
-# What a run says of itself, for the cards of exports.
-_RECORDS = ("flags.txt", "environment.json", "summary.json")
+# What a run says of itself, for the cards of exports and trainers/compare.py.
+_RECORDS = (
+    "flags.txt",
+    "environment.json",
+    "summary.json",
+    "log.csv",
+    "timing.csv",
+    "evaluation/grid.csv",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +75,7 @@ def main(options) -> pathlib.Path:
         checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
         for name, content in {**records, "card.md": text}.items():
             if content is not None:
+                (folder / name).parent.mkdir(exist_ok=True)
                 write_bytes(folder / name, content)
     print(f"Shipped to {line(folder)}: net, card.md, {', '.join(_RECORDS)}")
     return folder
