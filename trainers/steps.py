@@ -121,7 +121,13 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
         found, sums = gradients(net, images, labels, **settings)
         return found, tf.concat([sums, [flag]], axis=0)
 
-    @tf.function(jit_compile=jit_compile or None, reduce_retracing=False)
+    def applied(found, loss):
+        strategy.run(lambda g: optimizer.apply(g), args=(found,))
+        return tf.identity(loss)
+
+    # Without AutoGraph, which rewrites the sources of all that it meets for half a
+    # second; Keras layers do without it too.
+    @tf.function(autograph=False, jit_compile=jit_compile or None)
     def update(images, labels, flag):
         found, sums = strategy.run(part, args=(images, labels, flag))
         loss, correct, count, squares, flags = tf.unstack(
@@ -129,10 +135,11 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
         )
         # Across the replicas: where they update variables there is no condition.
         # Squares overflow long before a sum of gradients over replicas does.
-        if tf.math.is_finite(loss + squares):
-            strategy.run(lambda g: optimizer.apply(g), args=(found,))
-        else:
-            loss = tf.constant(math.nan, loss.dtype)
+        loss = tf.cond(
+            tf.math.is_finite(loss + squares),
+            lambda: applied(found, loss),
+            lambda: tf.constant(math.nan, loss.dtype),
+        )
         return tf.stack([loss, correct, count, flags])
 
     return lambda images, labels, flag=False: update(
@@ -151,7 +158,7 @@ def evaluation_program(net, strategy):
     def part(images, labels, flag):
         return tf.concat([eval_step(net, images, labels), [flag]], axis=0)
 
-    @tf.function(reduce_retracing=False)
+    @tf.function(autograph=False)
     def score(images, labels, flag):
         sums = strategy.run(part, args=(images, labels, flag))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
