@@ -68,6 +68,14 @@ PRESETS: dict[str, dict] = {
         "blocks_per_stage": 3,
         "style": "he",
     },
+    # Beside the wide nets.
+    "resnet20_wide": {
+        "net": ResNet,
+        "classes": 10,
+        "blocks_per_stage": 3,
+        "stem_width": 32,
+        **_TWICE,
+    },
     # Ours, for small devices.
     "digits_mobile": {
         "net": ContinuousMobileNet,

@@ -40,8 +40,19 @@ def test_every_preset_is_counted_or_ours():
     ours = {"digits", "cifar10_1-1-1_rk4", "resnet20_he", "digits_mobile"}
     ours |= {"cifar10_any_depth", "cifar10_mobile", "sequence_transformer"}
     ours |= {"digits_transformer", "cifar10_transformer"}
-    ours |= {"cifar10_wide_2-2-2_euler", "cifar10_wide_any_depth"}
+    ours |= {"cifar10_wide_2-2-2_euler", "cifar10_wide_any_depth", "resnet20_wide"}
     assert set(PRESETS) - set(PUBLISHED) == ours
+
+
+@pytest.mark.parametrize(
+    "pair", ["cifar10_2-2-2_euler resnet20", "cifar10_wide_2-2-2_euler resnet20_wide"]
+)
+def test_baselines_are_as_large_as_the_nets_beside_them(pair):
+    ours, baseline = (
+        sum(int(np.prod(v.shape)) for v in continuous_net(name).trainable_variables)
+        for name in pair.split()
+    )
+    assert abs(ours / baseline - 1) < 5e-3
 
 
 # What the parameters do not show: (eps, stitch, padding, unit, momentum of the tail).
