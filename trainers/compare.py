@@ -14,6 +14,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -64,7 +65,7 @@ class Course:
         minutes: Of training at the end of each epoch.
         accuracies: At the end of each epoch, in [0, 1].
         test: Test accuracy; None of a run that has not ended.
-        points: Its manifestations.
+        points: Its manifestations, but for those without finite answers.
     """
 
     name: str
@@ -108,14 +109,14 @@ def read(folder) -> Course:
         minutes.append(total)
     summary = folder / "summary.json"
     ended = json.loads(summary.read_text()) if summary.is_file() else {}
-    grid = _rows(folder / "evaluation" / "grid.csv")
+    points = map(_point, _rows(folder / "evaluation" / "grid.csv"))
     return Course(
         folder.resolve().name,
         key,
         tuple(minutes),
         tuple(float(row[key]) for row in log),
         ended.get("test_accuracy"),
-        tuple(map(_point, grid)),
+        tuple(point for point in points if math.isfinite(point.accuracy)),
     )
 
 
