@@ -47,10 +47,10 @@ def test_the_others_are_timed_to_the_last_accuracy_of_the_first(tmp_path, capsys
 
 
 def test_the_best_scheme_counts_at_each_cost(tmp_path):
-    grid = ["rk4,4,False,0.5,", "euler,1,True,0.6,0.9", "euler,4,False,0.1,0.7"]
+    grid = ["rk4,4,False,0.5,0.4", "euler,1,True,0.6,0.9", "euler,4,False,0.1,0.7"]
     grid.insert(0, "midpoint,4,False,nan,nan")
     run = compare.read(a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid))
-    # What was not trained counts with recalibrated norms where there are scores.
+    # What was not trained counts with recalibrated norms where that is better.
     assert [point.accuracy for point in run.points] == [0.5, 0.6, 0.7]
     assert run.best() == [(1, 0.6), (4, 0.7)]
 

@@ -122,10 +122,10 @@ def read(folder) -> Course:
 
 def _point(row) -> Point:
     """Of a row of grid.csv; a net without blocks costs one evaluation."""
-    key = "accuracy"
+    accuracy = float(row["accuracy"])
     if row["trained"] != "True" and row["recalibrated_accuracy"]:
-        key = "recalibrated_accuracy"
-    return Point(row["scheme"], int(row["evaluations"] or 1), float(row[key]))
+        accuracy = max(accuracy, float(row["recalibrated_accuracy"]))
+    return Point(row["scheme"], int(row["evaluations"] or 1), accuracy)
 
 
 def _rows(path) -> list[dict]:
