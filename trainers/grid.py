@@ -14,7 +14,7 @@ from cnet_tf.manifestation import (
 from cnet_tf.surgery import blocks_of
 from trainers import results
 from trainers.data import batches
-from trainers.steps import accuracy_of, evaluate
+from trainers.steps import accuracy_of, scorer
 
 _BATCH = 500
 
@@ -109,22 +109,23 @@ def accuracies(net, examples, images) -> dict:
     Returns:
         `{"accuracy", "loss", "recalibrated_accuracy"}`, the last None without images.
     """
-    scores = evaluate(net, examples)
+    score = scorer(net)  # One graph for both, as statistics are variables.
+    scores = score(examples)
     return {
         "accuracy": accuracy_of(scores),
         "loss": scores["loss"],
         "recalibrated_accuracy": None
         if images is None
-        else _recalibrated_accuracy(net, images, examples),
+        else _recalibrated_accuracy(net, images, lambda: score(examples)),
     }
 
 
-def _recalibrated_accuracy(net, images, examples):
+def _recalibrated_accuracy(net, images, score):
     """The accuracy with re-estimated statistics, which are then put back."""
     kept = statistics(net)
     try:
         recalibrate(net, images)
-        return accuracy_of(evaluate(net, examples))
+        return accuracy_of(score())
     finally:
         restore_statistics(net, kept)
 

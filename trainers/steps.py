@@ -178,8 +178,14 @@ def evaluate(net, batches) -> dict[str, float]:
     Returns:
         `{"loss": mean, "accuracy": fraction in [0, 1]}`.
     """
+    return scorer(net)(batches)
+
+
+def scorer(net):
+    """`evaluate` as a function of the batches, whose graph is traced once."""
     strategy = tf.distribute.get_strategy()
-    return evaluate_with(evaluation_program(net, strategy), batches, strategy)
+    program = evaluation_program(net, strategy)
+    return lambda batches: evaluate_with(program, batches, strategy)
 
 
 def accuracy_of(scores: dict[str, float]) -> float:
