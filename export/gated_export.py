@@ -61,6 +61,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
             job.images,
             job.labels,
             job.parity_images,
+            serving.keras_graph(net, source.data),
         )
         results.append(result)
         named = manifestation_name(net)

@@ -213,3 +213,15 @@ def test_table_is_aligned_markdown():
         "rk4-2", "1,234.6", "1.2e-06", "1e-05", "1,000", "0.5000", "0.2500", "1.200"
     ]  # fmt: skip
     assert cells[3][0] == "euler-16"
+
+
+def test_logits_are_the_reference_s_and_a_voter_counts_only_behind_them():
+    seen = []
+
+    def voter(pixels):
+        seen.extend(pixels.reshape(-1).tolist())
+        return _logits(pixels + 1)  # Wrong labels, all of them.
+
+    found = parity.compare(_logits, _export, _IMAGES, _LABELS, 8, voter)
+    assert found.delta == 0.0 and seen == list(range(8, 140))
+    assert found.reference_accuracy == 8 / 140 and found.candidate_accuracy == 1.0
