@@ -14,6 +14,7 @@ from cnet_tf.transformer import ContinuousTransformer
 _CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
 _TWICE = {"widths": (32, 64, 128)}
 _ANY_DEPTH = {"scheme": "midpoint", "members": ("euler:1", "midpoint:1")}
+_RESNET20 = {"net": ResNet, "classes": 10, "blocks_per_stage": 3}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
 _WIDE = {
@@ -58,24 +59,13 @@ PRESETS: dict[str, dict] = {
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
     "cifar10_wide_any_depth": {**_direct(2), **_TWICE, **_ANY_DEPTH},
     # Published baselines.
-    "resnet20": {"net": ResNet, "classes": 10, "blocks_per_stage": 3},
+    "resnet20": _RESNET20,
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},
     "wrn58-4": {**_WIDE, "net": ResNet, "blocks_per_stage": 9, "style": "wide"},
     # He's net, which the published baseline is not.
-    "resnet20_he": {
-        "net": ResNet,
-        "classes": 10,
-        "blocks_per_stage": 3,
-        "style": "he",
-    },
+    "resnet20_he": {**_RESNET20, "style": "he"},
     # Beside the wide nets.
-    "resnet20_wide": {
-        "net": ResNet,
-        "classes": 10,
-        "blocks_per_stage": 3,
-        "stem_width": 32,
-        **_TWICE,
-    },
+    "resnet20_wide": {**_RESNET20, **_TWICE, "stem_width": 32},
     # Ours, for small devices.
     "digits_mobile": {
         "net": ContinuousMobileNet,

@@ -11,7 +11,6 @@ Writes compare.csv, compare.md and compare.png to --output.
 
 import csv
 import dataclasses
-import io
 import itertools
 import json
 import math
@@ -156,14 +155,14 @@ def main(options):
 
 
 def _csv(courses) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["run", "epoch", "minutes", courses[0].key])
-    for course in courses:
-        pairs = zip(course.minutes, course.accuracies, strict=True)
-        for epoch, (minutes, accuracy) in enumerate(pairs):
-            table.writerow([escaping.cell(course.name), epoch, minutes, accuracy])
-    return text.getvalue().encode()
+    rows = [
+        {"run": course.name, "epoch": epoch, "minutes": minutes, course.key: accuracy}
+        for course in courses
+        for epoch, (minutes, accuracy) in enumerate(
+            zip(course.minutes, course.accuracies, strict=True)
+        )
+    ]
+    return results.csv_of(rows)
 
 
 def markdown(courses) -> str:
