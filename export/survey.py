@@ -61,7 +61,10 @@ def measured(
         source = trained.manifested(scheme, steps)
         source = source.recalibrated(compared.data, options.recalibrate)
         folded = source.folded()
-        reference = remembered(serving.keras_logits(source.net, source.data))
+        references = [
+            remembered(run(source.net, source.data))
+            for run in (serving.keras_logits, serving.keras_graph)
+        ]
         for form, precision in artefacts:
             job = Job(
                 form,
@@ -72,7 +75,7 @@ def measured(
                 options.parity_images,
                 options.threads,
             )
-            row = row_of(job, reference, parent, options.runs, truth is not None)
+            row = row_of(job, references, parent, options.runs, truth is not None)
             rows.append(row)
             progress(row)
     return rows, " ".join(filter(None, (compared.unmeasured, unlearned)))
@@ -114,18 +117,20 @@ def _manifestations(options, net):
     return [pair for pair in wanted if set(own) != {pair}]
 
 
-def row_of(job: Job, reference, parent, runs: int, labelled: bool = True) -> dict:
+def row_of(job: Job, references, parent, runs: int, labelled: bool = True) -> dict:
     """Measures one artefact, built in a folder that is removed afterwards.
 
     Args:
         job: What to build, and what to compare it on.
-        reference: Function of pixels to the logits of Keras.
+        references: Two functions of pixels to the logits of Keras: layer by layer, and
+            as a graph, see `parity.compare`.
         parent: The folder of that folder.
         runs: Timed runs of one image.
         labelled: Whether labels are what images show. Default: they are. Else those
             that the net as trained gives, and no accuracy is known.
     """
     form, source, recipe = job.form, job.source, job.recipe
+    reference, voter = references
     feed = serving.feeder(source.data, recipe.kind)
     description = describe(
         source,
@@ -146,6 +151,7 @@ def row_of(job: Job, reference, parent, runs: int, labelled: bool = True) -> dic
             job.images,
             job.labels,
             job.parity_images,
+            voter,
         )
         one = feed(job.images[:1])
         cost = measure(form.reload, path, SIGNATURE, one, job.threads, runs)
