@@ -26,6 +26,7 @@ class Wanted:
             `("precision", "int8")`; None where nothing has to be learned.
         learned: Images to learn them on. None: as many as is usual.
         recalibrate: Batches that its norms are re-estimated on; 0 for none.
+        train: Whether training images are read, too. Default: they are.
     """
 
     folder: str | None
@@ -34,6 +35,7 @@ class Wanted:
     asked: tuple[str, str] | None = None
     learned: int | None = None
     recalibrate: int = 0
+    train: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,8 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
         _refuse_learning(wanted, why)
         return _generated(description, why)
     try:
-        data = load_as_trained(description, wanted.data_dir)
+        parts = ("train", "test") if wanted.train else ("test",)
+        data = load_as_trained(description, wanted.data_dir, parts)
         return ComparedImages(data, changed(data.changes))
     except MissingData as error:
         _refuse_learning(wanted, str(error))

@@ -47,14 +47,17 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         parity.check_usable(manifestation_name(net), first)
     with staging.temporary_files(folder):
         path = form.build(source, recipe, description, folder)
-    calls = form.reload(path, job.threads)
+    # Timed on as many threads as asked for, compared on all.
+    calls = compared = form.reload(path, job.threads)
+    if job.threads:
+        compared = form.reload(path)
     feed = serving.feeder(source.data, recipe.kind)
     batch, size = recipe.batch or 1, staging.size_on_disk(path)
     timed = feed(np.resize(job.images, (batch, *job.images.shape[1:])))
     results, rows = [], []
     for signature, net in source.nets.items():
-        call = calls[signature]
-        seconds = measure.latency(lambda call=call: call(timed)).median
+        timer, call = calls[signature], compared[signature]
+        seconds = measure.latency(lambda timer=timer: timer(timed)).median
         result = parity.compare(
             serving.keras_logits(net, source.data),
             lambda pixels, call=call: call(feed(pixels)),

@@ -49,7 +49,7 @@ class Job:
         images, labels: uint8 (B, H, W, C) and int64 (B,): the images on which the
             export is compared with Keras. Labels are None of images that have none.
         parity_images: See `parity.compare`.
-        threads: Of the runtime, or None for its own choice.
+        threads: Of the runtime where it is timed; None are all.
         license: Of the weights.
         unmeasured: A sentence on what could not be measured; empty if all was.
     """
@@ -96,6 +96,7 @@ class Job:
             ("precision", options.precision) if calibrated else None,
             options.calibration_images if calibrated else None,
             options.recalibrate,
+            train=calibrated or options.recalibrate > 0,
         )
         recipe = Recipe(
             options.input,

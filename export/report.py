@@ -81,7 +81,7 @@ class Options(options.Common):
         "all; those that learn from images only where there are some",
     )
     calibration_images: int | None = options.calibration_images()
-    threads: int = option(1, integer(1), "Threads of the runtimes")
+    threads: int = option(1, integer(1), "Threads of the runtimes, timed")
     runs: int = option(100, integer(10), "Runs of one image to time")
     budget_ms: float | None = option(
         None,

@@ -2,13 +2,15 @@
 
     outputs = reader(path, threads)[signature](image)    # NumPy arrays by name
 
-A graph of a fixed batch runs as often as it must, the last time filled up with copies.
+Readers take all cores unless told otherwise: their number changes no bits. A graph of a
+fixed batch runs as often as it must, the last time filled up with copies.
 
 A reader imports its runtime when it is called, and this file imports NumPy alone: a
 process that measures an artefact holds nothing but the runtime of its format.
 """
 
 import functools
+import os
 
 import numpy as np
 
@@ -39,7 +41,7 @@ def saved_model(path, threads: int | None = None) -> dict:
     return {name: functools.partial(run, name) for name in model.signatures}
 
 
-def tflite(path, threads: int | None = 1) -> dict:
+def tflite(path, threads: int | None = None) -> dict:
     """Reads a .tflite with LiteRT.
 
     Integer files take and return real numbers: inputs are quantised, outputs
@@ -47,10 +49,11 @@ def tflite(path, threads: int | None = 1) -> dict:
 
     Args:
         path: Of the file.
-        threads: Threads of LiteRT. Default 1.
+        threads: Threads of LiteRT. Default: the cores.
     """
     from ai_edge_litert.interpreter import Interpreter
 
+    threads = threads or os.cpu_count()  # LiteRT's own choice is one.
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
 
     def function(signature):
@@ -84,12 +87,12 @@ def _dequantized(values, tensor):
     return scale * (values.astype("float32") - zero) if scale else values
 
 
-def onnx(path, threads: int | None = 1) -> dict:
+def onnx(path, threads: int | None = None) -> dict:
     """Reads an ONNX graph with ONNX Runtime, as its one signature.
 
     Args:
         path: Of the file.
-        threads: Threads of one operation; None leaves them to ONNX Runtime. Default 1.
+        threads: Threads of one operation. Default: the cores.
     """
     import onnxruntime
 

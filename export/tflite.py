@@ -58,8 +58,8 @@ class Options(options.Export):
     threads: int = option(
         1,
         integer(1),
-        "Threads of LiteRT in the comparison and its timing. The file does not depend "
-        "on it",
+        "Threads of LiteRT where one image is timed; neither answers nor "
+        "file depend on them",
     )
 
 

@@ -290,6 +290,27 @@ def test_data_that_changed_since_the_training_are_told(
     assert "These are not the data that the net was trained on" in line and told in line
 
 
+def test_parts_that_are_not_needed_are_not_compared(tmp_path):
+    found = described(load(write_set(tmp_path)))
+    exchanged(tmp_path)
+    again = data.load_as_trained(found, needed=("test",))
+    assert not again.changes and again.contents.keys() == {"test"}
+    assert again.sizes == found["sizes"] and again.mean == found["mean"]
+    an_image_more(tmp_path)
+    again = data.load_as_trained(found, needed=("test",))
+    assert again.changes == "test has 9 images (was 8)"
+
+
+@pytest.mark.parametrize("forgotten", [(), ("contents",)])
+def test_all_parts_are_read_where_one_alone_does_not_tell(tmp_path, forgotten):
+    """Of older nets, and of test sets that are drawn from train."""
+    root = write_set(tmp_path, ("train",) if not forgotten else ("train", "test"))
+    found = described(load(root, test_fraction=0.0 if forgotten else 0.25))
+    found = {key: value for key, value in found.items() if key not in forgotten}
+    again = data.load_as_trained(found, needed=("test",))
+    assert again.contents.keys() == {"train", "test"}
+
+
 def test_a_test_set_that_may_have_been_learned_is_refused(tmp_path):
     """Those to test on are drawn again, from others."""
     write_set(tmp_path, ("train",))

@@ -52,6 +52,21 @@ def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
     assert np.abs(other(pixels(2)) - expected).max() > 0.01
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_threads_change_no_bits(runs, module, flags_for, precision):
+    flags = flags_for(f"--run={runs['digits']}", f"--precision={precision}")
+    path = module.main(flags)
+    one, two, all_ = (
+        module.FORMAT.reload(path, threads)["serving_default"]
+        for threads in (1, 2, None)
+    )
+    for count in (1, 7, 128):
+        image = serving.feeder(DIGITS)(pixels(count))
+        expected = one(image)["logits"]
+        for call in (two, all_):
+            np.testing.assert_array_equal(call(image)["logits"], expected)
+
+
 @pytest.fixture
 def broken(module):
     """What was written and read back is wrong."""

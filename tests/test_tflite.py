@@ -146,21 +146,21 @@ def test_weights_are_where_vector_units_want_them(flags_for):
     assert places and all(place % 16 == 0 for place in places)
 
 
-def test_threads_reach_the_comparison_and_the_clock(flags_for, monkeypatch):
-    counts, calls, form = [], [], tflite.FORMAT
+def test_it_is_timed_on_threads_asked_for_and_compared_on_all(flags_for, monkeypatch):
+    calls, form = [], tflite.FORMAT
 
-    def reload(file, threads):
-        counts.append(threads)
-        return {name: spied(call) for name, call in form.reload(file, threads).items()}
+    def reload(file, threads=None):
+        found = form.reload(file, threads)
+        return {name: spied(call, threads) for name, call in found.items()}
 
-    def spied(call):
-        return lambda image: calls.append(len(image)) or call(image)
+    def spied(call, threads):
+        return lambda image: calls.append((threads, len(image))) or call(image)
 
     spies = dataclasses.replace(form, reload=reload)
     monkeypatch.setattr(tflite, "FORMAT", spies)
     tflite.main(flags_for("--threads=2", "--accuracy_images=20"))
-    # What was timed was compared too, in the batches of the comparison.
-    assert counts == [2] and calls == 55 * [1] + [1, 7, 12, 1, 1, 3]
+    compared = [1, 7, 12, 1, 1, 3]
+    assert calls == 55 * [(2, 1)] + [(None, count) for count in compared]
 
 
 @pytest.mark.parametrize(

@@ -176,8 +176,9 @@ def _read(options):
             raise OptionError(f"--model: {error}") from error
     trained = trained_net.read(options.model, "model")
     net, said = trained.net, trained.data
+    parts = ("train", "test") if options.recalibrate else ("test",)
     try:
-        return net, image_data.load_as_trained(said, options.data_dir), said
+        return net, image_data.load_as_trained(said, options.data_dir, parts), said
     except image_data.MissingData as error:
         if options.data_dir or options.recalibrate:
             raise

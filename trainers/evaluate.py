@@ -108,7 +108,8 @@ def main(options):
     )
     # First, so that a folder that cannot be written is found before the work.
     with workspace:
-        data = image_data.load_as_trained(said, options.data_dir)
+        parts = (options.split, *(("train",) if options.recalibration_batches else ()))
+        data = image_data.load_as_trained(said, options.data_dir, parts)
         remark = changed_data(data.changes)
         rows = grid.scored(trained.net, data, wanted, _tell)
         workspace.publish(grid.contents(rows, remark))

@@ -209,7 +209,7 @@ def _images(options, said) -> tuple[ImageData, str]:
     if said["name"] == GENERATED:
         return generated(said), "On generated images, as a file does not name its data."
     try:
-        data = load_as_trained(said, options.data_dir)
+        data = load_as_trained(said, options.data_dir, (options.split,))
         return data, changed(data.changes)
     except MissingData as error:
         if options.data_dir:

@@ -76,7 +76,7 @@ class SharedWeights:
         return self._places[key]
 
 
-def reload(path, threads: int | None = 1) -> dict:
+def reload(path, threads: int | None = None) -> dict:
     """Reads every graph with ONNX Runtime, by its signature."""
     files = sorted(pathlib.Path(path).glob("*.onnx"))
     return {

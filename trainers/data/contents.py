@@ -106,7 +106,8 @@ def mixes_parts(then: dict, now: dict) -> bool:
 
 def _differ(part, then, now) -> bool:
     was, known = then.get("contents") or {}, now["contents"]
-    return part in was and was[part] != known.get(part)
+    # What was not read, is not known to differ.
+    return part in was and part in known and was[part] != known[part]
 
 
 def _differ_in(key, then, now) -> bool:

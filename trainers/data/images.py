@@ -20,6 +20,7 @@ from trainers.data.untuned import untuned
 
 # Keys of `ImageData.description` that tell where the data are, not what they are.
 PLACES = ("name", "found_in")
+PARTS = ("train", "validation", "test")
 # Decoded images are kept in memory up to this size, and so is a shuffle buffer.
 MEMORY_BYTES = 2 * 1024**3
 
@@ -44,7 +45,7 @@ class ImageData:
         settings: Arguments of `load` that decide on the parts and sizes.
         found_in: The folder that such sets are kept in, where the name does not tell.
         files_sha256: Of the names and sizes of its files, where it is a folder.
-        contents: Digest of the images and labels of each part that has any.
+        contents: Digest of the images and labels of each part that was read.
         changes: In what it is not what a net was trained on, in words; empty if it is,
             or no net was asked.
     """
@@ -128,7 +129,9 @@ def load(
     return _loaded(wanted, settings)
 
 
-def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData:
+def load_as_trained(
+    description: dict, data_dir: str | None = None, needed: tuple[str, ...] = PARTS
+) -> ImageData:
     """The data a net was trained on, in the same parts and normalised as then.
 
     Nothing is downloaded: sets of TFDS have to be prepared.
@@ -136,6 +139,10 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
     Args:
         description: The `"data"` of a checkpoint's metadata, see `ImageData`.
         data_dir: As for `load`.
+        needed: Parts to read, and to compare with those of then. The others are read
+            if they are taken all the same, but what they hold is not checked. Default:
+            all. So it is, too, where it takes all to tell whether they are those of
+            then: of older nets, and where images to test on are drawn from train.
 
     Raises:
         MissingData: they are not there.
@@ -151,7 +158,9 @@ def load_as_trained(description: dict, data_dir: str | None = None) -> ImageData
         prepare=False,
         skip_broken=settings["skip_broken"],
     )
-    data = _loaded(wanted, settings)
+    if settings["test_fraction"] or not description.get("contents"):
+        needed = PARTS
+    data = _loaded(wanted, settings, needed)
     return dataclasses.replace(
         data,
         mean=description["mean"],
@@ -197,7 +206,7 @@ def _changes(data, description) -> str:
     return changes
 
 
-def _loaded(wanted: Wanted, settings: dict) -> ImageData:
+def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
     for name in ("validation_fraction", "test_fraction"):
         if not 0 <= settings[name] < 1:
             refuse(name, "a number in [0, 1)", repr(settings[name]), "use 0 for none")
@@ -221,13 +230,15 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
     sizes = {name: len(part) for name, part in chosen.items()}
     fits = sum(sizes.values()) * math.prod(shape) <= MEMORY_BYTES
     try:
-        found = {}
+        found, read = {}, {}
         for name, part in chosen.items():
             if len(part):
-                examples = untuned(_read(stored, part, size))
-                found[name] = untuned(_in_memory(examples)) if fits else examples
-        # All of it, so that what cannot be read is found before the training.
-        read = {name: contents.read(examples) for name, examples in found.items()}
+                found[name] = untuned(_read(stored, part, size))
+            if len(part) and name in needed:
+                if fits:
+                    found[name] = untuned(_in_memory(found[name]))
+                # All of it, so that what cannot be read is found before the training.
+                read[name] = contents.read(found[name])
     except tf.errors.OpError as error:
         if listed := stored.broken():
             refuse_broken(stored.name, listed)
@@ -245,8 +256,8 @@ def _loaded(wanted: Wanted, settings: dict) -> ImageData:
         sizes=sizes,
         image_shape=shape,
         class_names=stored.class_names,
-        mean=read["train"].mean,
-        std=read["train"].std,
+        mean=read["train"].mean if "train" in read else (),
+        std=read["train"].std if "train" in read else (),
         settings=settings,
         found_in=stored.found_in,
         files_sha256=stored.files_sha256,
