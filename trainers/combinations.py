@@ -57,12 +57,15 @@ def _increasing(name):
 
 def _of_presets_alone(name):
     """An option that a model from a file has no use for."""
+    remedy = "leave one of the two out"
+    if name == "grow":  # It may be from a flag file.
+        remedy = "give an empty --grow=, and --scheme and --steps for another start"
     return (
         name,
         lambda options: options.model and getattr(options, name),
         lambda options: (
             "expected none with --model, whose layers are what they are. Received "
-            f"{getattr(options, name)!r}: leave one of the two out."
+            f"{getattr(options, name)!r}: {remedy}."
         ),
     )
 

@@ -223,10 +223,7 @@ def _draw_costs(axes, courses):
             axes.plot(*zip(*best, strict=True), color=f"C{i}")
     for scheme, marker in markers.items():
         axes.plot([], [], marker, color="grey", label=escaping.plot(scheme))
-    costs = sorted({point.cost for point in points})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(costs, map(str, costs))
-    axes.set_xlabel("evaluations of the rate per block")
+    results.cost_axis(axes, [point.cost for point in points])
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize=8)
 

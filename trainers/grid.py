@@ -201,10 +201,7 @@ def picture(rows) -> bytes:
             axes.plot(*dashed, "o--", alpha=0.5, **style)
         learned = [row for row in mine if row["trained"]]
         axes.plot(*_curve(learned, "accuracy"), "*", markersize=18, **style)
-    axes.set_xscale("log", base=2)
-    ticks = sorted(set(map(_cost, rows)))
-    axes.set_xticks(ticks, map(str, ticks))
-    axes.set_xlabel("evaluations of the rate per block")
+    results.cost_axis(axes, map(_cost, rows))
     axes.set_ylabel("accuracy, %")
     axes.set_title("One set of weights; star: as trained, dashed: recalibrated")
     axes.grid(alpha=0.3)

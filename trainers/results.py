@@ -26,6 +26,18 @@ def figure(width, height):
     return made
 
 
+def cost_axis(axes, costs):
+    """Makes x the cost of a manifestation, on a log scale with a tick at each cost.
+
+    Args:
+        costs: Evaluations of the rate, of all that is drawn.
+    """
+    axes.set_xscale("log", base=2)
+    ticks = sorted(set(costs))
+    axes.set_xticks(ticks, map(str, ticks))
+    axes.set_xlabel("evaluations of the rate per block")
+
+
 def png_of(figure, dpi=120) -> bytes:
     """A figure as PNG."""
     buffer = io.BytesIO()
