@@ -31,11 +31,14 @@ from export.formats.saved_model import FORMAT
 from export.job import Job
 from export.parity import ParityError
 from export.staging import Workspace, refuse_version, writing
+from trainers import run_lock
 from trainers.option_kinds import integer, text
 from trainers.option_table import option, run
 
 # TF Serving reads versions as int64 and ignores folders with a larger number.
 LAST_VERSION = 2**63 - 1
+# How long another export is waited for, which moves a few files.
+_PATIENCE_SECONDS = 10.0
 
 
 def _is_name(given) -> bool:
@@ -71,15 +74,34 @@ def main(options) -> pathlib.Path:
         path, card = gated_export.write(job, workspace.folder, model)
         with writing():
             (path / "model_card.md").write_text(card, encoding="utf-8")
-            configs = tf_serving.write_configs(
-                workspace.folder, workspace.parent, model
-            )
-            version = workspace.publish_version(path, model, options.version)
-            for config in configs:
-                os.replace(config, workspace.parent / config.name)
+        version = publish(workspace, path, model, options.version)
     command = tf_serving.docker_command(workspace.parent)
     print(f"Wrote {line(version)}\nServe it: {command}")
     return version
+
+
+def publish(workspace, path, model: str, version: int | None = None) -> pathlib.Path:
+    """Moves a SavedModel to where a server finds it, and writes what it reads of it.
+
+    One process at a time, as models.config names the models that are there.
+
+    Args:
+        workspace: Of the folder of all models.
+        path: Of the SavedModel, in the workspace.
+        model, version: See `Workspace.publish_version`.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        OptionError: the version is there already, or the file system refuses.
+    """
+    with run_lock.of_folder(workspace.parent, _PATIENCE_SECONDS), writing():
+        configs = tf_serving.write_configs(workspace.folder, workspace.parent, model)
+        target = workspace.publish_version(path, model, version)
+        for config in configs:
+            os.replace(config, workspace.parent / config.name)
+    return target
 
 
 if __name__ == "__main__":

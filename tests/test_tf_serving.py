@@ -1,8 +1,11 @@
 """What the server reads, read as the server does."""
 
+import concurrent.futures
 import os
 import re
 import shlex
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 from trained_run import export_version
 
-from export import serving, tf_serving
+from export import saved_model, serving, staging, tf_serving
 
 SIGNATURES = ["serving_default", "euler_2", "midpoint_4"]
 
@@ -72,6 +75,34 @@ def test_an_export_leaves_the_configs_beside_its_model(version):
     assert _models(folder) == [("a-model", "/models/a-model", "tensorflow")]
     files = ["a-model", "batching.config", "models.config"]
     assert sorted(os.listdir(folder)) == files
+
+
+def test_models_config_names_all_of_many_first_exports_at_once(tmp_path, monkeypatch):
+    """Each waits for the one before, however long that takes between two files."""
+    write = tf_serving.write_configs
+
+    def slowly(*arguments):
+        files = write(*arguments)
+        time.sleep(0.1)
+        return files
+
+    def publish(model):
+        with staging.Workspace(tmp_path) as workspace:
+            path = workspace.folder / "saved"
+            path.mkdir()
+            (path / "saved_model.pb").touch()
+            start.wait()
+            saved_model.publish(workspace, path, model)
+
+    monkeypatch.setattr(tf_serving, "write_configs", slowly)
+    models = ["a", "b", "c", "d"]
+    start = threading.Barrier(len(models))
+    with concurrent.futures.ThreadPoolExecutor(len(models)) as pool:
+        list(pool.map(publish, models))
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((tmp_path / "models.config").read_text(), config)
+    assert [one.name for one in config.model_config_list.config] == models
+    assert {*os.listdir(tmp_path)} == {*models, "batching.config", "models.config"}
 
 
 def test_models_config_names_all_models_and_nothing_else(tmp_path):
