@@ -66,6 +66,7 @@ LENT = (
     "trainers.peers.programs.keras_nets",
     "trainers.peers.table",
     "trainers.results",
+    "trainers.run_lock",
     "trainers.trained_net",
 )
 # What has to import nothing of the project, as processes that are measured import it.
