@@ -5,42 +5,24 @@ scales, shifts and moving statistics: a step of Euler over the whole depth hands
 other moments than eight evaluations of RK4. In an any-depth net every manifestation of
 a menu, its *member*, has those numbers for itself (some hundred for each norm), so that
 one set of kernels can be trained for all of them (`trainers/train.py --any_depth`).
+Scales and shifts are series like the weights; statistics are of each evaluation, as
+stages of one step meet other moments too.
 
 References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.05134
 (private norms, the sandwich rule, in-place distillation).
 """
 
+import numpy as np
+
 from cnet_tf.checks import finite_values
 from cnet_tf.lifted_layer import layers_of
+from cnet_tf.member_name import manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
+from cnet_tf.runge_kutta import StageTime
+from cnet_tf.series import ForwardPass
 from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_layers
 from cnet_tf.tableaus import get_scheme
-
-
-def member_name(scheme: str, steps: int) -> str:
-    """The name of a manifestation: `"euler:1"`."""
-    return f"{get_scheme(scheme).name}:{steps}"
-
-
-def manifestation_of(name: str) -> tuple[str, int]:
-    """(scheme, N) of a name.
-
-    Raises:
-        ValueError: it is not `scheme:N` with a known scheme and N >= 1.
-    """
-    scheme, _, steps = str(name).partition(":")
-    if not steps.isascii() or not steps.isdigit() or int(steps) < 1:
-        raise ValueError(
-            f"members: expected scheme:N, such as 'euler:1'. Received {name!r}."
-        )
-    return get_scheme(scheme).name, int(steps)
-
-
-def evaluations(name: str) -> int:
-    """Evaluations of the rate in a block of that manifestation, its cost."""
-    scheme, steps = manifestation_of(name)
-    return get_scheme(scheme).stages * steps
 
 
 def members_of(net) -> tuple[str, ...]:
@@ -84,29 +66,90 @@ def with_members(net, members, optimizer=None):
             "net: expected batch norms, which members have for themselves. Received "
             f"{net.name!r}, which has none: there is nothing that they would not share."
         )
+    inside = _blocks_by_layer(net)
 
     def with_sets(norm):
+        config = {"members": members}
+        if id(norm) in inside:
+            config["statistics"] = "evaluations"
         if not isinstance(norm, SeriesBatchNormalization):
             norm = SeriesBatchNormalization.of(norm)
-        config = {**norm.get_config(), "members": members}
-        return SeriesBatchNormalization.from_config(config)
+        return SeriesBatchNormalization.from_config({**norm.get_config(), **config})
 
     new = _with_norms(net, dict.fromkeys(map(id, norms), with_sets))
-    origins = {}
-    for old, twin in zip(norms, _norms(new), strict=True):
-        for member in (None, *members):
-            for name, series in twin.set_of(member).items():
-                origin = getattr(old, name)
-                origin = getattr(origin, "variable", origin)
-                series.variable.assign(
-                    finite_values(origin).reshape(series.variable.shape)
-                )
-                origins[id(series.variable)] = origin
+    origins = _fill(norms, _norms(new), inside, lambda old, _, name: getattr(old, name))
     if optimizer is None:
         return new
     weights = new.trainable_variables
     olds = [origins.get(id(weight), weight) for weight in weights]
     return new, carry_over(optimizer, olds, weights, [None] * len(weights))
+
+
+def with_statistics_apart(net):
+    """The net, its members keeping statistics of each of their evaluations.
+
+    Of nets from before 2026-11-26, whose members kept those of cells. They start as
+    what their evaluations read before; `recalibrate` the members then.
+
+    Args:
+        net: A net with members.
+    """
+    inside = _blocks_by_layer(net)
+    olds = _norms(net)
+    shared = [x for x in olds if x.statistics == "cells" and id(x) in inside]
+
+    def changed(norm):
+        config = {**norm.get_config(), "statistics": "evaluations"}
+        return type(norm).from_config(config)
+
+    new = _with_norms(net, dict.fromkeys(map(id, shared), changed))
+    pairs = zip(olds, _norms(new), strict=True)
+    twins = [twin for old, twin in pairs if twin is not old]
+    _fill(shared, twins, inside, lambda old, member, name: old.set_of(member)[name])
+    return new
+
+
+def _blocks_by_layer(net) -> dict:
+    """The block that a layer is part of the rate of, by the id of the layer."""
+    return {
+        id(layer): block for block in blocks_of(net) for layer in layers_of(block.rate)
+    }
+
+
+def _fill(olds, news, inside, origin_of) -> dict:
+    """Gives new norms their values; returns the variables of old ones by the new.
+
+    Args:
+        olds, news: Norms, in one order.
+        inside: Of `_blocks_by_layer`.
+        origin_of: Function of an old norm, a member and a name to a series or variable.
+    """
+    origins = {}
+    for old, new in zip(olds, news, strict=True):
+        for member in (None, *new.members):
+            for name, series in new.set_of(member).items():
+                origin = origin_of(old, member, name)
+                origin = getattr(origin, "variable", origin)
+                value = finite_values(origin)
+                if series.basis.kind == "evaluations":
+                    value = _read_by(member, inside[id(old)], old, value)
+                series.variable.assign(value.reshape(series.variable.shape))
+                origins[id(series.variable)] = origin
+    return origins
+
+
+def _read_by(member, block, norm, value):
+    """What a member's evaluations read of statistics of cells, a row a piece of it."""
+    scheme, steps = manifestation_of(member)
+    tableau = get_scheme(scheme)
+    forward = ForwardPass(block.restriction)
+    basis = norm.set_of(None)["moving_mean"].basis
+    rows = np.zeros((steps, tableau.pieces, basis.size))
+    for n in range(steps):
+        for c in sorted(tableau.c):
+            row = forward.row(basis, StageTime(n, c, steps))
+            rows[n, tableau.piece(c, tableau.pieces) :] = row
+    return np.tensordot(rows, value, axes=1)
 
 
 def reading_own_norms(net):

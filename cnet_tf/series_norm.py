@@ -15,8 +15,10 @@ from keras import ops
 
 from cnet_tf.basis import get_basis
 from cnet_tf.kernels import normalize, normalize_batch
+from cnet_tf.member_name import manifestation_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.slicewise import slicewise
+from cnet_tf.tableaus import get_scheme
 
 
 @keras.saving.register_keras_serializable("cnet_tf")
@@ -42,6 +44,10 @@ class SeriesBatchNormalization(SeriesLayer):
             statistics of their own (`any_depth`). Default: none.
         member: The one of them whose values this layer reads. Default None: those of
             all manifestations that are no members.
+        statistics: What members keep statistics of: `"cells"`, or each of their
+            `"evaluations"`. In a long step the stages of a cell meet other moments, of
+            which one mean and variance are true of none. Default `"cells"`, which is
+            for norms outside of blocks.
         <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
             <gamma|beta>_constraint: As in `keras.layers.BatchNormalization`, for one
             theta_k.
@@ -69,6 +75,7 @@ class SeriesBatchNormalization(SeriesLayer):
         synchronized=False,
         members=(),
         member=None,
+        statistics="cells",
         gamma_initializer="ones",
         beta_initializer="zeros",
         moving_mean_initializer="zeros",
@@ -91,6 +98,12 @@ class SeriesBatchNormalization(SeriesLayer):
                 f"member: expected None or one of {list(members)}. Received {member!r}."
             )
         self.member = member
+        if statistics not in STATISTICS:
+            raise ValueError(
+                f"statistics: expected one of {', '.join(STATISTICS)}. Received "
+                f"{statistics!r}."
+            )
+        self.statistics = statistics
         self._lender = None
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.beta_initializer = keras.initializers.get(beta_initializer)
@@ -163,13 +176,19 @@ class SeriesBatchNormalization(SeriesLayer):
 
     def _add_set(self, member, shape):
         suffix = "" if member is None else f"_{member.replace(':', '_')}"
-        cells = get_basis("constant", self.basis.cells)
+        cells = self._basis_of_statistics(member)
         for name, present in self._has.items():
             if present:
                 trainable = name in _WEIGHTS
                 self._add(
                     name, suffix, shape, self.basis if trainable else cells, trainable
                 )
+
+    def _basis_of_statistics(self, member):
+        if member is None or self.statistics == "cells":
+            return get_basis("constant", self.basis.cells)
+        scheme, steps = manifestation_of(member)
+        return get_basis("evaluations", steps * get_scheme(scheme).pieces)
 
     def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")
@@ -270,6 +289,7 @@ class SeriesBatchNormalization(SeriesLayer):
             "synchronized": self.synchronized,
             "members": list(self.members),
             "member": self.member,
+            "statistics": self.statistics,
             **of,
         }
 
@@ -279,5 +299,6 @@ def _inverse(total) -> np.ndarray:
     return np.divide(1, total, out=np.zeros_like(total), where=total > 0)
 
 
+STATISTICS = ("cells", "evaluations")
 _WEIGHTS = ("gamma", "beta")
 _MOVING = ("moving_mean", "moving_variance")

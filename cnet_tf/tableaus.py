@@ -90,6 +90,20 @@ class ButcherTableau:
         )
 
     @functools.cached_property
+    def pieces(self) -> int:
+        """The fewest equal pieces of a step that hold one node each, or none."""
+        nodes = set(self.c)
+        return next(m for m in itertools.count(1) if len(self._held(m)) == len(nodes))
+
+    def _held(self, count):
+        return {self.piece(c, count) for c in self.c}
+
+    @staticmethod
+    def piece(node, count) -> int:
+        """Which of that many pieces of a step holds a node; the last one its end."""
+        return min(int(node * count), count - 1)
+
+    @functools.cached_property
     def order(self) -> int:
         """Order p of accuracy: b . Phi(tree) = 1/gamma(tree) for all trees up to p."""
         for p in range(1, _HIGHEST_ORDER + 1):

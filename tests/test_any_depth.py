@@ -9,20 +9,17 @@ from refinable_nets import randomize
 from cnet_tf import (
     ContinuousBlock,
     ContinuousClassifier,
+    any_depth,
     checkpoint,
     continuous_net,
     manifest,
     refine,
 )
-from cnet_tf.any_depth import (
-    evaluations,
-    manifestation_of,
-    member_name,
-    members_of,
-    with_members,
-)
+from cnet_tf.any_depth import members_of, with_members
 from cnet_tf.manifestation import recalibrate
+from cnet_tf.member_name import evaluations, manifestation_of, member_name
 from cnet_tf.paths import named_variables
+from cnet_tf.surgery import normalizations
 
 MEMBERS = ("euler:1", "midpoint:1")
 OTHERS = (*map(manifestation_of, MEMBERS), ("rk4", 2), ("euler", 4))
@@ -85,6 +82,35 @@ def test_recalibrating_a_member_changes_no_other(net):
     assert np.abs(member(x) - kept).max() > 1e-3
     np.testing.assert_array_equal(net(x), before)
     np.testing.assert_array_equal(manifest(net, "euler", 1)(x), member(x))
+
+
+@pytest.mark.parametrize(
+    "member", ["euler:1", "midpoint:1", "heun2:3", "ssprk3:1", "rk4_38:2"]
+)
+def test_each_evaluation_of_a_member_has_statistics_of_its_own(plain, member):
+    """Recalibrated on one batch, it gives for it what it gives in training."""
+    randomize(plain)
+    twin = manifest(with_members(plain, [member]), *manifestation_of(member))
+    recalibrate(twin, [images(32)])
+    expected = twin(images(32), training=True)
+    np.testing.assert_allclose(twin(images(32)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_of_cells_become_those_of_evaluations(net):
+    """Of nets from before: every manifestation gives what it gave."""
+
+    def before(norm):
+        config = {**norm.get_config(), "statistics": "cells"}
+        return type(norm).from_config(config)
+
+    norms = [x for x in normalizations(net) if x.statistics != "cells"]
+    old = any_depth._with_norms(net, dict.fromkeys(map(id, norms), before))
+    randomize(old)
+    new = any_depth.with_statistics_apart(old)
+    assert {x.statistics for x in normalizations(new)} == {"cells", "evaluations"}
+    for scheme, steps in OTHERS:
+        one, other = manifest(new, scheme, steps), manifest(old, scheme, steps)
+        np.testing.assert_allclose(one(images()), other(images()), atol=1e-5)
 
 
 def test_members_share_every_kernel_and_cost_two_percent_each():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cnet_tf import continuous_net, manifest, pretrained
-from cnet_tf.any_depth import manifestation_of, members_of
+from cnet_tf.any_depth import members_of
+from cnet_tf.member_name import manifestation_of
 from cnet_tf.samples import sample_images
 
 

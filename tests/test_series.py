@@ -18,7 +18,7 @@ from cnet_tf.series import (
     constant_function,
 )
 from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.tableaus import SCHEMES
+from cnet_tf.tableaus import SCHEMES, get_scheme
 
 SPACES = [
     ("constant", 1),
@@ -209,3 +209,15 @@ def test_every_basis_is_tested():
 def test_layer_refuses_unknown_bases_and_sizes(arguments, message):
     with pytest.raises(ValueError, match=message):
         SeriesLayer(**arguments)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_each_evaluation_of_a_step_has_a_piece_of_its_own(name, steps):
+    """Stages at one time share it."""
+    scheme, forward = get_scheme(name), ForwardPass()
+    basis = get_basis("evaluations", steps * scheme.pieces)
+    times = [StageTime(n, c, steps) for n in range(steps) for c in set(scheme.c)]
+    rows = [forward.row(basis, time) for time in times]
+    assert all(sorted(row)[-2:] in ([0, 1], [1]) and sum(row) == 1 for row in rows)
+    assert len(set(rows)) == len(rows)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from trained_run import DIGITS, parse, save_run
 
-from cnet_tf import checkpoint, continuous_net, pretrained
+from cnet_tf import checkpoint, continuous_net, manifest, pretrained
 from trainers import ship
 from trainers.errors import OptionError
 
@@ -75,3 +75,17 @@ def test_a_net_of_another_preset_is_not_shipped(runs, weights):
     with pytest.raises(OptionError, match="--preset: expected the net of 'digits'"):
         ship.main(options(runs["small"], "digits"))
     assert not weights.exists()
+
+
+def test_members_get_statistics_of_each_evaluation(
+    tmp_path, weights, digits_dir, monkeypatch
+):
+    run = save_run(tmp_path / "run", nodes=2, members=["midpoint:1"])
+    net = checkpoint.load(run / "net").net
+    monkeypatch.setattr(ship, "_check", lambda net, preset: None)
+    flags = [f"--run={run}", "--preset=digits", f"--data_dir={digits_dir}"]
+    ship.main(parse([*flags, "--recalibrate=2"], ship.Options))
+    new = checkpoint.load(weights / "digits" / "net").net
+    np.testing.assert_array_equal(new(X), net(X))
+    one, other = (manifest(model, "midpoint", 1)(X) for model in (net, new))
+    assert np.abs(one - other).max() > 1e-3

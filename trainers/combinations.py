@@ -6,8 +6,8 @@
 import itertools
 import math
 
-from cnet_tf.any_depth import member_name
 from cnet_tf.bounds import MOST_NODES
+from cnet_tf.member_name import member_name
 from cnet_tf.presets import PRESETS
 
 # Options that say how to build a net.

@@ -3,9 +3,10 @@
 import os
 
 from cnet_tf import checkpoint, keras_file
-from cnet_tf.any_depth import member_name, members_of, with_members
+from cnet_tf.any_depth import members_of, with_members
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.manifestation import manifest
+from cnet_tf.member_name import member_name
 from cnet_tf.presets import continuous_net
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from trainers import members

@@ -4,13 +4,14 @@ import dataclasses
 import math
 
 from cnet_tf import escaping
-from cnet_tf.any_depth import evaluations, manifestation_of, member_name, members_of
+from cnet_tf.any_depth import members_of
 from cnet_tf.manifestation import (
     manifest,
     recalibrate,
     restore_statistics,
     statistics,
 )
+from cnet_tf.member_name import evaluations, manifestation_of, member_name
 from cnet_tf.surgery import blocks_of
 from trainers import results
 from trainers.data import batches

@@ -28,9 +28,10 @@ if __name__ == "__main__":
 import keras
 
 import cnet_tf
-from cnet_tf.any_depth import member_name, members_of
+from cnet_tf.any_depth import members_of
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.escaping import line
+from cnet_tf.member_name import member_name
 from cnet_tf.series import RESTRICTIONS
 from cnet_tf.surgery import blocks_of, chosen_blocks, with_blocks
 from cnet_tf.tableaus import SCHEMES

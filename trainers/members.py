@@ -1,13 +1,8 @@
 """Any-depth training: which manifestations learn beside the net, and when."""
 
-from cnet_tf.any_depth import (
-    evaluations,
-    manifestation_of,
-    member_name,
-    members_of,
-    with_members,
-)
+from cnet_tf.any_depth import members_of, with_members
 from cnet_tf.manifestation import manifest
+from cnet_tf.member_name import evaluations, manifestation_of, member_name
 from trainers.growth import State
 
 

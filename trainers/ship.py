@@ -20,15 +20,21 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf import checkpoint, plain_file, pretrained
+from cnet_tf.any_depth import members_of, with_statistics_apart
 from cnet_tf.architecture import copied
 from cnet_tf.atomic_file import write_bytes
 from cnet_tf.escaping import code, line, markdown
+from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.member_name import manifestation_of
 from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
+from trainers import data as image_data
 from trainers import disk
+from trainers.data.batches import recalibration_batches
 from trainers.data.description import checked
+from trainers.data_option import data_dir
 from trainers.errors import OptionError
-from trainers.option_kinds import one_of, run_folder, text
+from trainers.option_kinds import integer, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
 
@@ -54,6 +60,13 @@ class Options(OptionTable):
         text(empty=True),
         "How the run was started, where its flags do not say all of it",
     )
+    recalibrate: int = option(
+        0,
+        integer(0),
+        "Batches of 128 training images to re-estimate the statistics of members on, "
+        "those of each evaluation apart",
+    )
+    data_dir: str | None = data_dir()
     license: str = option("Apache-2.0", text(), "Licence of the weights")
 
 
@@ -63,6 +76,8 @@ def main(options) -> pathlib.Path:
     trained = checkpoint.load(run / "net")
     shape = checked(trained.metadata, run, trained.net)["image_shape"]
     net = copied(trained.net, "float32", input_shape=shape)
+    if options.recalibrate:
+        net = _recalibrated(net, trained.metadata["data"], options)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
     # But for where data and runs are on this machine.
@@ -79,6 +94,20 @@ def main(options) -> pathlib.Path:
                 write_bytes(folder / name, content)
     print(f"Shipped to {line(folder)}: net, card.md, {', '.join(_RECORDS)}")
     return folder
+
+
+def _recalibrated(net, said, options):
+    """The net with statistics of members as they are now."""
+    net = with_statistics_apart(net)
+    images = recalibration_batches(
+        image_data.load_as_trained(said, options.data_dir, ("train",)),
+        said.get("augment", "none"),
+        options.recalibrate,
+        said.get("cutout", 0),
+    )
+    for name in members_of(net):
+        recalibrate(manifest(net, *manifestation_of(name)), images)
+    return net
 
 
 def _check(net, preset):
