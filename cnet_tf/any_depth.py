@@ -132,24 +132,25 @@ def _fill(olds, news, inside, origin_of) -> dict:
                 origin = getattr(origin, "variable", origin)
                 value = finite_values(origin)
                 if series.basis.kind == "evaluations":
-                    value = _read_by(member, inside[id(old)], old, value)
+                    cells = old.set_of(None)["moving_mean"].basis
+                    rows = _read_by(member, inside[id(old)], cells, series.basis)
+                    value = np.tensordot(rows, value, axes=1)
                 series.variable.assign(value.reshape(series.variable.shape))
                 origins[id(series.variable)] = origin
     return origins
 
 
-def _read_by(member, block, norm, value):
-    """What a member's evaluations read of statistics of cells, a row a piece of it."""
+def _read_by(member, block, cells, pieces) -> np.ndarray:
+    """Rows of the basis `cells` that a member's evaluations read, a row a piece."""
     scheme, steps = manifestation_of(member)
-    tableau = get_scheme(scheme)
     forward = ForwardPass(block.restriction)
-    basis = norm.set_of(None)["moving_mean"].basis
-    rows = np.zeros((steps, tableau.pieces, basis.size))
+    rows = np.zeros((pieces.size, cells.size))
     for n in range(steps):
-        for c in sorted(tableau.c):
-            row = forward.row(basis, StageTime(n, c, steps))
-            rows[n, tableau.piece(c, tableau.pieces) :] = row
-    return np.tensordot(rows, value, axes=1)
+        for c in sorted(get_scheme(scheme).c):
+            time = StageTime(n, c, steps)
+            # Pieces behind it, too, until one of them has an evaluation of its own.
+            rows[forward.row(pieces, time).index(1) :] = forward.row(cells, time)
+    return rows
 
 
 def reading_own_norms(net):

@@ -175,20 +175,10 @@ def legendre(size: int) -> Basis:
     return Basis("legendre", size, _grid(1), table, nodes, cells=size)
 
 
-def evaluations(size: int) -> Basis:
-    """Piecewise constants of what each evaluation of a rate has for itself.
-
-    They are read at its time, however few the steps are: with one cell, nothing is
-    averaged. No basis of weights, which all manifestations share.
-    """
-    return dataclasses.replace(constant(size), kind="evaluations", cells=1)
-
-
 # Exact coefficients of Legendre polynomials grow: 256 of them take a second.
 _MOST = {"legendre": 128}
 
 BASES = {make.__name__: make for make in (constant, hat, linear, legendre)}
-_ALL = BASES | {evaluations.__name__: evaluations}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -198,9 +188,22 @@ def get_basis(kind: str, size: int) -> Basis:
     Raises:
         ValueError: unknown kind, or a size that the kind does not have.
     """
-    if kind not in _ALL:
+    if kind not in BASES:
         raise ValueError(
             f"basis: expected one of {', '.join(BASES)}. Received {kind!r}."
         )
     most = _MOST.get(kind, MOST_NODES)
-    return _ALL[kind](positive_integer("nodes", size, most))
+    return BASES[kind](positive_integer("nodes", size, most))
+
+
+def evaluations(size: int) -> Basis:
+    """Piecewise constants of what each evaluation of a rate has for itself.
+
+    They are read at its time, however few the steps are: with one cell, nothing is
+    averaged. No basis of weights, which all manifestations share.
+
+    Raises:
+        ValueError: see `get_basis`.
+    """
+    pieces = get_basis("constant", size)
+    return dataclasses.replace(pieces, kind="evaluations", cells=1)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.basis import get_basis
+from cnet_tf.basis import evaluations, get_basis
 from cnet_tf.kernels import normalize, normalize_batch
 from cnet_tf.member_name import manifestation_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
@@ -188,7 +188,7 @@ class SeriesBatchNormalization(SeriesLayer):
         if member is None or self.statistics == "cells":
             return get_basis("constant", self.basis.cells)
         scheme, steps = manifestation_of(member)
-        return get_basis("evaluations", steps * get_scheme(scheme).pieces)
+        return evaluations(steps * get_scheme(scheme).pieces)
 
     def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")

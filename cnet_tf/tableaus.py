@@ -92,16 +92,12 @@ class ButcherTableau:
     @functools.cached_property
     def pieces(self) -> int:
         """The fewest equal pieces of a step that hold one node each, or none."""
+
+        def held(m):  # The last piece holds the end of the step, too.
+            return {min(int(c * m), m - 1) for c in self.c}
+
         nodes = set(self.c)
-        return next(m for m in itertools.count(1) if len(self._held(m)) == len(nodes))
-
-    def _held(self, count):
-        return {self.piece(c, count) for c in self.c}
-
-    @staticmethod
-    def piece(node, count) -> int:
-        """Which of that many pieces of a step holds a node; the last one its end."""
-        return min(int(node * count), count - 1)
+        return next(m for m in itertools.count(1) if len(held(m)) == len(nodes))
 
     @functools.cached_property
     def order(self) -> int:

@@ -12,7 +12,7 @@ from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
 from export.runtimes import SIGNATURE
 from trainers.data import ImageData
-from trainers.data.batches import recalibration_batches
+from trainers.data.batches import recalibration_batches_of
 from trainers.data.generated import GENERATED
 from trainers.errors import OptionError
 
@@ -114,11 +114,8 @@ class Source:
         """
         if not batches:
             return self
-        augment = self.data.get("augment", "none")
         (net,) = map(copied, self.nets.values())
-        images = recalibration_batches(
-            data, augment, batches, self.data.get("cutout", 0)
-        )
+        images = recalibration_batches_of(data, self.data, batches)
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"
         return self._with({SIGNATURE: net}, change)

@@ -1,11 +1,15 @@
 """What the tests of data and of batches compare image sets with."""
 
 import itertools
+import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from trainers import data
 from trainers.data.batches import train_batches
+from trainers.data.errors import DataError
 
 
 def batch_list(*args, **kwargs):
@@ -44,3 +48,28 @@ def write_set(root, splits=("train", "test"), classes=("cat", "dog"), count=4, *
     ):
         write_image(root / split / label / f"{n}.png", i, **how)
     return root
+
+
+def load_folder(root, **how):
+    how = {"validation_fraction": 0, **how}
+    return data.load(f"folder:{root}", **how)
+
+
+def refusal(function, *args, error=DataError, **kwargs):
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    assert is_one_line(caught)
+    return str(caught.value)
+
+
+def described(found):
+    """What a net remembers of its data, as it is read back from the disk."""
+    return json.loads(json.dumps(found.description))
+
+
+def same_images(a, b):
+    for split in ("train", "test"):
+        for key in ("index", "image", "label"):
+            np.testing.assert_array_equal(
+                gather(getattr(a, split), key), gather(getattr(b, split), key)
+            )

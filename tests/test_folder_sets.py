@@ -1,45 +1,24 @@
 """Sets of images in folders: found wherever they lie, read whole or refused."""
 
-import json
 import os
-import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from image_sets import gather, is_one_line, write_image, write_set
-from PIL import Image
+from image_sets import (
+    described,
+    gather,
+    load_folder,
+    refusal,
+    same_images,
+    write_image,
+    write_set,
+)
 
 from trainers import data
 from trainers.data import images
-from trainers.data.errors import DataError, MissingData
-
-
-def load(root, **how):
-    how = {"validation_fraction": 0, **how}
-    return data.load(f"folder:{root}", **how)
-
-
-def refusal(function, *args, error=DataError, **kwargs):
-    with pytest.raises(error) as caught:
-        function(*args, **kwargs)
-    assert is_one_line(caught)
-    return str(caught.value)
-
-
-def described(found):
-    """What a net remembers of its data, as it is read back from the disk."""
-    return json.loads(json.dumps(found.description))
-
-
-def same_images(a, b):
-    for split in ("train", "test"):
-        for key in ("index", "image", "label"):
-            np.testing.assert_array_equal(
-                gather(getattr(a, split), key), gather(getattr(b, split), key)
-            )
-
+from trainers.data.errors import MissingData
 
 # --- where a set lies
 
@@ -48,7 +27,7 @@ def test_a_relative_folder_is_found_from_anywhere(tmp_path, monkeypatch):
     write_set(tmp_path / "pets")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    found = load("pets")
+    found = load_folder("pets")
     assert found.name == f"folder:{tmp_path / 'pets'}"
     monkeypatch.chdir(tmp_path / "elsewhere")
     same_images(data.load_as_trained(described(found)), found)
@@ -56,7 +35,7 @@ def test_a_relative_folder_is_found_from_anywhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("data_dir", ["new/pets", "new"])
 def test_a_set_that_moved_is_named_by_data_dir(tmp_path, data_dir):
-    found = load(write_set(tmp_path / "pets"))
+    found = load_folder(write_set(tmp_path / "pets"))
     (tmp_path / "new").mkdir()
     (tmp_path / "pets").rename(tmp_path / "new" / "pets")
     again = data.load_as_trained(described(found), str(tmp_path / data_dir))
@@ -74,7 +53,7 @@ def test_a_set_that_moved_is_named_by_data_dir(tmp_path, data_dir):
 
 def test_a_data_dir_of_other_sets_is_told_and_left(tmp_path, digits_dir, capsys):
     write_set(tmp_path)
-    assert load(tmp_path, data_dir=digits_dir).sizes["train"] == 8
+    assert load_folder(tmp_path, data_dir=digits_dir).sizes["train"] == 8
     assert "which has no folder train: read where its name" in capsys.readouterr().err
 
 
@@ -110,7 +89,7 @@ def test_plain_sets_are_read_in_the_order_of_tfds(tmp_path):
     """So that what earlier runs held out stays what it is."""
     write_set(tmp_path, classes=("cat", "dog", "emu"), count=12)
     theirs = tfds.ImageFolder(str(tmp_path))
-    ours = load(tmp_path)
+    ours = load_folder(tmp_path)
     for split in ("train", "test"):
         expected = theirs.as_dataset(split=split)
         for key in ("image", "label"):
@@ -120,7 +99,7 @@ def test_plain_sets_are_read_in_the_order_of_tfds(tmp_path):
 
 
 def test_images_of_one_size_need_no_other(tmp_path):
-    assert load(write_set(tmp_path)).image_shape == (6, 7, 3)
+    assert load_folder(write_set(tmp_path)).image_shape == (6, 7, 3)
 
 
 def test_mixed_images_become_one_shape(tmp_path, capsys):
@@ -137,7 +116,7 @@ def test_mixed_images_become_one_shape(tmp_path, capsys):
         + [("png", (5, 5, 4)), ("tiff", (7, 7, 3)), ("JPG", (6, 7, 1))]
     ):
         write_image(cats / f"m{i}.{suffix}", i, shape)
-    found = load(tmp_path, image_size=8)
+    found = load_folder(tmp_path, image_size=8)
     assert found.sizes["train"] == 15
     assert gather(found.train, "image").shape == (15, 8, 8, 3)
     told = capsys.readouterr().err
@@ -147,7 +126,7 @@ def test_mixed_images_become_one_shape(tmp_path, capsys):
 def test_sizes_that_differ_are_named(tmp_path):
     write_set(tmp_path)
     write_image(tmp_path / "train" / "cat" / "wide.png", shape=(5, 9, 3))
-    message = refusal(load, tmp_path)
+    message = refusal(load_folder, tmp_path)
     assert "2 sizes, from 5 x 9 (train/cat/wide.png) to 6 x 7 (" in message
 
 
@@ -165,7 +144,7 @@ def damage(root):
 @pytest.mark.parametrize("how", [{}, {"image_size": 8}])
 def test_broken_images_are_named_in_one_line(tmp_path, how):
     damage(write_set(tmp_path))
-    message = refusal(load, tmp_path, **how)
+    message = refusal(load_folder, tmp_path, **how)
     listed = "3 that cannot be read: test/dog/1.png (no image), train/cat/0.png (empty)"
     assert f"{listed}, train/dog/1.png (" in message and "--skip_broken" in message
 
@@ -177,13 +156,13 @@ def test_one_that_breaks_off_is_found_before_the_training(tmp_path, monkeypatch,
     write_set(tmp_path)
     path = tmp_path / split / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:-40])
-    message = refusal(load, tmp_path)
+    message = refusal(load_folder, tmp_path)
     assert f"1 that cannot be read: {split}/dog/1.png" in message
 
 
 def test_broken_images_are_left_out_where_that_is_asked_for(tmp_path, capsys):
     damage(write_set(tmp_path))
-    found = load(tmp_path, skip_broken=True)
+    found = load_folder(tmp_path, skip_broken=True)
     assert found.sizes == {"train": 6, "validation": 0, "test": 7}
     assert "left out 3 that cannot be read: test/dog/1.png" in capsys.readouterr().err
     same_images(data.load_as_trained(described(found)), found)
@@ -193,7 +172,7 @@ def test_a_class_of_broken_images_alone_is_refused(tmp_path):
     write_set(tmp_path)
     for path in (tmp_path / "train" / "cat").iterdir():
         path.write_bytes(b"")
-    message = refusal(load, tmp_path, skip_broken=True)
+    message = refusal(load_folder, tmp_path, skip_broken=True)
     assert (
         "images in each folder of a class of train. Received none in 'cat'" in message
     )
@@ -212,7 +191,7 @@ def test_a_test_set_is_held_out_and_found_again(tmp_path, monkeypatch, memory):
     monkeypatch.setattr(images, "MEMORY_BYTES", memory)
     write_set(tmp_path, ("train",), ("cat", "dog", "emu"), count=10)
     how = {"test_fraction": 0.2, "validation_fraction": 0.25}
-    found = load(tmp_path, seed=3, **how)
+    found = load_folder(tmp_path, seed=3, **how)
     assert found.sizes == {"train": 18, "validation": 6, "test": 6}
     assert np.bincount(gather(found.test, "label")).tolist() == [2, 2, 2]
     parts = [gather(getattr(found, p), "image") for p in found.sizes]
@@ -221,7 +200,7 @@ def test_a_test_set_is_held_out_and_found_again(tmp_path, monkeypatch, memory):
     again = data.load_as_trained(described(found))
     assert again.sizes == found.sizes
     same_images(again, found)
-    other = load(tmp_path, seed=4, **how)
+    other = load_folder(tmp_path, seed=4, **how)
     assert (gather(other.test, "image") != gather(found.test, "image")).any()
 
 
@@ -244,97 +223,6 @@ def test_of_a_set_of_tfds_too(digits_dir, monkeypatch):
     share = np.bincount(test) / np.bincount(every)
     assert np.abs(share - 0.25).max() < 0.01
     same_images(data.load_as_trained(described(found), digits_dir), found)
-
-
-# --- what changed since the training
-
-
-def an_image_more(root):
-    write_image(root / "test" / "cat" / "9.png")
-
-
-def exchanged(root):
-    """As many images of the same mean, and under the same names."""
-    one, other = (root / "train" / label / "0.png" for label in ("cat", "dog"))
-    one.rename(root / "kept")
-    other.rename(one)
-    (root / "kept").rename(other)
-
-
-def darker(root):
-    path = root / "train" / "cat" / "0.png"
-    Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "forgotten", "told"),
-    [
-        (an_image_more, (), "test has 9 images (was 8)"),
-        (exchanged, (), "train has other images or labels"),
-        (darker, ("contents", "sizes"), "the mean of train is"),
-        (an_image_more, ("contents", "sizes"), "its files have other names or sizes"),
-    ],
-)
-def test_data_that_changed_since_the_training_are_told(
-    tmp_path, capsys, change, forgotten, told
-):
-    """By older nets, which do not say all, too."""
-    found = described(load(write_set(tmp_path)))
-    found = {key: value for key, value in found.items() if key not in forgotten}
-    capsys.readouterr()
-    assert not data.load_as_trained(found).changes
-    assert not capsys.readouterr().err
-    change(tmp_path)
-    assert told in data.load_as_trained(found).changes
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "These are not the data that the net was trained on" in line and told in line
-
-
-def test_parts_that_are_not_needed_are_not_compared(tmp_path):
-    found = described(load(write_set(tmp_path)))
-    exchanged(tmp_path)
-    again = data.load_as_trained(found, needed=("test",))
-    assert not again.changes and again.contents.keys() == {"test"}
-    assert again.sizes == found["sizes"] and again.mean == found["mean"]
-    an_image_more(tmp_path)
-    again = data.load_as_trained(found, needed=("test",))
-    assert again.changes == "test has 9 images (was 8)"
-
-
-@pytest.mark.parametrize("forgotten", [(), ("contents",)])
-def test_all_parts_are_read_where_one_alone_does_not_tell(tmp_path, forgotten):
-    """Of older nets, and of test sets that are drawn from train."""
-    root = write_set(tmp_path, ("train",) if not forgotten else ("train", "test"))
-    found = described(load(root, test_fraction=0.0 if forgotten else 0.25))
-    found = {key: value for key, value in found.items() if key not in forgotten}
-    again = data.load_as_trained(found, needed=("test",))
-    assert again.contents.keys() == {"train", "test"}
-
-
-def test_a_test_set_that_may_have_been_learned_is_refused(tmp_path):
-    """Those to test on are drawn again, from others."""
-    write_set(tmp_path, ("train",))
-    found = described(load(tmp_path, test_fraction=0.25))
-    write_image(tmp_path / "train" / "cat" / "9.png")
-    message = refusal(data.load_as_trained, found)
-    assert "train has 7 images (was 6)" in message and "--images=" in message
-
-
-def test_litter_changes_nothing(tmp_path, capsys):
-    before = load(write_set(tmp_path))
-    write_image(tmp_path / "train" / ".ipynb_checkpoints" / "0.png")
-    write_image(tmp_path / "test" / "cat" / "._0.jpg")
-    same_images(data.load_as_trained(described(before)), before)
-    assert not capsys.readouterr().err
-
-
-def test_images_of_another_shape_are_refused(tmp_path):
-    found = described(load(write_set(tmp_path)))
-    shutil.rmtree(tmp_path / "train")
-    shutil.rmtree(tmp_path / "test")
-    write_set(tmp_path, shape=(4, 4, 3))
-    message = refusal(data.load_as_trained, found)
-    assert "images of shape (6, 7, 3), as trained on. Received (4, 4, 3)" in message
 
 
 # --- images without labels

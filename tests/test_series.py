@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chains import lifted
 
-from cnet_tf.basis import BASES, get_basis
+from cnet_tf.basis import BASES, evaluations, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.runge_kutta import StageTime
 from cnet_tf.series import (
@@ -216,7 +216,7 @@ def test_layer_refuses_unknown_bases_and_sizes(arguments, message):
 def test_each_evaluation_of_a_step_has_a_piece_of_its_own(name, steps):
     """Stages at one time share it."""
     scheme, forward = get_scheme(name), ForwardPass()
-    basis = get_basis("evaluations", steps * scheme.pieces)
+    basis = evaluations(steps * scheme.pieces)
     times = [StageTime(n, c, steps) for n in range(steps) for c in set(scheme.c)]
     rows = [forward.row(basis, time) for time in times]
     assert all(sorted(row)[-2:] in ([0, 1], [1]) and sum(row) == 1 for row in rows)

@@ -148,12 +148,7 @@ def main(options):
             new = _projected(new, options)
             score("projected", new)
         if options.recalibrate:
-            images = batches.recalibration_batches(
-                data,
-                said.get("augment", "none"),
-                options.recalibrate,
-                said.get("cutout", 0),
-            )
+            images = batches.recalibration_batches_of(data, said, options.recalibrate)
             recalibrate(new, images)
             score("recalibrated", new)
         with disk.writing("output"):

@@ -68,9 +68,7 @@ class Options(OptionTable):
         "the stage times, which skips cells",
         "as in training",
     )
-    split: str = option(
-        "test", one_of(("train", "validation", "test")), "Split to score"
-    )
+    split: str = option("test", one_of(image_data.PARTS), "Split to score")
     examples: int | None = option(
         None, integer(1), "Examples to score", "the whole split"
     )

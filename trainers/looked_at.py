@@ -12,6 +12,7 @@ from cnet_tf.tableaus import SCHEMES
 from cnet_tf.trajectory import TappedNet
 from trainers import trained_net
 from trainers.data import (
+    PARTS,
     ImageData,
     MissingData,
     images_of,
@@ -99,9 +100,7 @@ class Options(OptionTable):
         "Folder of images in place of the data set; nobody knows their labels",
         "the data set of the run, or generated images where there is none",
     )
-    split: str = option(
-        "test", one_of(("train", "validation", "test")), "Split of the data set"
-    )
+    split: str = option("test", one_of(PARTS), "Split of the data set")
     examples: int = option(500, integer(1), "Images; all there are if there are fewer")
     batch_size: int = option(250, integer(1), "Images at a time")
     mean: tuple[float, ...] = mean_of_pixels()

@@ -70,9 +70,7 @@ class Options(OptionTable):
         list_of(integer(1, most=MOST_NODES), unique=True),
         "K' to compress each run to, in its own scheme and steps",
     )
-    split: str = option(
-        "test", one_of(("train", "validation", "test")), "Split to score"
-    )
+    split: str = option("test", one_of(image_data.PARTS), "Split to score")
     examples: int | None = option(
         None, integer(1), "Examples to score", "the whole split"
     )

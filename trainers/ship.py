@@ -30,7 +30,7 @@ from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
 from trainers import data as image_data
 from trainers import disk
-from trainers.data.batches import recalibration_batches
+from trainers.data.batches import recalibration_batches_of
 from trainers.data.description import checked
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
@@ -99,12 +99,8 @@ def main(options) -> pathlib.Path:
 def _recalibrated(net, said, options):
     """The net with statistics of members as they are now."""
     net = with_statistics_apart(net)
-    images = recalibration_batches(
-        image_data.load_as_trained(said, options.data_dir, ("train",)),
-        said.get("augment", "none"),
-        options.recalibrate,
-        said.get("cutout", 0),
-    )
+    data = image_data.load_as_trained(said, options.data_dir, ("train",))
+    images = recalibration_batches_of(data, said, options.recalibrate)
     for name in members_of(net):
         recalibrate(manifest(net, *manifestation_of(name)), images)
     return net

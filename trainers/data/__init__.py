@@ -14,13 +14,14 @@ from trainers.data.batches import (
 )
 from trainers.data.errors import DataError, MissingData
 from trainers.data.given import images_of
-from trainers.data.images import ImageData, load, load_as_trained
+from trainers.data.images import PARTS, ImageData, load, load_as_trained
 
 __all__ = [
     "AUGMENTATIONS",
     "DataError",
     "ImageData",
     "MissingData",
+    "PARTS",
     "eval_batches",
     "images_of",
     "load",

@@ -135,6 +135,17 @@ def recalibration_batches(
     return train_batches(data, size, 0, 0, augment, cutout=cutout).take(count)
 
 
+def recalibration_batches_of(data: ImageData, said: dict, count: int):
+    """`recalibration_batches`, augmented as a net says that it was trained.
+
+    Args:
+        data, count: As there.
+        said: The `"data"` of the net's metadata.
+    """
+    augment, cutout = said.get("augment", "none"), said.get("cutout", 0)
+    return recalibration_batches(data, augment, count, cutout)
+
+
 def eval_batches(
     data: ImageData, split: str, batch_size: int, examples: int | None = None
 ) -> tf.data.Dataset:

@@ -232,13 +232,14 @@ def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
     try:
         found, read = {}, {}
         for name, part in chosen.items():
-            if len(part):
-                found[name] = untuned(_read(stored, part, size))
-            if len(part) and name in needed:
-                if fits:
-                    found[name] = untuned(_in_memory(found[name]))
+            if not len(part):
+                continue
+            examples = untuned(_read(stored, part, size))
+            if name in needed:
+                examples = untuned(_in_memory(examples)) if fits else examples
                 # All of it, so that what cannot be read is found before the training.
-                read[name] = contents.read(found[name])
+                read[name] = contents.read(examples)
+            found[name] = examples
     except tf.errors.OpError as error:
         if listed := stored.broken():
             refuse_broken(stored.name, listed)
