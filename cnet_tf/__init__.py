@@ -12,7 +12,7 @@ from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.from_residual import from_residual
 from cnet_tf.grown_fit import fit_growing
 from cnet_tf.lifted_layer import lift
-from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.manifestation import manifest, recalibrate, recalibrated
 from cnet_tf.mobile_net import ContinuousMobileNet
 from cnet_tf.plain_model import to_plain
 from cnet_tf.presets import PRESETS, continuous_net
@@ -43,6 +43,7 @@ __all__ = [
     "manifest",
     "project",
     "recalibrate",
+    "recalibrated",
     "refine",
     "to_plain",
 ]

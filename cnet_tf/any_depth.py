@@ -12,17 +12,24 @@ References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.0513
 (private norms, the sandwich rule, in-place distillation).
 """
 
+import contextlib
+
 import numpy as np
 
 from cnet_tf.checks import finite_values
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.member_name import manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
-from cnet_tf.runge_kutta import StageTime
+from cnet_tf.runge_kutta import stage_times
 from cnet_tf.series import ForwardPass
-from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_layers
-from cnet_tf.tableaus import get_scheme
+from cnet_tf.series_norm import SeriesBatchNormalization, UnsuitableNorm
+from cnet_tf.surgery import (
+    blocks_of,
+    chosen_blocks,
+    copied,
+    normalizations,
+    with_layers,
+)
 
 
 def members_of(net) -> tuple[str, ...]:
@@ -60,24 +67,12 @@ def with_members(net, members, optimizer=None):
         raise ValueError(
             f"net: expected one without members. Received one of {members_of(net)}."
         )
-    norms = normalizations(net)
-    if not norms:
+    if not normalizations(net):
         raise ValueError(
             "net: expected batch norms, which members have for themselves. Received "
             f"{net.name!r}, which has none: there is nothing that they would not share."
         )
-    inside = _blocks_by_layer(net)
-
-    def with_sets(norm):
-        config = {"members": members}
-        if id(norm) in inside:
-            config["statistics"] = "evaluations"
-        if not isinstance(norm, SeriesBatchNormalization):
-            norm = SeriesBatchNormalization.of(norm)
-        return SeriesBatchNormalization.from_config({**norm.get_config(), **config})
-
-    new = _with_norms(net, dict.fromkeys(map(id, norms), with_sets))
-    origins = _fill(norms, _norms(new), inside, lambda old, _, name: getattr(old, name))
+    new, origins = _with_norms_of_its_own(net, members)
     if optimizer is None:
         return new
     weights = new.trainable_variables
@@ -94,69 +89,98 @@ def with_statistics_apart(net):
     Args:
         net: A net with members.
     """
-    inside = _blocks_by_layer(net)
-    olds = _norms(net)
-    shared = [x for x in olds if x.statistics == "cells" and id(x) in inside]
-
-    def changed(norm):
-        config = {**norm.get_config(), "statistics": "evaluations"}
-        return type(norm).from_config(config)
-
-    new = _with_norms(net, dict.fromkeys(map(id, shared), changed))
-    pairs = zip(olds, _norms(new), strict=True)
-    twins = [twin for old, twin in pairs if twin is not old]
-    _fill(shared, twins, inside, lambda old, member, name: old.set_of(member)[name])
-    return new
+    return _with_norms_of_its_own(net)[0]
 
 
-def _blocks_by_layer(net) -> dict:
-    """The block that a layer is part of the rate of, by the id of the layer."""
-    return {
+def with_own_norms(net):
+    """A twin of a net that has batch norms, and their values, for itself.
+
+    It is a member of its own, so that norms in blocks keep statistics of each
+    evaluation, which start as what these read before. Where blocks differ in scheme or
+    N, or a norm can have no members, the twin shares nothing with the net, and its
+    statistics are of cells.
+
+    Args:
+        net: A built functional or Sequential model.
+    """
+    name = _manifestation(net)
+    if name is not None:
+        with contextlib.suppress(UnsuitableNorm):
+            return reading_own_norms(_with_norms_of_its_own(net, [name])[0])
+    twin = copied(net)
+    twin.set_weights(net.get_weights())
+    return twin
+
+
+def _manifestation(net) -> str | None:
+    """The name of the manifestation that a net is; None where its blocks differ."""
+    found = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _with_norms_of_its_own(net, fresh=()) -> tuple:
+    """The net with norms that it shares with no other, for all of its members.
+
+    Args:
+        net: A built net.
+        fresh: Members that start as what the net reads; others keep what they have.
+
+    Returns:
+        (The net, what the variables of its norms started as by the ids of these).
+    """
+    inside = {
         id(layer): block for block in blocks_of(net) for layer in layers_of(block.rate)
     }
 
+    def with_sets(norm):
+        series = norm
+        if not isinstance(norm, SeriesBatchNormalization):
+            series = SeriesBatchNormalization.of(norm)
+        config = series.get_config()
+        config["members"] = list(dict.fromkeys([*series.members, *fresh]))
+        if id(norm) in inside:
+            config["statistics"] = "evaluations"
+        return SeriesBatchNormalization.from_config(config)
 
-def _fill(olds, news, inside, origin_of) -> dict:
-    """Gives new norms their values; returns the variables of old ones by the new.
-
-    Args:
-        olds, news: Norms, in one order.
-        inside: Of `_blocks_by_layer`.
-        origin_of: Function of an old norm, a member and a name to a series or variable.
-    """
+    olds = normalizations(net)
+    new = _with_norms(net, dict.fromkeys(map(id, olds), with_sets))
     origins = {}
-    for old, new in zip(olds, news, strict=True):
-        for member in (None, *new.members):
-            for name, series in new.set_of(member).items():
-                origin = origin_of(old, member, name)
-                origin = getattr(origin, "variable", origin)
-                value = finite_values(origin)
-                if series.basis.kind == "evaluations":
-                    cells = old.set_of(None)["moving_mean"].basis
-                    rows = _read_by(member, inside[id(old)], cells, series.basis)
-                    value = np.tensordot(rows, value, axes=1)
-                series.variable.assign(value.reshape(series.variable.shape))
-                origins[id(series.variable)] = origin
-    return origins
+    for old, norm in zip(olds, normalizations(new), strict=True):
+        if norm is old:
+            raise UnsuitableNorm(
+                f"net: expected batch norms in layers that Keras can rearrange. "
+                f"Received {norm.name!r} within another: use a functional model there."
+            )
+        kept = {None, *getattr(old, "members", ())} - set(fresh)
+        for member in (None, *norm.members):
+            for name, series in norm.set_of(member).items():
+                apart = isinstance(old, SeriesBatchNormalization) and member in kept
+                origin = old.set_of(member)[name] if apart else getattr(old, name)
+                _start(series, origin, member, inside.get(id(old)))
+                origins[id(series.variable)] = getattr(origin, "variable", origin)
+    return new, origins
 
 
-def _read_by(member, block, cells, pieces) -> np.ndarray:
-    """Rows of the basis `cells` that a member's evaluations read, a row a piece."""
+def _start(series, origin, member, block):
+    """Gives a series the values of another, or of a variable of Keras."""
+    value = finite_values(getattr(origin, "variable", origin))
+    basis = getattr(origin, "basis", series.basis)
+    if series.basis != basis:
+        value = np.tensordot(_read_by(member, block, basis), value, 1)
+    series.variable.assign(value.reshape(series.variable.shape))
+
+
+def _read_by(member, block, cells) -> np.ndarray:
+    """Rows of the basis `cells`, one that each evaluation of a member reads."""
     scheme, steps = manifestation_of(member)
     forward = ForwardPass(block.restriction)
-    rows = np.zeros((pieces.size, cells.size))
-    for n in range(steps):
-        for c in sorted(get_scheme(scheme).c):
-            time = StageTime(n, c, steps)
-            # Pieces behind it, too, until one of them has an evaluation of its own.
-            rows[forward.row(pieces, time).index(1) :] = forward.row(cells, time)
-    return rows
+    times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
+    return np.array([forward.row(cells, time) for time in times], "float64")
 
 
 def reading_own_norms(net):
     """The net, its norms reading the values of the member that it is."""
-    found = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
-    name = found.pop() if len(found) == 1 else None
+    name = _manifestation(net)
 
     def own(norm):
         return name if name in norm.members else None

@@ -197,13 +197,27 @@ def get_basis(kind: str, size: int) -> Basis:
 
 
 def evaluations(size: int) -> Basis:
-    """Piecewise constants of what each evaluation of a rate has for itself.
+    """What each evaluation of a rate has for itself: phi_k = 1 at the k-th.
 
-    They are read at its time, however few the steps are: with one cell, nothing is
-    averaged. No basis of weights, which all manifestations share.
+    Stages at one time, as classical RK4 has them, are two. Other times, and stages of
+    other schemes and step counts, read piecewise constants. With one cell, nothing is
+    averaged, however few the steps are. No basis of weights, which all manifestations
+    share.
+
+    Args:
+        size: K = s N, evaluations of a scheme of s stages in N steps.
 
     Raises:
         ValueError: see `get_basis`.
     """
     pieces = get_basis("constant", size)
-    return dataclasses.replace(pieces, kind="evaluations", cells=1)
+    fields = {f.name: getattr(pieces, f.name) for f in dataclasses.fields(pieces)}
+    return _Evaluations(**{**fields, "kind": "evaluations", "cells": 1})
+
+
+class _Evaluations(Basis):
+    def weights(self, t, side="right"):
+        i, s = getattr(t, "stage", None) or (None, 0)
+        if s == 0 or s * t.steps != self.size:
+            return super().weights(t, side)
+        return tuple(Fraction(k == s * t.step + i) for k in range(self.size))

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from cnet_tf.any_depth import reading_own_norms
+from cnet_tf.any_depth import reading_own_norms, with_own_norms
 from cnet_tf.checks import per_block
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
 
@@ -63,12 +63,32 @@ def unrolled(net):
     return manifest(net, unroll=True)
 
 
+def recalibrated(net, data):
+    """A twin of a net whose batch norms fit the manifestation that it is.
+
+    Its norms are its own and keep statistics of each evaluation: the stages of a long
+    step meet moments of which one mean and variance are true of none. The net is left
+    alone, and shares the other layers with the twin (`any_depth.with_own_norms`).
+
+    Args:
+        net: A built functional or Sequential model of one input, such as of `manifest`.
+        data: Iterable of batches of inputs, or of (inputs, labels) pairs, augmented as
+            in training.
+
+    Raises:
+        ValueError: the data are empty.
+    """
+    twin = with_own_norms(net)
+    recalibrate(twin, data)
+    return twin
+
+
 def recalibrate(net, data) -> int:
     """Re-estimates the batch-norm statistics of a net on data, in place.
 
     The statistics become the mean over batches of the batch moments, seen through this
     manifestation of the net. Weights do not change, but nets that share variables with
-    this one see the new statistics: copy them first (`statistics`) to restore them.
+    this one see the new statistics: `recalibrated` leaves them alone.
 
     Args:
         net: A built model; its parts may be frozen.

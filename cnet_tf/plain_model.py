@@ -13,7 +13,7 @@ from cnet_tf import flat_graph
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.flat_graph import Call
 from cnet_tf.lifted_layer import LiftedLayer, cloned, inputs_like, is_graph, layers_of
-from cnet_tf.runge_kutta import StageTime
+from cnet_tf.runge_kutta import stage_times
 from cnet_tf.scale import Scale
 from cnet_tf.series import ForwardPass, SeriesLayer, surface
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -124,9 +124,9 @@ class _Maker:
         rate = flat_graph.read(block.rate) if is_graph(block.rate) else None
         for n in range(block.steps):
             slopes = []
-            for i, (row, c) in enumerate(zip(tableau.a, tableau.c, strict=True)):
+            times = stage_times(tableau, n, block.steps)
+            for i, (row, time) in enumerate(zip(tableau.a, times, strict=True)):
                 place = f"{block.name}_{n}_{i}"
-                time = StageTime(n, c, block.steps)
                 state = _sum(x, h, row, slopes, f"{place}_state")
 
                 def function(call, time=time, place=place):

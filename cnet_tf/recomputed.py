@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from cnet_tf.kernels import recompute
 from cnet_tf.rolled import segment_length
-from cnet_tf.runge_kutta import StageTime, step
+from cnet_tf.runge_kutta import stage_times, step
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.tableaus import get_scheme
 
@@ -38,7 +38,7 @@ def _segment(block, forward, rate, x, numbers):
     """The state behind the steps of these numbers."""
     tableau = get_scheme(block.scheme)
     h = Fraction(block.horizon) / block.steps
-    times = [[StageTime(n, c, block.steps) for c in tableau.c] for n in numbers]
+    times = [stage_times(tableau, n, block.steps) for n in numbers]
     # All that learns is an argument, as nothing else gets a gradient. Statistics are
     # none: they move before the segment is computed again, in place on PyTorch.
     values = {

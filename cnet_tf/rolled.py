@@ -18,7 +18,7 @@ from keras import ops
 
 from cnet_tf.kernels import recompute, repeat
 from cnet_tf.lifted_layer import is_graph, layers_of
-from cnet_tf.runge_kutta import StageTime, step
+from cnet_tf.runge_kutta import stage_times, step
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.tableaus import get_scheme
@@ -122,7 +122,7 @@ class _Rows:
     """R_i, an array (N, K) for a basis and a stage; made once for all series."""
 
     def __init__(self, tableau, steps, restriction):
-        self._nodes, self._steps = tableau.c, steps
+        self._times = [stage_times(tableau, n, steps) for n in range(steps)]
         self._forward = ForwardPass(restriction)
         self._made = {}
         self.stages = tableau.stages
@@ -130,8 +130,7 @@ class _Rows:
     def __call__(self, basis, stage) -> np.ndarray:
         key = basis.key, stage
         if key not in self._made:
-            c, steps = self._nodes[stage], self._steps
-            times = [StageTime(n, c, steps) for n in range(steps)]
+            times = [steps[stage] for steps in self._times]
             rows = [self._forward.row(basis, time) for time in times]
             self._made[key] = np.array(rows, "float64")
         return self._made[key]

@@ -20,20 +20,37 @@ class StageTime(Fraction):
         step: n, 0 <= n < N.
         node: c, the node of the stage in the scheme.
         steps: N.
+        stage: (i, s), which of the s stages of its step it is the time of; None for
+            other times.
         side: `"left"` for the stage at the end of a step (c = 1), else `"right"`: which
             limit to take where theta jumps, so that no stage reads a cell that its step
             does not touch.
     """
 
-    def __new__(cls, step, node, steps, t0=0, t1=1):
+    def __new__(cls, step, node, steps, t0=0, t1=1, stage=None):
         t0, t1 = Fraction(t0), Fraction(t1)
         time = super().__new__(cls, t0 + (step + node) * (t1 - t0) / steps)
-        time.step, time.node, time.steps = step, node, steps
+        time.step, time.node, time.steps, time.stage = step, node, steps, stage
         return time
 
     @property
     def side(self):
         return "left" if self.node == 1 else "right"
+
+
+def stage_times(scheme, step, steps, t0=0, t1=1) -> list[StageTime]:
+    """The times of the s stages of step n of N in [t0, t1].
+
+    Args:
+        scheme: A `ButcherTableau` or its name.
+        step, steps: n and N, 0 <= n < N.
+        t0, t1: The interval, exact. Defaults 0 and 1.
+    """
+    tableau = get_scheme(scheme)
+    return [
+        StageTime(step, c, steps, t0, t1, (i, tableau.stages))
+        for i, c in enumerate(tableau.c)
+    ]
 
 
 def step(scheme, f, x, times, h):
@@ -114,8 +131,7 @@ def path(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
     steps = positive_integer("steps", steps)
     h = Fraction(scale) * (Fraction(t1) - Fraction(t0)) / steps
     for n in range(steps):
-        times = [StageTime(n, c, steps, t0, t1) for c in tableau.c]
-        x = step(tableau, f, x, times, h)
+        x = step(tableau, f, x, stage_times(tableau, n, steps, t0, t1), h)
         if project is not None:
             x = project(x)
         yield x

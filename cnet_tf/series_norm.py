@@ -15,10 +15,13 @@ from keras import ops
 
 from cnet_tf.basis import evaluations, get_basis
 from cnet_tf.kernels import normalize, normalize_batch
-from cnet_tf.member_name import manifestation_of
+from cnet_tf.member_name import evaluations as evaluations_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.slicewise import slicewise
-from cnet_tf.tableaus import get_scheme
+
+
+class UnsuitableNorm(ValueError):
+    """A batch norm that can be no series along depth."""
 
 
 @keras.saving.register_keras_serializable("cnet_tf")
@@ -122,7 +125,7 @@ class SeriesBatchNormalization(SeriesLayer):
         """The series norm with the settings of a `keras.layers.BatchNormalization`.
 
         Raises:
-            ValueError: the norm is over another axis than the last, or renormalises.
+            UnsuitableNorm: it is over another axis than the last, or renormalises.
         """
         config = norm.get_config()
         axis, renorm = config.pop("axis"), config.pop("renorm", False)
@@ -131,7 +134,7 @@ class SeriesBatchNormalization(SeriesLayer):
             axis -= len(norm.get_build_config()["input_shape"])
         if axis != -1 or renorm:
             received = "renorm=True" if renorm else f"axis={norm.axis}"
-            raise ValueError(
+            raise UnsuitableNorm(
                 f"layer: expected a batch norm {norm.name!r} over the last axis, "
                 f"without renorm. Received {received}: change it before it goes into a "
                 "block."
@@ -187,8 +190,7 @@ class SeriesBatchNormalization(SeriesLayer):
     def _basis_of_statistics(self, member):
         if member is None or self.statistics == "cells":
             return get_basis("constant", self.basis.cells)
-        scheme, steps = manifestation_of(member)
-        return evaluations(steps * get_scheme(scheme).pieces)
+        return evaluations(evaluations_of(member))
 
     def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")

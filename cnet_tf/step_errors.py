@@ -19,7 +19,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from cnet_tf.runge_kutta import StageTime, integrate, step
+from cnet_tf.runge_kutta import integrate, stage_times, step
 from cnet_tf.surgery import chosen_blocks
 from cnet_tf.tableaus import get_scheme
 from cnet_tf.trajectory import TappedNet, rate_of, squares
@@ -72,8 +72,8 @@ def block_error(block, x, mask=None) -> BlockError:
     rate, scheme = rate_of(block, mask), get_scheme(block.scheme)
 
     def one_step(x, n, steps):
-        times = [StageTime(n, c, steps) for c in scheme.c]
-        return step(scheme, rate, x, times, Fraction(block.horizon) / steps)
+        h = Fraction(block.horizon) / steps
+        return step(scheme, rate, x, stage_times(scheme, n, steps), h)
 
     def two_steps(x, n):
         return one_step(one_step(x, 2 * n, 2 * block.steps), 2 * n + 1, 2 * block.steps)

@@ -90,16 +90,6 @@ class ButcherTableau:
         )
 
     @functools.cached_property
-    def pieces(self) -> int:
-        """The fewest equal pieces of a step that hold one node each, or none."""
-
-        def held(m):  # The last piece holds the end of the step, too.
-            return {min(int(c * m), m - 1) for c in self.c}
-
-        nodes = set(self.c)
-        return next(m for m in itertools.count(1) if len(held(m)) == len(nodes))
-
-    @functools.cached_property
     def order(self) -> int:
         """Order p of accuracy: b . Phi(tree) = 1/gamma(tree) for all trees up to p."""
         for p in range(1, _HIGHEST_ORDER + 1):

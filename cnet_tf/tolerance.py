@@ -22,7 +22,7 @@ from fractions import Fraction
 import keras
 from keras import ops
 
-from cnet_tf.runge_kutta import StageTime, step_with_error
+from cnet_tf.runge_kutta import StageTime, stage_times, step_with_error
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.surgery import chosen_blocks, with_blocks
 from cnet_tf.tableaus import PAIRS, get_scheme
@@ -148,7 +148,7 @@ class _Probe(keras.layers.Layer):
 
         total = 0.0
         for n in range(steps):
-            times = [StageTime(n, c, steps) for c in (*tableau.c, Fraction(1))]
+            times = [*stage_times(tableau, n, steps), StageTime(n, Fraction(1), steps)]
             x, error = step_with_error(tableau, rate, x, times, h)
             total += _norm(error)
         return x, total

@@ -20,10 +20,9 @@ from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import is_graph, layers_of
 from cnet_tf.paths import named_variables
 from cnet_tf.residual_chain import ResidualChain, with_chains
-from cnet_tf.runge_kutta import StageTime, path, step
+from cnet_tf.runge_kutta import StageTime, path, stage_times, step
 from cnet_tf.series import ForwardPass, SeriesLayer, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.tableaus import get_scheme
 
 
 class TappedNet:
@@ -211,8 +210,10 @@ def state_at(net, block, inputs, t, refined=1):
         x = state
     if part := t * flow.steps - n:
         # The times stay those of step n, so that theta is read as within it.
-        nodes = get_scheme(flow.scheme).c
-        times = [StageTime(n, c * part, flow.steps) for c in nodes]
+        times = [
+            StageTime(n, time.node * part, flow.steps, stage=time.stage)
+            for time in stage_times(flow.scheme, n, flow.steps)
+        ]
         h = Fraction(flow.horizon) * part / flow.steps
         x = step(flow.scheme, rate_of(flow, mask), x, times, h)
         if getattr(flow, "project", None):

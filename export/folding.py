@@ -15,7 +15,7 @@ from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import cloned, is_graph
-from cnet_tf.runge_kutta import StageTime, advance
+from cnet_tf.runge_kutta import advance, stage_times
 from cnet_tf.series import ForwardPass, surface
 from cnet_tf.tableaus import get_scheme
 from export.affine import Affine, Function, Linear, Padding, folded
@@ -121,13 +121,15 @@ class FoldedBlock(_Folded):
             for rows in (tableau.a, [tableau.b])
         )
 
-        def at(step, c):
-            time = StageTime(step, c, block.steps)
+        def at(time):
             return lambda: ForwardPass(block.restriction).at(time)
 
         self._evaluations = [
-            [self._chain(block.rate, at(step, c), factor) for c in tableau.c]
-            for step in range(block.steps)
+            [
+                self._chain(block.rate, at(time), factor)
+                for time in stage_times(tableau, n, block.steps)
+            ]
+            for n in range(block.steps)
         ]
 
     def compute_output_shape(self, input_shape):

@@ -6,7 +6,7 @@ import pathlib
 import keras
 
 import cnet_tf
-from cnet_tf.architecture import copied
+from cnet_tf.any_depth import with_own_norms
 from cnet_tf.escaping import file_name
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from export.folding import fold
@@ -106,7 +106,7 @@ class Source:
         return self._with(nets)
 
     def recalibrated(self, data: ImageData, batches: int) -> "Source":
-        """A copy of the one net with its norms re-estimated on training images.
+        """A twin of the one net with its norms re-estimated on training images.
 
         Args:
             data: The data of the run; augmented as in the training.
@@ -114,7 +114,7 @@ class Source:
         """
         if not batches:
             return self
-        (net,) = map(copied, self.nets.values())
+        (net,) = map(with_own_norms, self.nets.values())
         images = recalibration_batches_of(data, self.data, batches)
         count = cnet_tf.recalibrate(net, images)
         change = f"batch norms recalibrated on {count} training batches"

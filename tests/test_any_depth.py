@@ -85,7 +85,7 @@ def test_recalibrating_a_member_changes_no_other(net):
 
 
 @pytest.mark.parametrize(
-    "member", ["euler:1", "midpoint:1", "heun2:3", "ssprk3:1", "rk4_38:2"]
+    "member", ["euler:1", "midpoint:1", "heun2:3", "ssprk3:1", "rk4:2"]
 )
 def test_each_evaluation_of_a_member_has_statistics_of_its_own(plain, member):
     """Recalibrated on one batch, it gives for it what it gives in training."""

@@ -9,7 +9,7 @@ from chains import lifted
 
 from cnet_tf.basis import BASES, evaluations, get_basis
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.runge_kutta import StageTime
+from cnet_tf.runge_kutta import StageTime, stage_times
 from cnet_tf.series import (
     ForwardPass,
     ParameterSeries,
@@ -213,11 +213,17 @@ def test_layer_refuses_unknown_bases_and_sizes(arguments, message):
 
 @pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize("steps", [1, 3])
-def test_each_evaluation_of_a_step_has_a_piece_of_its_own(name, steps):
-    """Stages at one time share it."""
+def test_each_evaluation_has_a_value_of_its_own(name, steps):
+    """Stages at one time too; other times read those of the pieces they are in."""
     scheme, forward = get_scheme(name), ForwardPass()
-    basis = evaluations(steps * scheme.pieces)
-    times = [StageTime(n, c, steps) for n in range(steps) for c in set(scheme.c)]
+    basis = evaluations(steps * scheme.stages)
+    times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
     rows = [forward.row(basis, time) for time in times]
-    assert all(sorted(row)[-2:] in ([0, 1], [1]) and sum(row) == 1 for row in rows)
-    assert len(set(rows)) == len(rows)
+    np.testing.assert_array_equal(np.array(rows, float), np.eye(basis.size))
+    others = [
+        StageTime(0, Fraction(1, 3), steps),
+        stage_times("euler", 1, 2 * steps * scheme.stages)[0],
+    ]
+    pieces = get_basis("constant", basis.size)
+    for time in others:
+        assert forward.row(basis, time) == pieces.weights(time, time.side)

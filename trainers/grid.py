@@ -4,13 +4,8 @@ import dataclasses
 import math
 
 from cnet_tf import escaping
-from cnet_tf.any_depth import members_of
-from cnet_tf.manifestation import (
-    manifest,
-    recalibrate,
-    restore_statistics,
-    statistics,
-)
+from cnet_tf.any_depth import members_of, with_own_norms
+from cnet_tf.manifestation import manifest, recalibrate
 from cnet_tf.member_name import evaluations, manifestation_of, member_name
 from cnet_tf.surgery import blocks_of
 from trainers import results
@@ -110,25 +105,20 @@ def accuracies(net, examples, images) -> dict:
     Returns:
         `{"accuracy", "loss", "recalibrated_accuracy"}`, the last None without images.
     """
-    score = scorer(net)  # One graph for both, as statistics are variables.
+    if images is not None:
+        # At first it gives what the net gives, so that one graph does for both.
+        net = with_own_norms(net)
+    score = scorer(net)
     scores = score(examples)
+    again = None
+    if images is not None:
+        recalibrate(net, images)
+        again = accuracy_of(score(examples))
     return {
         "accuracy": accuracy_of(scores),
         "loss": scores["loss"],
-        "recalibrated_accuracy": None
-        if images is None
-        else _recalibrated_accuracy(net, images, lambda: score(examples)),
+        "recalibrated_accuracy": again,
     }
-
-
-def _recalibrated_accuracy(net, images, score):
-    """The accuracy with re-estimated statistics, which are then put back."""
-    kept = statistics(net)
-    try:
-        recalibrate(net, images)
-        return accuracy_of(score())
-    finally:
-        restore_statistics(net, kept)
 
 
 def line(row) -> str:
