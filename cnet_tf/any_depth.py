@@ -46,8 +46,8 @@ def with_members(net, members, optimizer=None):
     Args:
         net: A built functional or Sequential model with blocks and batch norms. Keras'
             own norms, over the last axis, become `SeriesBatchNormalization`s.
-        members: Names of manifestations, `scheme:N`. Others, and that of the net itself
-            if it is not named, read what the net had.
+        members: Names of manifestations, `scheme:N`. Members that it has keep what
+            they have; others, and the net itself if it is not named, read what it had.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
 
     Returns:
@@ -55,7 +55,8 @@ def with_members(net, members, optimizer=None):
         one kept for a norm is kept for each of its members.
 
     Raises:
-        ValueError: no blocks, no batch norms, members already, a bad name or one twice.
+        ValueError: no blocks, no batch norms, a bad name, one twice or of a member that
+            it has.
     """
     chosen_blocks(net)
     members = [member_name(*manifestation_of(name)) for name in members]
@@ -63,10 +64,8 @@ def with_members(net, members, optimizer=None):
         raise ValueError(
             f"members: expected names of manifestations, each once. Received {members}."
         )
-    if members_of(net):
-        raise ValueError(
-            f"net: expected one without members. Received one of {members_of(net)}."
-        )
+    if known := sorted({*members} & {*members_of(net)}):
+        raise ValueError(f"members: expected new ones. Received {known}, which it has.")
     if not normalizations(net):
         raise ValueError(
             "net: expected batch norms, which members have for themselves. Received "

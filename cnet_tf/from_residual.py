@@ -4,7 +4,7 @@
 
 theta piecewise constant with f_k = R(theta_k, .). The numbers stay bit for bit, and
 what a block can do comes with it: other bases and fewer pieces (`project`), other
-schemes and steps (`manifest`), both best followed by `recalibrate` or some training.
+schemes and steps (`manifest`), both best `recalibrated` or trained on.
 
     net = from_residual(keras.applications.ResNet50V2())
     smooth = project(net, basis="hat", nodes=3, steps=4)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 from short_runs import After, assert_equal, weights
 
-from cnet_tf import checkpoint, continuous_net, manifest
+from cnet_tf import checkpoint, continuous_net, manifest, recalibrated
 from cnet_tf.any_depth import members_of, with_members
 from trainers import fit, members, steps
 from trainers.errors import OptionError
@@ -30,6 +30,18 @@ def batch():
     rng = np.random.default_rng(0)
     images = tf.constant(rng.normal(size=(6, 8, 8, 1)), tf.float32)
     return images, tf.constant(np.arange(6), tf.int64)
+
+
+def test_a_net_that_is_a_member_does_not_learn_beside_itself(net, batch):
+    """A recalibrated one is: `train.py --model` may go on with it."""
+    alone = continuous_net("digits", nodes=2, widths=(4,), strides=(1,))
+    twin = recalibrated(manifest(alone, "euler", 1), [batch[0]])
+    assert members_of(twin) == ("euler:1",)
+    assert members.turns(twin) == [()] and not members.members(twin)
+    more = with_members(twin, ["midpoint:1"])
+    assert list(members.members(more)) == ["midpoint:1"]
+    np.testing.assert_array_equal(more(batch[0]), twin(batch[0]))
+    assert len(members.turns(net)) == 2
 
 
 def log_softmax(logits):

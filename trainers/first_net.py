@@ -3,7 +3,7 @@
 import os
 
 from cnet_tf import checkpoint, keras_file
-from cnet_tf.any_depth import members_of, with_members
+from cnet_tf.any_depth import with_members
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
@@ -73,7 +73,7 @@ def _freeze_features(net):
 
 def _check_members(net, options):
     """Refuses before training what `members.start` would refuse in the middle of it."""
-    wanted, known = members.names(options), list(members_of(net))
+    wanted, known = members.names(options), members.others(net)
     if known and known != wanted:
         raise OptionError(
             f"--any_depth: expected the members of --model, {','.join(known)}. "

@@ -66,7 +66,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
         else [("fixed", None)]
     )
     learned = [*([own] if own else []), *map(manifestation_of, members_of(net))]
-    cells += [cell for cell in learned if cell not in cells]
+    cells = list(dict.fromkeys([*cells, *learned]))
     rows = []
     for scheme, n in cells:
         twin = net

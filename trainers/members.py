@@ -3,6 +3,7 @@
 from cnet_tf.any_depth import members_of, with_members
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import evaluations, manifestation_of, member_name
+from cnet_tf.surgery import blocks_of
 from trainers.growth import State
 
 
@@ -14,7 +15,7 @@ def names(options) -> list[str]:
 def start_before(options, epoch: int, net) -> bool:
     """Whether the net gets its members before an epoch."""
     due = options.any_depth and epoch >= options.any_depth_epoch
-    return bool(due) and not members_of(net)
+    return bool(due) and not others(net)
 
 
 def start(state: State, options) -> State:
@@ -22,9 +23,15 @@ def start(state: State, options) -> State:
     return State(*with_members(state.net, names(options), state.optimizer))
 
 
+def others(net) -> list[str]:
+    """Its members but the one that it is itself, as a recalibrated net is."""
+    own = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
+    return [name for name in members_of(net) if {name} != own]
+
+
 def members(net) -> dict:
-    """The members of a net by name, cheapest first; they share its kernels."""
-    menu = sorted(members_of(net), key=evaluations)
+    """The `others` by name, cheapest first; they share the kernels of the net."""
+    menu = sorted(others(net), key=evaluations)
     return {name: manifest(net, *manifestation_of(name)) for name in menu}
 
 
@@ -35,7 +42,7 @@ def turns(net) -> list[tuple]:
     2019, arXiv 1903.05134), in a fixed order, so that a resumed run ends with the same
     bits.
     """
-    if not members_of(net):
+    if not others(net):
         return [()]
-    cheapest, *others = members(net).values()
-    return [(cheapest, other) for other in others] or [(cheapest,)]
+    cheapest, *rest = members(net).values()
+    return [(cheapest, other) for other in rest] or [(cheapest,)]
