@@ -15,8 +15,8 @@ References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.0513
 import contextlib
 
 import numpy as np
+from keras import ops
 
-from cnet_tf.checks import finite_values
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.member_name import manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
@@ -92,12 +92,11 @@ def with_statistics_apart(net):
 
 
 def with_own_norms(net):
-    """A twin of a net that has batch norms, and their values, for itself.
+    """A twin that gives what the net gives, its batch norms being its own.
 
     It is a member of its own, so that norms in blocks keep statistics of each
-    evaluation, which start as what these read before. Where blocks differ in scheme or
-    N, or a norm can have no members, the twin shares nothing with the net, and its
-    statistics are of cells.
+    evaluation. Where blocks differ in scheme or N, or a norm can have no members, the
+    twin shares nothing with the net, and its statistics are of cells.
 
     Args:
         net: A built functional or Sequential model.
@@ -162,7 +161,7 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
 
 def _start(series, origin, member, block):
     """Gives a series the values of another, or of a variable of Keras."""
-    value = finite_values(getattr(origin, "variable", origin))
+    value = ops.convert_to_numpy(getattr(origin, "variable", origin))
     basis = getattr(origin, "basis", series.basis)
     if series.basis != basis:
         value = np.tensordot(_read_by(member, block, basis), value, 1)
