@@ -55,10 +55,15 @@ def test_the_best_scheme_counts_at_each_cost(tmp_path):
     assert run.best() == [(1, 0.6), (4, 0.7)]
 
 
-def test_a_net_without_blocks_costs_one_evaluation(tmp_path):
+def test_a_net_of_fixed_depth_is_a_level(tmp_path):
+    """It costs no number of evaluations, alone or beside nets that do."""
     grid = ("fixed,,True,0.6,0.5",)
-    run = compare.read(a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid))
-    assert run.best() == [(1, 0.6)]
+    fixed = compare.read(a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid))
+    assert fixed.best() == [] and fixed.points[0].accuracy == 0.6
+    grid = ("euler,4,True,0.7,",)
+    other = compare.read(a_run(tmp_path / "other", (0.5,), seconds=1, grid=grid))
+    for courses in ([fixed], [fixed, other]):
+        assert compare.picture(courses).startswith(b"\x89PNG")
 
 
 def test_nets_that_ship_are_compared_without_data(tmp_path):

@@ -47,10 +47,13 @@ class Options(OptionTable):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A manifestation: its scheme, evaluations a block, and accuracy in [0, 1]."""
+    """A manifestation: its scheme, evaluations a block, and accuracy in [0, 1].
+
+    The cost of a net of fixed depth is None.
+    """
 
     scheme: str
-    cost: int
+    cost: int | None
     accuracy: float
 
 
@@ -83,7 +86,8 @@ class Course:
         """(cost, accuracy) of the best manifestation of each cost, by cost."""
         found = {}
         for point in self.points:
-            found[point.cost] = max(point.accuracy, found.get(point.cost, 0.0))
+            if point.cost is not None:
+                found[point.cost] = max(point.accuracy, found.get(point.cost, 0.0))
         return sorted(found.items())
 
 
@@ -120,11 +124,12 @@ def read(folder) -> Course:
 
 
 def _point(row) -> Point:
-    """Of a row of grid.csv; a net without blocks costs one evaluation."""
+    """Of a row of grid.csv."""
     accuracy = float(row["accuracy"])
     if row["trained"] != "True" and row["recalibrated_accuracy"]:
         accuracy = max(accuracy, float(row["recalibrated_accuracy"]))
-    return Point(row["scheme"], int(row["evaluations"] or 1), accuracy)
+    cost = int(row["evaluations"]) if row["evaluations"] else None
+    return Point(row["scheme"], cost, accuracy)
 
 
 def _rows(path) -> list[dict]:
@@ -210,12 +215,20 @@ def picture(courses) -> bytes:
 
 
 def _draw_costs(axes, courses):
-    """Points of a marker a scheme, and a line a run through the best of each cost."""
-    points = [point for course in courses for point in course.points]
+    """Points of a marker a scheme, and a line a run through the best of each cost.
+
+    A net of fixed depth is a level, as it costs no number of evaluations.
+    """
+    points = [
+        point for course in courses for point in course.points if point.cost is not None
+    ]
     schemes = dict.fromkeys(point.scheme for point in points)
     markers = dict(zip(schemes, itertools.cycle(_MARKERS), strict=False))
     for i, course in enumerate(courses):
         for point in course.points:
+            if point.cost is None:
+                axes.axhline(100 * point.accuracy, color=f"C{i}", linestyle=":")
+                continue
             marker = markers[point.scheme]
             axes.plot(point.cost, 100 * point.accuracy, marker, color=f"C{i}")
         best = [(cost, 100 * accuracy) for cost, accuracy in course.best()]
@@ -225,7 +238,8 @@ def _draw_costs(axes, courses):
         axes.plot([], [], marker, color="grey", label=escaping.plot(scheme))
     results.cost_axis(axes, [point.cost for point in points])
     axes.set_ylabel("test accuracy, %")
-    axes.legend(fontsize=8)
+    if points:
+        axes.legend(fontsize=8)
 
 
 if __name__ == "__main__":
