@@ -37,6 +37,11 @@ def members_of(net) -> tuple[str, ...]:
     return next((norm.members for norm in _norms(net)), ())
 
 
+def member_read(net) -> str | None:
+    """The member whose norms a net reads; None: those of no member."""
+    return next((norm.member for norm in _norms(net)), None)
+
+
 def with_members(net, members, optimizer=None):
     """The net with batch norms that have values of their own for every member.
 
@@ -112,8 +117,12 @@ def with_own_norms(net):
 
 def _manifestation(net) -> str | None:
     """The name of the manifestation that a net is; None where its blocks differ."""
-    found = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
-    return found.pop() if len(found) == 1 else None
+    found = set(_forms(net))
+    return member_name(*found.pop()) if len(found) == 1 else None
+
+
+def _forms(net) -> list[tuple]:
+    return [(block.scheme, block.steps) for block in blocks_of(net)]
 
 
 def _with_norms_of_its_own(net, fresh=()) -> tuple:
@@ -176,12 +185,19 @@ def _read_by(member, block, cells) -> np.ndarray:
     return np.array([forward.row(cells, time) for time in times], "float64")
 
 
-def reading_own_norms(net):
-    """The net, its norms reading the values of the member that it is."""
+def reading_own_norms(net, before=None):
+    """The net, its norms reading the values of the member that it is.
+
+    Args:
+        net: A built net.
+        before: What it is a manifestation of. Where neither scheme nor N has changed,
+            norms that it has no values of its own for read on what they read there.
+    """
     name = _manifestation(net)
+    same = before is not None and _forms(net) == _forms(before)
 
     def own(norm):
-        return name if name in norm.members else None
+        return name if name in norm.members else norm.member if same else None
 
     others = [norm for norm in _norms(net) if norm.member != own(norm)]
     if not others:

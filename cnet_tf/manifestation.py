@@ -53,7 +53,7 @@ def manifest(
         ),
         share=True,
     )
-    return reading_own_norms(new)
+    return reading_own_norms(new, net)
 
 
 def unrolled(net):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 from short_runs import After, assert_equal, weights
 
-from cnet_tf import checkpoint, continuous_net, manifest, recalibrated
+from cnet_tf import checkpoint, continuous_net, manifest, recalibrated, refine
 from cnet_tf.any_depth import members_of, with_members
 from trainers import fit, members, steps
 from trainers.errors import OptionError
@@ -38,6 +38,9 @@ def test_a_net_that_is_a_member_does_not_learn_beside_itself(net, batch):
     twin = recalibrated(manifest(alone, "euler", 1), [batch[0]])
     assert members_of(twin) == ("euler:1",)
     assert members.turns(twin) == [()] and not members.members(twin)
+    deep = refine(twin, 2)  # Euler in two steps now; it reads what it read.
+    np.testing.assert_array_equal(manifest(deep)(batch[0]), deep(batch[0]))
+    assert members.turns(deep) == [()]
     more = with_members(twin, ["midpoint:1"])
     assert list(members.members(more)) == ["midpoint:1"]
     np.testing.assert_array_equal(more(batch[0]), twin(batch[0]))

@@ -34,7 +34,7 @@ from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.escaping import line
 from cnet_tf.from_residual import from_residual
 from cnet_tf.line_error import LineError
-from cnet_tf.manifestation import recalibrate
+from cnet_tf.manifestation import recalibrated
 from cnet_tf.plain_model import to_plain
 from cnet_tf.refinement import project
 from cnet_tf.residual_search import residual_stages
@@ -149,7 +149,7 @@ def main(options):
             score("projected", new)
         if options.recalibrate:
             images = batches.recalibration_batches_of(data, said, options.recalibrate)
-            recalibrate(new, images)
+            new = recalibrated(new, images)
             score("recalibrated", new)
         with disk.writing("output"):
             new.save(workspace.folder / output.name)

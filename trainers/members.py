@@ -1,9 +1,8 @@
 """Any-depth training: which manifestations learn beside the net, and when."""
 
-from cnet_tf.any_depth import members_of, with_members
+from cnet_tf.any_depth import member_read, members_of, with_members
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import evaluations, manifestation_of, member_name
-from cnet_tf.surgery import blocks_of
 from trainers.growth import State
 
 
@@ -24,9 +23,8 @@ def start(state: State, options) -> State:
 
 
 def others(net) -> list[str]:
-    """Its members but the one that it is itself, as a recalibrated net is."""
-    own = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
-    return [name for name in members_of(net) if {name} != own]
+    """Its members but the one that it reads itself, as a recalibrated net does."""
+    return [name for name in members_of(net) if name != member_read(net)]
 
 
 def members(net) -> dict:
