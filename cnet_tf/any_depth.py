@@ -17,6 +17,7 @@ import contextlib
 import numpy as np
 from keras import ops
 
+from cnet_tf.checks import per_block
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.member_name import manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
@@ -51,8 +52,9 @@ def with_members(net, members, optimizer=None):
     Args:
         net: A built functional or Sequential model with blocks and batch norms. Keras'
             own norms, over the last axis, become `SeriesBatchNormalization`s.
-        members: Names of manifestations, `scheme:N`. Members that it has keep what
-            they have; others, and the net itself if it is not named, read what it had.
+        members: Names of manifestations, `scheme:N`, or `scheme:N,..,N` with an N for
+            each block. Members that it has keep what they have; others, and the net
+            itself if it is not named, read what it had.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
 
     Returns:
@@ -63,12 +65,14 @@ def with_members(net, members, optimizer=None):
         ValueError: no blocks, no batch norms, a bad name, one twice or of a member that
             it has.
     """
-    chosen_blocks(net)
+    count = len(chosen_blocks(net))
     members = [member_name(*manifestation_of(name)) for name in members]
     if not members or len(set(members)) != len(members):
         raise ValueError(
             f"members: expected names of manifestations, each once. Received {members}."
         )
+    for name in members:
+        per_block("members", manifestation_of(name)[1], count)
     if known := sorted({*members} & {*members_of(net)}):
         raise ValueError(f"members: expected new ones. Received {known}, which it has.")
     if not normalizations(net):
@@ -100,8 +104,8 @@ def with_own_norms(net):
     """A twin that gives what the net gives, its batch norms being its own.
 
     It is a member of its own, so that norms in blocks keep statistics of each
-    evaluation. Where blocks differ in scheme or N, or a norm can have no members, the
-    twin shares nothing with the net, and its statistics are of cells.
+    evaluation. Where blocks differ in scheme, or a norm can have no members, the twin
+    shares nothing with the net, and its statistics are of cells.
 
     Args:
         net: A built functional or Sequential model.
@@ -116,9 +120,12 @@ def with_own_norms(net):
 
 
 def _manifestation(net) -> str | None:
-    """The name of the manifestation that a net is; None where its blocks differ."""
-    found = set(_forms(net))
-    return member_name(*found.pop()) if len(found) == 1 else None
+    """The name of the manifestation that a net is; None where its schemes differ."""
+    forms = _forms(net)
+    if len({scheme for scheme, _ in forms}) != 1:
+        return None
+    counts = [steps for _, steps in forms]
+    return member_name(forms[0][0], counts if len(set(counts)) > 1 else counts[0])
 
 
 def _forms(net) -> list[tuple]:
@@ -136,7 +143,9 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
         (The net, what the variables of its norms started as by the ids of these).
     """
     inside = {
-        id(layer): block for block in blocks_of(net) for layer in layers_of(block.rate)
+        id(layer): (i, block)
+        for i, block in enumerate(blocks_of(net))
+        for layer in layers_of(block.rate)
     }
 
     def with_sets(norm):
@@ -146,7 +155,7 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
         config = series.get_config()
         config["members"] = list(dict.fromkeys([*series.members, *fresh]))
         if id(norm) in inside:
-            config["statistics"] = "evaluations"
+            config |= {"statistics": "evaluations", "block": inside[id(norm)][0]}
         return SeriesBatchNormalization.from_config(config)
 
     olds = normalizations(net)
@@ -163,23 +172,24 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
             for name, series in norm.set_of(member).items():
                 apart = isinstance(old, SeriesBatchNormalization) and member in kept
                 origin = old.set_of(member)[name] if apart else getattr(old, name)
-                _start(series, origin, member, inside.get(id(old)))
+                _start(series, origin, member, *inside.get(id(old), (None, None)))
                 origins[id(series.variable)] = getattr(origin, "variable", origin)
     return new, origins
 
 
-def _start(series, origin, member, block):
+def _start(series, origin, member, number, block):
     """Gives a series the values of another, or of a variable of Keras."""
     value = ops.convert_to_numpy(getattr(origin, "variable", origin))
     basis = getattr(origin, "basis", series.basis)
     if series.basis != basis:
-        value = np.tensordot(_read_by(member, block, basis), value, 1)
+        value = np.tensordot(_read_by(member, number, block, basis), value, 1)
     series.variable.assign(value.reshape(series.variable.shape))
 
 
-def _read_by(member, block, cells) -> np.ndarray:
+def _read_by(member, number, block, cells) -> np.ndarray:
     """Rows of the basis `cells`, one that each evaluation of a member reads."""
     scheme, steps = manifestation_of(member)
+    steps = steps if isinstance(steps, int) else steps[number]
     forward = ForwardPass(block.restriction)
     times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
     return np.array([forward.row(cells, time) for time in times], "float64")

@@ -9,6 +9,8 @@ refinement, projection and averaging over a step can never give a negative one, 
 hats or polynomials do not promise.
 """
 
+import re
+
 import keras
 import numpy as np
 from keras import ops
@@ -51,6 +53,8 @@ class SeriesBatchNormalization(SeriesLayer):
             `"evaluations"`. In a long step the stages of a cell meet other moments, of
             which one mean and variance are true of none. Default `"cells"`, which is
             for norms outside of blocks.
+        block: The number of the block of the net that the norm is in, for members with
+            an N for each block. Default 0.
         <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
             <gamma|beta>_constraint: As in `keras.layers.BatchNormalization`, for one
             theta_k.
@@ -79,6 +83,7 @@ class SeriesBatchNormalization(SeriesLayer):
         members=(),
         member=None,
         statistics="cells",
+        block=0,
         gamma_initializer="ones",
         beta_initializer="zeros",
         moving_mean_initializer="zeros",
@@ -107,6 +112,7 @@ class SeriesBatchNormalization(SeriesLayer):
                 f"{statistics!r}."
             )
         self.statistics = statistics
+        self.block = block
         self._lender = None
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.beta_initializer = keras.initializers.get(beta_initializer)
@@ -178,7 +184,7 @@ class SeriesBatchNormalization(SeriesLayer):
         }
 
     def _add_set(self, member, shape):
-        suffix = "" if member is None else f"_{member.replace(':', '_')}"
+        suffix = "" if member is None else "_" + re.sub("[:,]", "_", member)
         cells = self._basis_of_statistics(member)
         for name, present in self._has.items():
             if present:
@@ -190,7 +196,7 @@ class SeriesBatchNormalization(SeriesLayer):
     def _basis_of_statistics(self, member):
         if member is None or self.statistics == "cells":
             return get_basis("constant", self.basis.cells)
-        return evaluations(evaluations_of(member))
+        return evaluations(evaluations_of(member, self.block))
 
     def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")
@@ -292,6 +298,7 @@ class SeriesBatchNormalization(SeriesLayer):
             "members": list(self.members),
             "member": self.member,
             "statistics": self.statistics,
+            "block": self.block,
             **of,
         }
 

@@ -214,6 +214,9 @@ def test_norms_of_keras_get_members_too():
 def test_names_and_costs():
     assert member_name("rk4", 2) == "rk4:2"
     assert manifestation_of("midpoint:3") == ("midpoint", 3)
+    assert member_name("rk4", [3, 1]) == "rk4:3,1"
+    assert manifestation_of("rk4:3,1") == ("rk4", (3, 1))
+    assert evaluations("rk4:3,1") == 12 and evaluations("rk4:3,1", 1) == 4
     assert [evaluations(n) for n in ("euler:1", "midpoint:1", "rk4:2")] == [1, 2, 8]
 
 
@@ -224,6 +227,8 @@ def test_names_and_costs():
         (["euler:1", "euler:1"], "each once"),
         (["euler"], "members: expected scheme:N, such as 'euler:1'. Received 'euler'"),
         (["euler:0"], "expected scheme:N"),
+        (["euler:1,"], "expected scheme:N"),
+        (["euler:1,2,3"], "members: expected a number or 2 of them, one a block"),
         (["euler:-1"], "expected scheme:N"),
         (["oiler:1"], "oiler"),
     ],

@@ -29,7 +29,7 @@ def net_of(**arguments):
 
 
 def with_other_blocks(net):
-    """Two schemes in one net, as `--steps` for each block makes them."""
+    """Two schemes in one net."""
     block, form = blocks_of(net)[0], {"scheme": "rk4", "steps": 1}
     return with_blocks(net, [block], lambda b, i: b.manifested(**form), share=True)
 
@@ -96,6 +96,22 @@ def test_it_starts_as_the_net_that_is_then_left_alone(scheme, steps, unit):
     if (scheme, steps) != ("euler", 1):
         found = manifest(twin, "euler", 1)(images())
         np.testing.assert_array_equal(found, manifest(net, "euler", 1)(images()))
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_blocks_may_differ_in_steps(unroll, tmp_path):
+    """As the stages of a residual net do, and graphs for a tolerance."""
+    net = manifest(net_of(), "rk4", [3, 1], unroll=unroll)
+    output = np.array(net(images()))
+    np.testing.assert_allclose(with_own_norms(net)(images()), output, atol=1e-5)
+    twin = recalibrated(net, [images()])
+    assert members_of(twin) == ("rk4:3,1",)
+    expected = twin(images(), training=True)
+    np.testing.assert_allclose(twin(images()), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(net(images()), output)
+    twin.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(again(images()), twin(images()))
 
 
 def test_norms_that_a_member_shares_are_where_its_own_start():

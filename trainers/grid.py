@@ -60,12 +60,15 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
     found = [(block.scheme, block.steps) for block in blocks_of(net)]
     # None where blocks differ: that manifestation is in no cell of the grid.
     own = found[0] if len(set(found)) == 1 else None
+    members = [
+        m for m in map(manifestation_of, members_of(net)) if isinstance(m[1], int)
+    ]
     cells = (
         [(s, n) for s in wanted.schemes for n in wanted.steps]
         if found
         else [("fixed", None)]
     )
-    learned = [*([own] if own else []), *map(manifestation_of, members_of(net))]
+    learned = [*([own] if own else []), *members]
     cells = list(dict.fromkeys([*cells, *learned]))
     rows = []
     for scheme, n in cells:
