@@ -131,9 +131,14 @@ def _block(stage: Stage, name) -> ContinuousBlock:
             [known[stage.units[0].end(True)], start]
         )
     unit = keras.Model(start, slope, name="rate")
+    # That of the sum: units of mixed precision have states of half.
+    policy = getattr(first.add.operation, "dtype_policy", first.start.dtype)
     with without_draws():
         block = ContinuousBlock(
-            unit, count, "euler", count, "constant", horizon=count, name=name
+            *(unit, count, "euler", count, "constant"),
+            horizon=count,
+            dtype=policy,
+            name=name,
         )
         block.build(first.start.shape)
     return block

@@ -20,6 +20,7 @@ def options(short_run):
     return short_run(batches_per_epoch=6)
 
 
+@pytest.mark.slow
 def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     options = dataclasses.replace(
         options, preset="digits", epochs=3, refine_epochs=(2,)

@@ -41,6 +41,17 @@ def resnet(style="post", **arguments):
     )
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_nets_of_every_precision(policy):
+    net, x = resnet("wide", dtype=policy), normal(2, *IMAGE)
+    continuous = from_residual(net)
+    assert {block.compute_dtype for block in blocks_of(continuous)} == {
+        net.get_layer("stem").compute_dtype
+    }
+    for one in (continuous, to_plain(continuous)):
+        np.testing.assert_array_equal(np.array(one(x)), np.array(net(x)))
+
+
 @pytest.mark.parametrize("style", ["post", "he"])
 def test_a_residual_net_and_back_bit_for_bit(style):
     net, x = resnet(style), normal(2, *IMAGE)

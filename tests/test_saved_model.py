@@ -92,6 +92,7 @@ def test_names_and_normalisation_travel_along(exported):
     assert normalization == {"mean": DIGITS["mean"], "std": DIGITS["std"]}
 
 
+@pytest.mark.slow
 def test_loads_in_another_process_without_this_package(exported):
     code = (
         "import sys, tensorflow as tf\n"

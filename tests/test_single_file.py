@@ -52,7 +52,9 @@ def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
     assert np.abs(other(pixels(2)) - expected).max() > 0.01
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float32", marks=pytest.mark.slow), "int8"]
+)
 def test_threads_change_no_bits(runs, module, flags_for, precision):
     flags = flags_for(f"--run={runs['digits']}", f"--precision={precision}")
     path = module.main(flags)

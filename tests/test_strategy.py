@@ -43,7 +43,9 @@ def alone(options):
     return trained(options)
 
 
-@pytest.mark.parametrize("name", ["one_device", "mirrored"])
+@pytest.mark.parametrize(
+    "name", ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)]
+)
 def test_every_strategy_trains_like_none_over_a_refinement(options, alone, name):
     expected, before = alone
     found, after = trained(dataclasses.replace(options, strategy=name))
@@ -54,6 +56,7 @@ def test_every_strategy_trains_like_none_over_a_refinement(options, alone, name)
     np.testing.assert_allclose(after["test_loss"], before["test_loss"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_synchronised_norms_replicas_train_otherwise(options, alone):
     """So the test above can fail."""
     apart = dataclasses.replace(options, strategy="mirrored", sync_batch_norm=False)

@@ -100,9 +100,8 @@ tflite.main(trained_run.parse(sys.argv[1:], tflite.Options))
 """
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "int8"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_same_net_gives_the_same_bytes(
     runs, digits_dir, flags_for, monkeypatch, tmp_path, precision
 ):

@@ -14,6 +14,8 @@ from trained_run import DIGITS, copy_of_keras, parse, pixels, ungated
 from export import calibration, parity, runtimes, serving, tflite, tflite_file
 from trainers.errors import OptionError
 
+pytestmark = pytest.mark.slow  # Five conversions.
+
 
 @pytest.fixture
 def flags_for(export_flags):

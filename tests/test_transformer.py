@@ -128,6 +128,14 @@ def masked(**arguments):
 
 BUILDERS = {**{kind: builder(kind) for kind in KINDS}, "masked tokens": masked}
 every_net = pytest.mark.parametrize("name", BUILDERS)
+# Of files that take long to write, one in the fast suite.
+files_of_every_net = pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "image" else pytest.param(name, marks=pytest.mark.slow)
+        for name in BUILDERS
+    ],
+)
 
 
 def inputs_of(name, count=3):
@@ -144,7 +152,7 @@ def test_manifestations_share_variables(name):
     contract.manifestations_share_variables(BUILDERS[name], inputs_of(name))
 
 
-@every_net
+@files_of_every_net
 def test_files_and_clones_compute_the_same(name, tmp_path):
     contract.files_and_clones_compute_the_same(
         BUILDERS[name], inputs_of(name), tmp_path
@@ -189,7 +197,7 @@ def test_computes_in_double_precision(kind):
     contract.computes_in_double_precision(builder(kind), inputs(kind))
 
 
-@every_net
+@files_of_every_net
 def test_tflite_has_all_its_operations(name):
     contract.tflite_has_all_operations(BUILDERS[name], inputs_of(name))
 

@@ -75,6 +75,7 @@ def test_a_net_travels_without_its_run(run, tmp_path):
     assert (alone.sha256, alone.metadata) == (within.sha256, within.metadata)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_file_as_with_the_data(options, run, tmp_path):
     with_data = tmp_path / "with"
     data = write_set(tmp_path / "pets", shape=(8, 8, 3))
@@ -138,7 +139,14 @@ def test_what_needs_the_data_says_what_to_give(options, tmp_path, arguments, mes
     assert not files(tmp_path)
 
 
-@pytest.mark.parametrize("given", ["nothing", "images", "model"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "images",
+        pytest.param("nothing", marks=pytest.mark.slow),
+        pytest.param("model", marks=pytest.mark.slow),
+    ],
+)
 def test_a_report_without_the_data_tells_labels_and_no_accuracy(
     run, tmp_path, capsys, monkeypatch, given
 ):
