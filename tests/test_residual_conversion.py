@@ -45,9 +45,7 @@ def resnet(style="post", **arguments):
 def test_nets_of_every_precision(policy):
     net, x = resnet("wide", dtype=policy), normal(2, *IMAGE)
     continuous = from_residual(net)
-    assert {block.compute_dtype for block in blocks_of(continuous)} == {
-        net.get_layer("stem").compute_dtype
-    }
+    assert {block.dtype_policy.name for block in blocks_of(continuous)} == {policy}
     for one in (continuous, to_plain(continuous)):
         np.testing.assert_array_equal(np.array(one(x)), np.array(net(x)))
 
