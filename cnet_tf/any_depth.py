@@ -19,7 +19,7 @@ from keras import ops
 
 from cnet_tf.checks import per_block
 from cnet_tf.lifted_layer import layers_of
-from cnet_tf.member_name import manifestation_of, member_name
+from cnet_tf.member_name import form_of, manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.runge_kutta import stage_times
 from cnet_tf.series import ForwardPass
@@ -121,11 +121,10 @@ def with_own_norms(net):
 
 def _manifestation(net) -> str | None:
     """The name of the manifestation that a net is; None where its schemes differ."""
-    forms = _forms(net)
-    if len({scheme for scheme, _ in forms}) != 1:
+    schemes = {scheme for scheme, _ in _forms(net)}
+    if len(schemes) != 1:
         return None
-    counts = [steps for _, steps in forms]
-    return member_name(forms[0][0], counts if len(set(counts)) > 1 else counts[0])
+    return member_name(*schemes, [steps for _, steps in _forms(net)])
 
 
 def _forms(net) -> list[tuple]:
@@ -142,9 +141,10 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
     Returns:
         (The net, what the variables of its norms started as by the ids of these).
     """
+    blocks = blocks_of(net)
     inside = {
-        id(layer): (i, block)
-        for i, block in enumerate(blocks_of(net))
+        id(layer): i
+        for i, block in enumerate(blocks)
         for layer in layers_of(block.rate)
     }
 
@@ -155,7 +155,7 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
         config = series.get_config()
         config["members"] = list(dict.fromkeys([*series.members, *fresh]))
         if id(norm) in inside:
-            config |= {"statistics": "evaluations", "block": inside[id(norm)][0]}
+            config |= {"statistics": "evaluations", "block": inside[id(norm)]}
         return SeriesBatchNormalization.from_config(config)
 
     olds = normalizations(net)
@@ -164,7 +164,7 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
     for old, norm in zip(olds, normalizations(new), strict=True):
         if norm is old:
             raise UnsuitableNorm(
-                f"net: expected batch norms in layers that Keras can rearrange. "
+                "net: expected batch norms in layers that Keras can rearrange. "
                 f"Received {norm.name!r} within another: use a functional model there."
             )
         kept = {None, *getattr(old, "members", ())} - set(fresh)
@@ -172,25 +172,24 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
             for name, series in norm.set_of(member).items():
                 apart = isinstance(old, SeriesBatchNormalization) and member in kept
                 origin = old.set_of(member)[name] if apart else getattr(old, name)
-                _start(series, origin, member, *inside.get(id(old), (None, None)))
+                _start(series, origin, member, norm.block, blocks)
                 origins[id(series.variable)] = getattr(origin, "variable", origin)
     return new, origins
 
 
-def _start(series, origin, member, number, block):
+def _start(series, origin, member, number, blocks):
     """Gives a series the values of another, or of a variable of Keras."""
     value = ops.convert_to_numpy(getattr(origin, "variable", origin))
     basis = getattr(origin, "basis", series.basis)
     if series.basis != basis:
-        value = np.tensordot(_read_by(member, number, block, basis), value, 1)
+        value = np.tensordot(_read_by(member, number, blocks, basis), value, 1)
     series.variable.assign(value.reshape(series.variable.shape))
 
 
-def _read_by(member, number, block, cells) -> np.ndarray:
+def _read_by(member, number, blocks, cells) -> np.ndarray:
     """Rows of the basis `cells`, one that each evaluation of a member reads."""
-    scheme, steps = manifestation_of(member)
-    steps = steps if isinstance(steps, int) else steps[number]
-    forward = ForwardPass(block.restriction)
+    scheme, steps = form_of(member, number)
+    forward = ForwardPass(blocks[number].restriction)
     times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
     return np.array([forward.row(cells, time) for time in times], "float64")
 

@@ -210,9 +210,10 @@ def evaluations(size: int) -> Basis:
     Raises:
         ValueError: see `get_basis`.
     """
-    pieces = get_basis("constant", size)
-    fields = {f.name: getattr(pieces, f.name) for f in dataclasses.fields(pieces)}
-    return _Evaluations(**{**fields, "kind": "evaluations", "cells": 1})
+    basis = get_basis("constant", size)
+    return _Evaluations(
+        "evaluations", size, basis.breaks, basis.table, basis.nodes, cells=1
+    )
 
 
 class _Evaluations(Basis):

@@ -11,9 +11,10 @@ def member_name(scheme: str, steps) -> str:
 
     Args:
         scheme: A key of `SCHEMES`.
-        steps: N, or one a block.
+        steps: N, or one a block; equal ones are one.
     """
     counts = [steps] if isinstance(steps, int) else steps
+    counts = counts if len(set(counts)) > 1 else counts[:1]
     return f"{get_scheme(scheme).name}:{','.join(map(str, counts))}"
 
 
@@ -33,14 +34,20 @@ def manifestation_of(name: str) -> tuple:
     return get_scheme(scheme).name, counts if len(counts) > 1 else counts[0]
 
 
-def evaluations(name: str, block: int | None = None) -> int:
-    """Evaluations of the rate in a block of that manifestation, its cost.
+def form_of(name: str, block: int | None = None) -> tuple[str, int]:
+    """(scheme, N) of one block of that manifestation.
 
     Args:
         name: Of the manifestation.
-        block: Which block, where its N is one of several. Default: the most of any.
+        block: Which block, where its N is one of several. Default: that of most steps.
     """
     scheme, steps = manifestation_of(name)
     if not isinstance(steps, int):
         steps = max(steps) if block is None else steps[block]
+    return scheme, steps
+
+
+def evaluations(name: str, block: int | None = None) -> int:
+    """Evaluations of the rate in a block (see `form_of`), its cost."""
+    scheme, steps = form_of(name, block)
     return get_scheme(scheme).stages * steps

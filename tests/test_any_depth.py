@@ -215,6 +215,7 @@ def test_names_and_costs():
     assert member_name("rk4", 2) == "rk4:2"
     assert manifestation_of("midpoint:3") == ("midpoint", 3)
     assert member_name("rk4", [3, 1]) == "rk4:3,1"
+    assert member_name("rk4", [2, 2]) == "rk4:2"
     assert manifestation_of("rk4:3,1") == ("rk4", (3, 1))
     assert evaluations("rk4:3,1") == 12 and evaluations("rk4:3,1", 1) == 4
     assert [evaluations(n) for n in ("euler:1", "midpoint:1", "rk4:2")] == [1, 2, 8]
