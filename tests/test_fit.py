@@ -10,6 +10,8 @@ from keras import ops
 from short_runs import assert_equal, weights
 
 from cnet_tf import checkpoint, continuous_net
+from cnet_tf.any_depth import member_read
+from cnet_tf.paths import named_variables
 from cnet_tf.surgery import blocks_of
 from trainers import epochs, fit
 from trainers.errors import OptionError
@@ -124,6 +126,23 @@ def test_average_of_the_weights_ends_the_run(options):
     averaged = weights(fit.fit(dataclasses.replace(options, ema=0.9))["run"])
     assert not np.allclose(raw[0], averaged[0])
     assert all(np.all(np.isfinite(w)) for w in averaged)
+
+
+def test_a_run_ends_with_statistics_of_each_evaluation(options):
+    options = dataclasses.replace(
+        options, preset="digits", scheme="midpoint", any_depth=(("euler", 1),)
+    )
+    plain = fit.fit(options)
+    after = fit.fit(dataclasses.replace(options, recalibrate=2))
+    old, new = (checkpoint.load(f"{found['run']}/net").net for found in (plain, after))
+    assert member_read(new) == "midpoint:1" and member_read(old) is None
+    kept = named_variables(new)
+    for name, value in named_variables(old).items():
+        np.testing.assert_array_equal(ops.convert_to_numpy(value), kept[name])
+    first, second = plain["test_accuracy_of_members"], after["test_accuracy_of_members"]
+    assert first == second and list(second) == ["euler:1"]
+    assert plain["test_loss"] != after["test_loss"]
+    assert plain["parameters"] == after["parameters"]
 
 
 def test_flops_count_the_multiply_adds_of_the_graph(options):

@@ -10,6 +10,7 @@ from keras import ops
 
 from cnet_tf import continuous_net
 from trainers import steps
+from trainers.loss import loss_per_example
 from trainers.options import Options
 from trainers.strategy import make_strategy
 
@@ -36,7 +37,7 @@ def test_loss_is_the_smoothed_cross_entropy(smoothing):
     labels = np.array([0, 1, 2, 3, 0, 1])
     targets = np.eye(4)[labels] * (1 - smoothing) + smoothing / 4
     logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    loss = steps.loss_per_example(labels, tf.constant(logits), smoothing)
+    loss = loss_per_example(labels, tf.constant(logits), smoothing)
     np.testing.assert_allclose(loss, -(targets * logp).sum(axis=1), rtol=1e-6)
 
 
@@ -46,7 +47,7 @@ def test_sgd_step_is_gradient_plus_l2(net, batch):
     optimizer.build(net.trainable_variables)
     before = [ops.convert_to_numpy(v) for v in net.trainable_variables]
     with tf.GradientTape() as tape:
-        losses = steps.loss_per_example(labels, net(images, training=True))
+        losses = loss_per_example(labels, net(images, training=True))
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, [v.value for v in net.trainable_variables])
     update = steps.training_program(net, optimizer, tf.distribute.get_strategy(), **L2)
@@ -102,7 +103,7 @@ def test_evaluation_counts_the_uneven_last_batch_and_changes_nothing(net, batch)
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
     scores = steps.evaluate(net, data)
     logits = net(images, training=False)
-    losses = steps.loss_per_example(labels, logits)
+    losses = loss_per_example(labels, logits)
     np.testing.assert_allclose(scores["loss"], np.mean(losses), rtol=1e-5)
     assert scores["accuracy"] == np.mean(np.argmax(logits, axis=-1) == labels)
     for old, new in zip(before, net.variables, strict=True):
@@ -115,5 +116,5 @@ def test_label_smoothing_is_the_formula():
     labels = np.array([0, 3, 1, 1, 2])
     logs = -logits + np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
     expected = 0.9 * logs[np.arange(5), labels] + 0.1 * np.mean(logs, axis=1)
-    found = steps.loss_per_example(labels, keras.ops.convert_to_tensor(logits), 0.1)
+    found = loss_per_example(labels, keras.ops.convert_to_tensor(logits), 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -8,6 +8,8 @@ import platform
 import subprocess
 import sys
 
+import keras
+
 from cnet_tf import plain_file
 from cnet_tf.atomic_file import write_bytes, write_json
 from trainers import onednn
@@ -20,7 +22,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 # What the last bits of sums depend on, beside the code.
-_KERNELS = ("onednn", "processor")
+_KERNELS = ("onednn", "processor", "backend")
 # What an earlier start is remembered by.
 _KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
 
@@ -87,6 +89,7 @@ def environment() -> dict:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "onednn": onednn.setting(),
+        "backend": keras.backend.backend(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
@@ -27,12 +28,14 @@ def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
     return convert_variables_to_constants_v2(forward.get_concrete_function()).graph
 
 
-def forward_flops(net, image_shape) -> int:
+def forward_flops(net, image_shape) -> int | None:
     """Counts operations of a forward pass of one image; a multiply-add is two.
 
     Of unrolled graphs TensorFlow's count per operation is exact; of a loop it would
-    count one step.
+    count one step. None where Keras does not run on TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        return None
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     with contextlib.redirect_stdout(io.StringIO()):

@@ -14,6 +14,8 @@ import json
 import os
 import pathlib
 
+import keras
+
 from cnet_tf import checkpoint, plain_file
 from trainers.data.errors import refuse
 from trainers.data.folder import PREFIX
@@ -128,7 +130,9 @@ def code() -> dict:
         text = b"\n".join(path.read_bytes().splitlines())
         source.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(text)}\0".encode())
         source.update(text)
-    versions = {name: _version(name) for name in _PACKAGES}
+    backend = keras.backend.backend()
+    packages = dict.fromkeys([*_PACKAGES, backend])
+    versions = {name: _version(name) for name in packages}
     return {"source": source.hexdigest()[:16], **versions}
 
 

@@ -17,6 +17,7 @@ import dataclasses
 import sys
 from typing import Any, ClassVar, NoReturn
 
+import keras
 from absl import flags
 
 from trainers import flag_files
@@ -119,10 +120,27 @@ def flagfile(options: OptionTable) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def run(main, table: type[OptionTable], failures=()) -> NoReturn:
-    """Runs `main(options)` as a program; see `run_command`."""
+def run(
+    main, table: type[OptionTable], failures=(), backends=("tensorflow",)
+) -> NoReturn:
+    """Runs `main(options)` as a program; see `run_command`.
+
+    Args:
+        main, failures: As there.
+        table: Its options.
+        backends: Those of Keras that it can run on.
+    """
     define_flags(table)
-    run_command(lambda: main(from_flags(table)), failures)
+
+    def checked():
+        if (found := keras.backend.backend()) not in backends:
+            raise OptionError(
+                f"KERAS_BACKEND: expected {' or '.join(backends)}. Received {found!r}: "
+                "set it to another, or leave it out."
+            )
+        main(from_flags(table))
+
+    run_command(checked, failures)
 
 
 def _help(field) -> str:

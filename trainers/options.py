@@ -18,6 +18,7 @@ from trainers.combinations import COMBINATIONS
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data_option import data_dir
 from trainers.growth import MOMENTA, POLICIES
+from trainers.loss import MEMBER_TARGETS
 from trainers.option_kinds import (
     integer,
     list_of,
@@ -31,7 +32,6 @@ from trainers.option_kinds import (
 )
 from trainers.option_table import COURSE, PROCESS, OptionTable, option
 from trainers.schedule import OPTIMIZERS, SCHEDULES, WEIGHT_DECAYS
-from trainers.steps import MEMBER_TARGETS
 from trainers.strategy import STRATEGIES
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
@@ -230,6 +230,13 @@ class Options(OptionTable):
         number("in [0, 1)"),
         "Decay of the moving average of the weights that the run ends with, its batch "
         "norms recalibrated; 0 turns it off",
+    )
+    recalibrate: int = option(
+        0,
+        integer(0),
+        "Batches of training images on which the batch norms of the net are estimated "
+        "anew at the end, for each evaluation of a scheme, where the training keeps "
+        "statistics of cells, which several evaluations share; 0 leaves them",
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
     jit_compile: str = option(

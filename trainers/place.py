@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 
+import keras
 import tensorflow as tf
 
 from trainers.cluster import WorkerLost
@@ -39,6 +40,13 @@ class Place:
             OptionError: see `make_strategy`; a batch that cannot be shared out; steps
                 that XLA cannot compile.
         """
+        if keras.backend.backend() == "jax":
+            if options.strategy != "none":
+                raise OptionError(
+                    "--strategy: expected 'none' with KERAS_BACKEND=jax, which trains "
+                    f"on one device. Received {options.strategy!r}."
+                )
+            tf.config.set_visible_devices([], "GPU")  # JAX has their memory.
         strategy = make_strategy(options)
         replicas = strategy.num_replicas_in_sync
         size = options.batch_size

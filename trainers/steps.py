@@ -1,4 +1,7 @@
-"""One step of training, one of evaluation, as graphs over all replicas."""
+"""One step of training, one of evaluation, as graphs over all replicas.
+
+On JAX they are the programs of jax_steps.py, on one device.
+"""
 
 import math
 
@@ -7,73 +10,29 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-
-def loss_per_example(labels, logits, label_smoothing=0.0):
-    """Cross entropy (batch,) of integer labels, smoothed towards uniform."""
-    return _cross_entropy(_targets(labels, logits, label_smoothing), logits)
+from trainers.loss import loss_per_example, sums, training_loss
 
 
-def _targets(labels, logits, label_smoothing):
-    targets = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    if label_smoothing:
-        targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
-    return targets
-
-
-def _cross_entropy(targets, logits):
-    return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
-
-
-# What the members of an any-depth net learn from: (targets of the net, its logits).
-MEMBER_TARGETS = {
-    "distilled": lambda targets, logits: ops.softmax(ops.stop_gradient(logits)),
-    "labels": lambda targets, logits: targets,
-}
-
-
-def gradients(
-    net,
-    images,
-    labels,
-    *,
-    batch_size,
-    weight_decay,
-    smoothing,
-    members=(),
-    member_weight=0.0,
-    member_targets="distilled",
-):
+def gradients(net, images, labels, *, batch_size, weight_decay, **settings):
     """The gradient of this replica's part of the batch, and its sums.
 
-    The gradient is that of sum(loss) / batch_size + weight_decay / 2 |theta|^2, where
-    batch_size counts all replicas, whose gradients the optimizer sums, and
-    loss = H(labels, net) + member_weight sum_m H(targets, member m), H cross entropy.
-    Weights that nothing read do not decay.
+    The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
+    where batch_size counts all replicas, whose gradients the optimizer sums. Weights
+    that nothing read do not decay.
 
     Args:
         net: A built net; its batch norms see the batch.
         images, labels: This replica's part of the batch.
         batch_size: Examples over all replicas.
         weight_decay: L2 weight decay per update, 0 for none.
-        smoothing: Label smoothing.
-        members: Manifestations of the net that learn beside it.
-        member_weight: Of the loss of each.
-        member_targets: A key of `MEMBER_TARGETS`.
+        settings: See `training_loss`.
 
     Returns:
         (gradients, (sum of losses, correct, examples, squared norm of the gradient)).
     """
     weights = net.trainable_variables
     with tf.GradientTape() as tape:
-        logits = net(images, training=True)
-        targets = _targets(labels, logits, smoothing)
-        losses = _cross_entropy(targets, logits)
-        total = ops.sum(losses)
-        if members:
-            targets = MEMBER_TARGETS[member_targets](targets, logits)
-        for member in members:
-            short = _cross_entropy(targets, member(images, training=True))
-            total = total + member_weight * ops.sum(short)
+        total, losses, logits = training_loss(net, images, labels, **settings)
         loss = total / batch_size
     found = tape.gradient(loss, [w.value for w in weights])
     share = weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
@@ -84,19 +43,13 @@ def gradients(
     # One kernel a gradient, where squares and their sums are several.
     halves = [tf.nn.l2_loss(tf.cast(g, tf.float32)) for g in found]
     squares = 2 * tf.add_n(halves)
-    return found, ops.stack([*_sums(losses, logits, labels), squares])
+    return found, ops.stack([*sums(losses, logits, labels), squares])
 
 
 def eval_step(net, images, labels):
     """(sum of losses, correct, examples) of one batch; changes nothing."""
     logits = net(images, training=False)
-    return ops.stack(_sums(loss_per_example(labels, logits), logits, labels))
-
-
-def _sums(losses, logits, labels):
-    correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
-    losses = ops.cast(losses, "float32")
-    return ops.sum(losses), ops.sum(correct), ops.cast(ops.size(labels), "float32")
+    return ops.stack(sums(loss_per_example(labels, logits), logits, labels))
 
 
 def training_program(net, optimizer, strategy, jit_compile=False, **settings):
@@ -116,10 +69,12 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
         is not finite the weights and the optimizer stay as they are, and the first sum
         is not finite.
     """
+    if (jax_steps := _of_jax()) is not None:
+        return jax_steps.training_program(net, optimizer, **settings)
 
     def part(images, labels, flag):
-        found, sums = gradients(net, images, labels, **settings)
-        return found, tf.concat([sums, [flag]], axis=0)
+        found, totals = gradients(net, images, labels, **settings)
+        return found, tf.concat([totals, [flag]], axis=0)
 
     def applied(found, loss):
         strategy.run(lambda g: optimizer.apply(g), args=(found,))
@@ -129,9 +84,9 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
     # second; Keras layers do without it too.
     @tf.function(autograph=False, jit_compile=jit_compile or None)
     def update(images, labels, flag):
-        found, sums = strategy.run(part, args=(images, labels, flag))
+        found, totals = strategy.run(part, args=(images, labels, flag))
         loss, correct, count, squares, flags = tf.unstack(
-            strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
         )
         # Across the replicas: where they update variables there is no condition.
         # Squares overflow long before a sum of gradients over replicas does.
@@ -154,18 +109,29 @@ def evaluation_program(net, strategy):
         Function of (images, labels, flag) to an array: its sums, and that of the flags,
         as for `training_program`.
     """
+    if (jax_steps := _of_jax()) is not None:
+        return jax_steps.evaluation_program(net)
 
     def part(images, labels, flag):
         return tf.concat([eval_step(net, images, labels), [flag]], axis=0)
 
     @tf.function(autograph=False)
     def score(images, labels, flag):
-        sums = strategy.run(part, args=(images, labels, flag))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+        totals = strategy.run(part, args=(images, labels, flag))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
 
     return lambda images, labels, flag=False: score(
         images, labels, tf.constant(float(flag))
     ).numpy()
+
+
+def _of_jax():
+    """The programs of JAX where Keras runs on it, which needs JAX, or None."""
+    if keras.backend.backend() != "jax":
+        return None
+    from trainers import jax_steps
+
+    return jax_steps
 
 
 def evaluate(net, batches) -> dict[str, float]:

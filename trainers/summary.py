@@ -34,6 +34,8 @@ def finish(training, began) -> dict:
     progress, net = training.progress, training.state.net
     if plan.options.ema:
         training.average()
+    if plan.options.recalibrate:
+        training.recalibrate()
     recorder.save_net(training.state)
     recorder.log(progress.history)
     test = training.score("test")
@@ -85,7 +87,11 @@ def report(summary: dict) -> str:
         ),
         ("test loss", f"{summary['test_loss']:.4f}"),
         ("trainable parameters", f"{summary['parameters']:,}"),
-        ("FLOPs per image, forward", f"{summary['forward_flops_per_image']:,}"),
+        *(
+            [("FLOPs per image, forward", f"{flops:,}")]
+            if (flops := summary["forward_flops_per_image"]) is not None
+            else []
+        ),
         ("images an update", _batch(summary)),
         ("images/s, training", f"{summary['images_per_second']:,.0f}"),
         ("minutes, training", f"{summary['train_seconds'] / 60:.1f}"),

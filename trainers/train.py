@@ -9,6 +9,11 @@ same command again to resume a run that was stopped, for whatever reason; with l
 --epochs and --extend a run goes on beyond its end. oneDNN is on, also on CPUs where
 TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
 
+    KERAS_BACKEND=jax python trainers/train.py ..           # on a GPU or TPU with JAX
+
+JAX trains on one device, TensorFlow prepares the images. The net that comes out is the
+same on both, and everything else runs on TensorFlow.
+
 Exit codes: 0 done, stopped and saved, or running already; 1 diverged, or a worker lost;
 2 bad input, or a disk that cannot be written; 3 the net came out unusable.
 """
@@ -46,4 +51,5 @@ def main(options):
 
 
 if __name__ == "__main__":
-    run(main, Options, failures=[Diverged, WorkerLost, Unusable])
+    failures = [Diverged, WorkerLost, Unusable]
+    run(main, Options, failures, backends=("tensorflow", "jax"))

@@ -5,7 +5,7 @@ import json
 from typing import NoReturn
 
 from cnet_tf import checkpoint
-from cnet_tf.manifestation import recalibrate
+from cnet_tf.manifestation import recalibrate, recalibrated
 from trainers import growth, snapshots, steps
 from trainers.broadcast import anyone, gathered, shared_folder
 from trainers.data.batches import eval_batches, recalibration_batches, train_batches
@@ -181,6 +181,14 @@ class Training:
         batches = self._train_batches(self.plan.options.epochs)
         for one in (net, *members(net).values()):
             recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
+
+    def recalibrate(self):
+        """Replaces the net by a twin with statistics of each of its evaluations."""
+        # Of another epoch that is not trained.
+        batches = self._train_batches(self.plan.options.epochs + 1)
+        batches = self._watched(batches.take(self.plan.options.recalibrate))
+        net = recalibrated(self.state.net, batches)
+        self.replace(State(net, self.state.optimizer))
 
     def _watched(self, batches):
         """Batches, until somebody asks to stop."""

@@ -1,0 +1,122 @@
+"""One step of training, one of evaluation, as programs of JAX."""
+
+import jax
+import keras
+import numpy as np
+from jax import numpy as jnp
+
+from trainers.loss import loss_per_example, sums, training_loss
+
+
+def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
+    """One update as a pure function, to be compiled or put in a loop.
+
+    The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2;
+    weights that nothing read do not decay. Where the loss or the norm of the gradient
+    is not finite nothing changes, and the first sum is not finite.
+
+    Args:
+        net: A built net.
+        optimizer: Built on the net's trainable variables.
+        batch_size: Examples of a batch.
+        weight_decay: L2 weight decay per update, 0 for none.
+        settings: See `training_loss`.
+
+    Returns:
+        Function of (state, images, labels) to (state, array of three `sums`), where a
+        state is a list of the values of `state_variables`.
+    """
+    weights, statistics, slots = _parts(net, optimizer)
+
+    def update(state, images, labels):
+        first, second = len(weights), len(weights) + len(statistics)
+        values, others, kept = state[:first], state[first:second], state[second:]
+        read = set()
+
+        def loss(values):
+            given = [*zip(weights, values, strict=True)]
+            given += zip(statistics, others, strict=True)
+            with _Reads(read, given) as scope:
+                total, losses, logits = training_loss(net, images, labels, **settings)
+                found = sums(losses, logits, labels)
+                after = [scope.get_current_value(variable) for variable in statistics]
+            return total / batch_size, (after, jnp.stack(found))
+
+        found, (after, totals) = jax.grad(loss, has_aux=True)(values)
+        found = [
+            g + weight_decay * w if id(variable) in read else g
+            for g, w, variable in zip(found, values, weights, strict=True)
+        ]
+        squares = sum(jnp.sum(jnp.square(g.astype("float32"))) for g in found)
+        new, kept_after = optimizer.stateless_apply(kept, found, values)
+        finite = jnp.isfinite(totals[0] + squares)
+        after = [
+            jnp.where(finite, n, o)
+            for n, o in zip([*new, *after, *kept_after], state, strict=True)
+        ]
+        return after, totals.at[0].set(jnp.where(finite, totals[0], jnp.nan))
+
+    return update
+
+
+def state_variables(net, optimizer) -> list:
+    """The variables of a net and its optimizer that an update changes, in order."""
+    return [variable for part in _parts(net, optimizer) for variable in part]
+
+
+def _parts(net, optimizer):
+    return net.trainable_variables, net.non_trainable_variables, optimizer.variables
+
+
+class _Reads(keras.StatelessScope):
+    """A scope that notes the ids of variables that are read in it."""
+
+    def __init__(self, read, state_mapping):
+        super().__init__(state_mapping)
+        self.read = read
+
+    def get_current_value(self, variable):
+        self.read.add(id(variable))
+        return super().get_current_value(variable)
+
+
+def training_program(net, optimizer, **settings):
+    """`update_function`, compiled, on the variables themselves.
+
+    Returns:
+        Function of (images, labels, flag) to an array: three `sums`, and the flag.
+    """
+    variables = state_variables(net, optimizer)
+    update = jax.jit(update_function(net, optimizer, **settings), donate_argnums=0)
+
+    def program(images, labels, flag=False):
+        state = [variable.value for variable in variables]
+        after, totals = update(state, np.asarray(images), np.asarray(labels))
+        for variable, value in zip(variables, after, strict=True):
+            variable.assign(value)
+        return np.array([*np.asarray(totals), float(flag)])
+
+    return program
+
+
+def evaluation_program(net):
+    """Sums over a batch as a compiled function of (images, labels, flag).
+
+    Returns:
+        Array of three `sums`, and the flag.
+    """
+    variables = net.variables
+
+    @jax.jit
+    def score(state, images, labels):
+        given = zip(variables, state, strict=True)
+        with keras.StatelessScope(state_mapping=given):
+            logits = net(images, training=False)
+            return jnp.stack(sums(loss_per_example(labels, logits), logits, labels))
+
+    def program(images, labels, flag=False):
+        state = [variable.value for variable in variables]
+        totals = score(state, np.asarray(images), np.asarray(labels))
+        return np.array([*np.asarray(totals), float(flag)])
+
+    return program

@@ -1,0 +1,71 @@
+"""What training minimises: cross entropies of a net and of members beside it."""
+
+import keras
+from keras import ops
+
+
+def loss_per_example(labels, logits, label_smoothing=0.0):
+    """Cross entropy (batch,) of integer labels, smoothed towards uniform."""
+    return _cross_entropy(_targets(labels, logits, label_smoothing), logits)
+
+
+def _targets(labels, logits, label_smoothing):
+    targets = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    if label_smoothing:
+        targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    return targets
+
+
+def _cross_entropy(targets, logits):
+    return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
+
+
+# What the members of an any-depth net learn from: (targets of the net, its logits).
+MEMBER_TARGETS = {
+    "distilled": lambda targets, logits: ops.softmax(ops.stop_gradient(logits)),
+    "labels": lambda targets, logits: targets,
+}
+
+
+def training_loss(
+    net,
+    images,
+    labels,
+    *,
+    smoothing,
+    members=(),
+    member_weight=0.0,
+    member_targets="distilled",
+):
+    """Sum over the batch of H(labels, net) + member_weight sum_m H(targets, member m).
+
+    H is the cross entropy; batch norms see the batch.
+
+    Args:
+        net: A built net.
+        images, labels: The batch.
+        smoothing: Label smoothing.
+        members: Manifestations of the net that learn beside it.
+        member_weight: Of the loss of each.
+        member_targets: A key of `MEMBER_TARGETS`.
+
+    Returns:
+        (that sum, H(labels, net) of each example, logits of the net).
+    """
+    logits = net(images, training=True)
+    targets = _targets(labels, logits, smoothing)
+    losses = _cross_entropy(targets, logits)
+    total = ops.sum(losses)
+    if members:
+        targets = MEMBER_TARGETS[member_targets](targets, logits)
+    for member in members:
+        short = _cross_entropy(targets, member(images, training=True))
+        total = total + member_weight * ops.sum(short)
+    return total, losses, logits
+
+
+def sums(losses, logits, labels) -> tuple:
+    """(sum of losses, correct, examples) of a batch, in float32."""
+    correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
+    losses = ops.cast(losses, "float32")
+    return ops.sum(losses), ops.sum(correct), ops.cast(ops.size(labels), "float32")
