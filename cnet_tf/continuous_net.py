@@ -7,7 +7,7 @@ import dataclasses
 
 import keras
 
-from cnet_tf.any_depth import with_members
+from cnet_tf.any_depth import reading_own_norms, with_members
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.image_ends import head, image_input, stem, tail
@@ -69,7 +69,8 @@ def ContinuousNet(
         restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
             Default `"average"`.
         synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
-        members: Manifestations with norms of their own, see `any_depth.with_members`.
+        members: Manifestations with norms of their own, see `any_depth.with_members`;
+            the net reads those of its own manifestation, if it is one of them.
             Default: none.
         input_shape: (height, width, channels); height and width may be None. Default
             (32, 32, 3).
@@ -128,7 +129,7 @@ def ContinuousNet(
     if style.tail:
         x = tail(make, style.tail, tail_momentum)(x)
     net = keras.Model(inputs, head(x, classes, dtype), name=name)
-    return with_members(net, members) if members else net
+    return reading_own_norms(with_members(net, members)) if members else net
 
 
 def _style(unit):

@@ -6,7 +6,7 @@ import pytest
 from refinable_nets import randomize
 
 from cnet_tf import ContinuousBlock, ContinuousNet, manifest, recalibrated, to_plain
-from cnet_tf.any_depth import members_of, with_members, with_own_norms
+from cnet_tf.any_depth import member_read, members_of, with_members, with_own_norms
 from cnet_tf.resnet import ResNet
 from cnet_tf.surgery import blocks_of, with_blocks
 from export.folding import fold
@@ -115,6 +115,11 @@ def test_blocks_may_differ_in_steps(unroll, tmp_path):
     twin.save(tmp_path / "net.keras")
     again = keras.models.load_model(tmp_path / "net.keras")
     np.testing.assert_array_equal(again(images()), twin(images()))
+
+
+def test_a_net_that_is_built_as_its_own_member_reads_its_own_norms():
+    assert member_read(net_of(members=("euler:1", "midpoint:2"))) == "midpoint:2"
+    assert member_read(net_of(members=("euler:1",))) is None
 
 
 def test_norms_that_a_member_shares_are_where_its_own_start():

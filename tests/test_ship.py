@@ -8,6 +8,8 @@ import pytest
 from trained_run import DIGITS, parse, save_run
 
 from cnet_tf import checkpoint, continuous_net, manifest, pretrained
+from cnet_tf.any_depth import member_read
+from cnet_tf.presets import PRESETS
 from trainers import ship
 from trainers.errors import OptionError
 
@@ -89,3 +91,19 @@ def test_members_get_statistics_of_each_evaluation(
     np.testing.assert_array_equal(new(X), net(X))
     one, other = (manifest(model, "midpoint", 1)(X) for model in (net, new))
     assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_net_of_a_preset_that_is_its_own_member_is_recalibrated(
+    tmp_path, weights, digits_dir, monkeypatch
+):
+    form = {"nodes": 2, "scheme": "midpoint"}
+    wanted = {**PRESETS["digits"], **form, "members": ("midpoint:2",)}
+    monkeypatch.setitem(PRESETS, "digits", wanted)
+    run = save_run(tmp_path / "run", **form)
+    flags = [f"--run={run}", "--preset=digits", f"--data_dir={digits_dir}"]
+    ship.main(parse([*flags, "--recalibrate=2"], ship.Options))
+    old, new = (
+        checkpoint.load(folder / "net").net for folder in (run, weights / "digits")
+    )
+    assert member_read(new) == member_read(continuous_net("digits")) == "midpoint:2"
+    assert np.abs(new(X) - old(X)).max() > 1e-3

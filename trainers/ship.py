@@ -20,11 +20,11 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf import checkpoint, plain_file, pretrained
-from cnet_tf.any_depth import members_of, with_statistics_apart
+from cnet_tf.any_depth import member_read, members_of, with_statistics_apart
 from cnet_tf.architecture import copied
 from cnet_tf.atomic_file import write_bytes
 from cnet_tf.escaping import code, line, markdown
-from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.manifestation import manifest, recalibrate, recalibrated
 from cnet_tf.member_name import manifestation_of
 from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
@@ -97,13 +97,14 @@ def main(options) -> pathlib.Path:
 
 
 def _recalibrated(net, said, options):
-    """The net with statistics of members as they are now."""
+    """The net with statistics as they are now: of members, and its own if it is one."""
     net = with_statistics_apart(net)
     data = image_data.load_as_trained(said, options.data_dir, ("train",))
     images = recalibration_batches_of(data, said, options.recalibrate)
     for name in members_of(net):
         recalibrate(manifest(net, *manifestation_of(name)), images)
-    return net
+    own = member_read(continuous_net(options.preset))
+    return recalibrated(net, images) if own else net
 
 
 def _check(net, preset):
