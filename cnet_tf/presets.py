@@ -57,7 +57,12 @@ PRESETS: dict[str, dict] = {
     "cifar10_any_depth": {**_direct(2), **_ANY_DEPTH},
     # The same with twice the widths.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
-    "cifar10_wide_any_depth": {**_direct(2), **_TWICE, **_ANY_DEPTH},
+    "cifar10_wide_any_depth": {
+        **_direct(2),
+        **_TWICE,
+        "scheme": "rk4",
+        "members": ("euler:1", "midpoint:1", "midpoint:2", "rk4:1", "rk4:2"),
+    },
     # Published baselines.
     "resnet20": _RESNET20,
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},
