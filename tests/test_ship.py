@@ -47,10 +47,13 @@ def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
 def test_where_data_and_runs_were_is_not_shipped(tmp_path, weights):
     data = {**DIGITS, "found_in": "/home/me/data"}
     run = save_run(tmp_path / "run", data=data)
-    (run / "flags.txt").write_text(f"--runs_dir={tmp_path}\n")
+    (run / "flags.txt").write_text(
+        f"--runs_dir={tmp_path}\n--model=/home/me/nets/run/net\n"
+    )
     (run / "summary.json").write_text(json.dumps({"run": str(run)}))
     folder = ship.main(options(run, "digits"))
-    assert (folder / "flags.txt").read_text() == "--runs_dir=runs\n"
+    flags = (folder / "flags.txt").read_text()
+    assert flags == "--runs_dir=runs\n--model=models/net\n"
     assert json.loads((folder / "summary.json").read_text()) == {"run": "runs/run"}
     assert checkpoint.metadata(folder / "net")["data"] == DIGITS
 

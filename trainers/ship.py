@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 import sys
 
 if not __package__:
@@ -85,9 +86,9 @@ def main(options) -> pathlib.Path:
     # But for where data and runs are on this machine.
     data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
     text = card(run, trained, options).encode()
-    here = str(run.resolve().parent).encode()
     records = {name: _content(run / name) for name in _RECORDS}
-    records = {k: v and v.replace(here, b"runs") for k, v in records.items()}
+    for place, name in _places(run):
+        records = {k: v and v.replace(place, name) for k, v in records.items()}
     with disk.writing("preset"):
         checkpoint.save(net, folder / "net", {**trained.metadata, "data": data})
         for name, content in {**records, "card.md": text}.items():
@@ -96,6 +97,14 @@ def main(options) -> pathlib.Path:
                 write_bytes(folder / name, content)
     print(f"Shipped to {line(folder)}: net, card.md, {', '.join(_RECORDS)}")
     return folder
+
+
+def _places(run) -> list[tuple[bytes, bytes]]:
+    """Folders of this machine that the records of a run name, and what for."""
+    flags = _content(run / "flags.txt") or b""
+    found = re.search(rb"^--model=\W?(/.*/)", flags, re.MULTILINE)
+    models = [(found[1], b"models/")] if found else []
+    return [(str(run.resolve().parent).encode(), b"runs"), *models]
 
 
 def _recalibrated(net, said, options):
