@@ -7,7 +7,12 @@ from cnet_tf import temporary
 
 def write_json(path, value):
     """Writes JSON with sorted keys; see `write_bytes`."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value) -> bytes:
+    """JSON with sorted keys, as `write_json` writes it."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def write_bytes(path, content: bytes):

@@ -110,6 +110,9 @@ def test_the_net_of_a_preset_that_is_its_own_member_is_recalibrated(
     )
     assert member_read(new) == member_read(continuous_net("digits")) == "midpoint:2"
     assert np.abs(new(X) - old(X)).max() > 1e-3
+    scores = json.loads((weights / "digits" / "summary.json").read_text())
+    card = (weights / "digits" / "card.md").read_text()
+    assert f"as it ships: the whole {100 * scores['test_accuracy']:.2f} %" in card
     # What is no member reads statistics of midpoint:4, estimated anew.
     one, other = (manifest(model, "rk4", 2)(X) for model in (new, old))
     assert np.abs(one - other).max() > 1e-3

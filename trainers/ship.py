@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from cnet_tf import checkpoint, plain_file, pretrained
 from cnet_tf.any_depth import member_read, members_of, with_statistics_apart
 from cnet_tf.architecture import copied
-from cnet_tf.atomic_file import write_bytes
+from cnet_tf.atomic_file import json_bytes, write_bytes
 from cnet_tf.escaping import code, line, markdown
 from cnet_tf.manifestation import manifest, recalibrate, recalibrated
 from cnet_tf.member_name import manifestation_of
@@ -32,13 +32,18 @@ from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.surgery import blocks_of
 from trainers import data as image_data
 from trainers import disk
-from trainers.data.batches import recalibration_batches_of
+from trainers.data.batches import eval_batches, recalibration_batches_of
 from trainers.data.description import checked
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
+from trainers.members import members
 from trainers.option_kinds import integer, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
+from trainers.steps import accuracy_of, evaluate
+
+# Images of a batch of the test.
+_SCORED = 500
 
 # What a run says of itself, for the cards of exports and trainers/compare.py.
 _RECORDS = (
@@ -79,14 +84,18 @@ def main(options) -> pathlib.Path:
     trained = checkpoint.load(run / "net")
     shape = checked(trained.metadata, run, trained.net)["image_shape"]
     net = copied(trained.net, "float32", input_shape=shape)
+    summary = _json(run / "summary.json")
     if options.recalibrate:
         net = _recalibrated(net, trained.metadata["data"], options)
+        summary |= _scores(net, trained.metadata["data"], options)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
     # But for where data and runs are on this machine.
     data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
-    text = card(run, trained, options).encode()
+    text = card(run, trained, summary, options).encode()
     records = {name: _content(run / name) for name in _RECORDS}
+    if options.recalibrate:
+        records["summary.json"] = json_bytes(summary)
     for place, name in _places(run):
         records = {k: v and v.replace(place, name) for k, v in records.items()}
     with disk.writing("preset"):
@@ -123,6 +132,19 @@ def _recalibrated(net, said, options):
     return recalibrated(net, images)
 
 
+def _scores(net, said, options) -> dict:
+    """What the net and its members get in test now, as a summary has it."""
+    data = image_data.load_as_trained(said, options.data_dir, ("test",))
+    batches = eval_batches(data, "test", _SCORED)
+    return {
+        **{f"test_{key}": value for key, value in evaluate(net, batches).items()},
+        "test_accuracy_of_members": {
+            name: accuracy_of(evaluate(twin, batches))
+            for name, twin in members(net).items()
+        },
+    }
+
+
 def _check(net, preset):
     """Refuses a net whose weights are not those of the preset."""
     expected, found = (
@@ -137,20 +159,20 @@ def _check(net, preset):
         )
 
 
-def card(run, trained, options) -> str:
+def card(run, trained, summary, options) -> str:
     """What a user has to know of the weights, in Markdown."""
     data = trained.metadata["data"]
-    summary = _json(run / "summary.json")
     environment = _json(run / "environment.json")
     seconds = summary.get("train_seconds")
-    accuracies = {"as trained": summary.get("test_accuracy")}
-    members = summary.get("test_accuracy_of_members")
-    accuracies |= members if isinstance(members, dict) else {}
+    then = "as it ships" if options.recalibrate else "when the training ended"
+    accuracies = {"the whole": summary.get("test_accuracy")}
+    others = summary.get("test_accuracy_of_members")
+    accuracies |= others if isinstance(others, dict) else {}
     grid = _content(run / "evaluation" / "grid.md")
     parts = [
         f"# {options.preset}, trained on {markdown(data['name'])}",
         code(f"continuous_net({options.preset!r}, weights={data['name']!r})"),
-        "Test accuracy when the training ended: "
+        f"Test accuracy {then}: "
         + ", ".join(
             f"{markdown(name)} {100 * value:.2f} %"
             for name, value in accuracies.items()
