@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
-from trainers.loss import loss_per_example, sums, training_loss
+from trainers.loss import eval_step, sums, training_loss
 
 
 def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
@@ -111,8 +111,7 @@ def evaluation_program(net):
     def score(state, images, labels):
         given = zip(variables, state, strict=True)
         with keras.StatelessScope(state_mapping=given):
-            logits = net(images, training=False)
-            return jnp.stack(sums(loss_per_example(labels, logits), logits, labels))
+            return eval_step(net, images, labels)
 
     def program(images, labels, flag=False):
         state = [variable.value for variable in variables]

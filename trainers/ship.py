@@ -21,11 +21,16 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf import checkpoint, plain_file, pretrained
-from cnet_tf.any_depth import member_read, members_of, with_statistics_apart
+from cnet_tf.any_depth import (
+    member_read,
+    members_of,
+    with_own_norms,
+    with_statistics_apart,
+)
 from cnet_tf.architecture import copied
 from cnet_tf.atomic_file import json_bytes, write_bytes
 from cnet_tf.escaping import code, line, markdown
-from cnet_tf.manifestation import manifest, recalibrate, recalibrated
+from cnet_tf.manifestation import manifest, recalibrate
 from cnet_tf.member_name import manifestation_of
 from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
@@ -86,8 +91,10 @@ def main(options) -> pathlib.Path:
     net = copied(trained.net, "float32", input_shape=shape)
     summary = _json(run / "summary.json")
     if options.recalibrate:
-        net = _recalibrated(net, trained.metadata["data"], options)
-        summary |= _scores(net, trained.metadata["data"], options)
+        said = trained.metadata["data"]
+        images = image_data.load_as_trained(said, options.data_dir, ("train", "test"))
+        net = _recalibrated(net, images, said, options)
+        summary |= _scores(net, images)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
     # But for where data and runs are on this machine.
@@ -116,25 +123,23 @@ def _places(run) -> list[tuple[bytes, bytes]]:
     return [(str(run.resolve().parent).encode(), b"runs"), *models]
 
 
-def _recalibrated(net, said, options):
+def _recalibrated(net, data, said, options):
     """The net with statistics as they are now: of members, and its own if it is one."""
     net = with_statistics_apart(net)
-    data = image_data.load_as_trained(said, options.data_dir, ("train",))
     images = recalibration_batches_of(data, said, options.recalibrate)
+    if member_read(continuous_net(options.preset)):
+        # What is no member reads statistics of cells. Those of a finer solution serve
+        # them best, as the stages of its short steps meet much the same moments.
+        fine = manifest(net, "midpoint", [2 * block.steps for block in blocks_of(net)])
+        recalibrate(fine, images)
+        net = with_own_norms(net)
     for name in members_of(net):
         recalibrate(manifest(net, *manifestation_of(name)), images)
-    if not member_read(continuous_net(options.preset)):
-        return net
-    # What is no member reads statistics of cells. Those of a finer solution serve them
-    # best, as the stages of its short steps meet much the same moments.
-    fine = manifest(net, "midpoint", [2 * block.steps for block in blocks_of(net)])
-    recalibrate(fine, images)
-    return recalibrated(net, images)
+    return net
 
 
-def _scores(net, said, options) -> dict:
+def _scores(net, data) -> dict:
     """What the net and its members get in test now, as a summary has it."""
-    data = image_data.load_as_trained(said, options.data_dir, ("test",))
     batches = eval_batches(data, "test", _SCORED)
     return {
         **{f"test_{key}": value for key, value in evaluate(net, batches).items()},

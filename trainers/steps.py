@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainers.loss import loss_per_example, sums, training_loss
+from trainers.loss import eval_step, sums, training_loss
 
 
 def gradients(net, images, labels, *, batch_size, weight_decay, **settings):
@@ -44,12 +44,6 @@ def gradients(net, images, labels, *, batch_size, weight_decay, **settings):
     halves = [tf.nn.l2_loss(tf.cast(g, tf.float32)) for g in found]
     squares = 2 * tf.add_n(halves)
     return found, ops.stack([*sums(losses, logits, labels), squares])
-
-
-def eval_step(net, images, labels):
-    """(sum of losses, correct, examples) of one batch; changes nothing."""
-    logits = net(images, training=False)
-    return ops.stack(sums(loss_per_example(labels, logits), logits, labels))
 
 
 def training_program(net, optimizer, strategy, jit_compile=False, **settings):
