@@ -44,6 +44,7 @@ class Part:
         size: What errors are relative to, squared, (examples,).
         noise: (error of the finest state in y)^2, (examples,): errors below are none.
         limit: The errors of the answers of that state, (examples,).
+        finest: The scheme and the factor of that state.
         labelled: Whether answers were compared with labels, or with those as trained.
     """
 
@@ -57,6 +58,7 @@ class Part:
     size: np.ndarray
     noise: np.ndarray
     limit: np.ndarray
+    finest: tuple[str, Fraction]
     labelled: bool
 
 
@@ -198,6 +200,7 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
         size,
         noise,
         np.asarray(errors[best, fine[-1]]),
+        (best, fine[-1]),
         labelled,
     )
 

@@ -61,6 +61,8 @@ class Verdict:
             trained where there are no labels.
         wrong: The share of answers that are wrong as trained.
         labelled: Whether there are labels.
+        recalibrated: The fall where batch norms are re-estimated in the limit, None
+            where that was not asked for.
     """
 
     part: str
@@ -73,6 +75,7 @@ class Verdict:
     fall: Interval
     wrong: float
     labelled: bool
+    recalibrated: Interval | None = None
 
     @property
     def order(self) -> Interval:
@@ -86,7 +89,9 @@ class Verdict:
         return self.kind
 
 
-def judged(part: Part, tolerance=TOLERANCE, points=POINTS) -> Verdict:
+def judged(
+    part: Part, tolerance=TOLERANCE, points=POINTS, recalibrated=None
+) -> Verdict:
     """The verdict on one part.
 
     Over the whole of its interval, the fall (where there are labels, else the floor) is
@@ -98,6 +103,8 @@ def judged(part: Part, tolerance=TOLERANCE, points=POINTS) -> Verdict:
         part: Of `observed_order.observe`.
         tolerance: Of the floor, relative. Default 0.1.
         points: Of the fall, in the unit of the errors of answers. Default 0.01.
+        recalibrated: Of `limit_errors`; they are reported, and decide nothing, as the
+            net does not have these norms. Default: none.
     """
     draws = _draws(len(part.size))
     orders = {
@@ -109,7 +116,11 @@ def judged(part: Part, tolerance=TOLERANCE, points=POINTS) -> Verdict:
     floor = _interval(own[:, at])
     dip = _interval([_dip(part, e) for e in own])
     trained = part.errors[part.scheme][at]
-    fall = _interval(draws @ (part.limit - trained) / len(trained))
+
+    def fall_to(errors):
+        return _interval(draws @ (errors - trained) / len(trained))
+
+    fall = fall_to(part.limit)
     wanted = min(_nominal(part.scheme), _KINKS) - 0.5
     off, bound = (fall, points) if part.labelled else (floor, tolerance)
     kind = UNDECIDED
@@ -128,6 +139,7 @@ def judged(part: Part, tolerance=TOLERANCE, points=POINTS) -> Verdict:
         fall,
         float(trained.mean()),
         part.labelled,
+        None if recalibrated is None else fall_to(recalibrated),
     )
 
 
@@ -158,6 +170,7 @@ def of_runs(verdicts: list[Verdict]) -> Verdict:
         dip=over(lambda v: v.dip),
         fall=over(lambda v: v.fall),
         wrong=float(np.mean([verdict.wrong for verdict in verdicts])),
+        recalibrated=first.recalibrated and over(lambda v: v.recalibrated),
     )
 
 

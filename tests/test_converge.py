@@ -64,6 +64,18 @@ def test_a_run_without_its_data_and_another_manifestation(tmp_path, monkeypatch)
     assert "same answers" in (tmp_path / "out" / "convergence.md").read_text()
 
 
+def test_norms_of_the_limit_are_a_column(runs, digits_dir, tmp_path):
+    arguments = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
+    again = "--recalibration_batches=2"
+    found = converged(tmp_path / "out", *arguments, again)["verdicts"]
+    assert found[0]["recalibrated"] is None
+    assert -1 <= found[1]["recalibrated"]["low"] <= found[1]["recalibrated"]["high"]
+    table = (tmp_path / "out" / "convergence.md").read_text()
+    assert "| recalibrated | verdict |" in table and "re-estimated there" in table
+    converged(tmp_path / "plain", *arguments)
+    assert "recalibrated" not in (tmp_path / "plain" / "convergence.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -71,6 +83,10 @@ def test_a_run_without_its_data_and_another_manifestation(tmp_path, monkeypatch)
         (["--model=/nowhere.keras"], "--model: expected a .keras file"),
         (["--model=a.keras", "--run=b"], "--model: expected either a file or --run"),
         (["--mean=0.5"], "--mean: expected --model=my.keras with it"),
+        (
+            ["--model=a.keras", "--recalibration_batches=1"],
+            "--recalibration_batches: expected 0 with --model. Received 1",
+        ),
         (["--factors=0"], "--factors: expected numbers > 0, like 4 or 1/2"),
         (["--factors=1/0"], "--factors: expected numbers > 0, like 4 or 1/2"),
     ],

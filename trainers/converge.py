@@ -9,7 +9,9 @@ The stages of a plain residual net are read as Euler with steps of one. Reported
 for every block and for the whole net, the observed order, the floor (how far the net as
 trained is from the limit of its equation), the dip at the step of the training,
 accuracy as trained and in the limit, and the verdict; see `cnet_tf/step_verdict.py`.
-More --examples, narrower intervals. Writes convergence.csv, .md, .png and .json.
+More --examples, narrower intervals. --recalibration_batches also re-estimates the batch
+norms of the whole net in its limit: what is lost then is not lost by statistics.
+Writes convergence.csv, .md, .png and .json.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -31,10 +33,11 @@ import keras
 
 from cnet_tf import observed_order, step_verdict
 from cnet_tf.escaping import line
+from cnet_tf.recalibrated_limit import as_continuous, limit_errors
 from cnet_tf.tableaus import SCHEMES
 from trainers import convergence_report, disk, looked_at
 from trainers.errors import OptionError
-from trainers.option_kinds import list_of, number, one_of, ratio
+from trainers.option_kinds import integer, list_of, number, one_of, ratio
 from trainers.option_table import option
 from trainers.option_table import run as run_program
 
@@ -42,6 +45,18 @@ from trainers.option_table import run as run_program
 @dataclasses.dataclass(frozen=True)
 class Options(looked_at.Options):
     """The flags of a convergence test."""
+
+    COMBINATIONS = (
+        *looked_at.Options.COMBINATIONS,
+        (
+            "recalibration_batches",
+            lambda options: options.recalibration_batches and options.model,
+            lambda options: (
+                f"expected 0 with --model. Received {options.recalibration_batches}: "
+                "a file does not name its training images, so give a --run."
+            ),
+        ),
+    )
 
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4"),
@@ -58,6 +73,12 @@ class Options(looked_at.Options):
         number("> 0"),
         "Where there are no labels: floor up to which a net is at the limit of its "
         "equation, relative to what a block does",
+    )
+    recalibration_batches: int = option(
+        0,
+        integer(0),
+        "Batches of 128 training images to re-estimate the batch norms of the whole "
+        "net on, in its limit; 0 leaves that column out",
     )
     points: float = option(
         100 * step_verdict.POINTS,
@@ -85,6 +106,14 @@ def main(options):
 
 def _study(found, options) -> convergence_report.Study:
     """What is observed of one net, and the verdicts."""
+    count = options.recalibration_batches
+    if count:
+        try:
+            net, training = as_continuous(found.model), found.training(count)
+        except ValueError as error:
+            raise OptionError(
+                f"--recalibration_batches: {error} Leave it out."
+            ) from error
     batches, remark = found.images()
     bar = keras.utils.Progbar(None, unit_name="evaluation")
 
@@ -98,10 +127,10 @@ def _study(found, options) -> convergence_report.Study:
         )
     except ValueError as error:
         raise OptionError(f"--factors: {error}") from error
-    verdicts = [
-        step_verdict.judged(part, options.tolerance, options.points / 100)
-        for part in parts
-    ]
+    bounds = options.tolerance, options.points / 100
+    verdicts = [step_verdict.judged(part, *bounds) for part in parts[:-1]]
+    again = limit_errors(net, parts[-1], batches, training) if count else None
+    verdicts.append(step_verdict.judged(parts[-1], *bounds, again))
     return convergence_report.Study(found.name, remark, parts, verdicts)
 
 

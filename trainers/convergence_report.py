@@ -51,9 +51,10 @@ def markdown(studies) -> str:
     rows = verdicts(studies)
     others = [scheme for scheme in rows[0].orders if scheme != rows[0].scheme]
     answers = "accuracy" if rows[0].labelled else "same answers"
+    recalibrated = ["recalibrated"] * any(row.recalibrated for row in rows)
     header = [
         *("block", "as trained", "order", *(f"order, {s}" for s in others)),
-        *("floor", "dip", f"{answers}, %", "in the limit", "verdict"),
+        *("floor", "dip", f"{answers}, %", "in the limit", *recalibrated, "verdict"),
     ]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for row in rows:
@@ -65,6 +66,7 @@ def markdown(studies) -> str:
             _shown(row.dip, "{:.2f}"),
             f"{100 * (1 - row.wrong):.2f}",
             _shown(_change(row.fall), "{:+.2f}"),
+            *(_shown(_change(row.recalibrated), "{:+.2f}") for _ in recalibrated),
             row.text,
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -77,13 +79,16 @@ def markdown(studies) -> str:
         f"{names}; {images} images. In brackets: {over}. order: error ~ h^order as "
         "observed. floor: distance of the net as trained to the limit of its equation, "
         "relative to what the block does. dip: error at the step of the training over "
-        "that of its neighbours, 1 of a power law. In the limit: change in points. "
+        "that of its neighbours, 1 of a power law. In the limit: change in points"
+        + ("; recalibrated: batch norms re-estimated there. " if recalibrated else ". ")
         + " ".join(map(escaping.markdown, remarks)),
     ]
     return "\n".join(lines).rstrip()
 
 
-def _change(fall: Interval) -> Interval:
+def _change(fall: Interval | None) -> Interval | None:
+    if fall is None:
+        return None
     return Interval(*(0.0 - 100 * x for x in (fall.value, fall.high, fall.low)))
 
 

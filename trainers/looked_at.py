@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
+import keras
+
 from cnet_tf import keras_file
 from cnet_tf.architecture import in_precision
 from cnet_tf.manifestation import manifest, unrolled
@@ -19,6 +21,7 @@ from trainers.data import (
     load_as_trained,
     normalize,
 )
+from trainers.data.batches import recalibration_batches_of
 from trainers.data.contents import changed
 from trainers.data.errors import tell
 from trainers.data.generated import GENERATED, generated, unlabelled
@@ -50,13 +53,18 @@ class LookedAt:
     Attributes:
         name: Of the run or the file.
         net: Its flows, steps unrolled.
+        model: The Keras model that these are of.
         images: Loads them: pairs of normalised images and labels, which are None where
             nobody knows them, and a sentence on them, empty if they are the run's.
+        training: Function of a count: so many normalised batches of training images,
+            augmented as in training. Raises `MissingData` where there are none.
     """
 
     name: str
     net: TappedNet
+    model: keras.Model
     images: Callable[[], tuple[list, str]]
+    training: Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +203,11 @@ def _looked_at(options, source, name, net, said) -> LookedAt:
         data, remark = _images(options, said)
         return _batches(options, data), remark
 
-    return LookedAt(name, tapped, images)
+    def training(count):
+        data = load_as_trained(said, options.data_dir, ("train",))
+        return recalibration_batches_of(data, said, count)
+
+    return LookedAt(name, tapped, net, images, training)
 
 
 def _images(options, said) -> tuple[ImageData, str]:

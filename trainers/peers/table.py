@@ -77,6 +77,8 @@ PEERS: dict[str, Peer] = {
         {"family": "resnet", "xla": False},
         same=False,
     ),
+    # No peer but a bound: what nobody who calls the same kernels can beat.
+    "convolutions": Peer("our convolutions alone", "with_convolutions", usual=False),
 }
 
 USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
