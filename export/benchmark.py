@@ -111,13 +111,16 @@ def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
 
         ratio = median over rounds of (seconds / MACs) of ours / that of theirs
 
+    and the lowest and highest of them, as machines change in the middle.
+
     Args:
         seconds, macs: By "ours" and "theirs"; seconds by round.
     """
     pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    more = macs["theirs"] / macs["ours"]
+    ratios = [ours / theirs * more for ours, theirs in pairs]
     milliseconds = {
-        f"{key}_ms": float(f"{1000 * statistics.median(times):.4g}")
+        f"{key}_ms": _digits(1000 * statistics.median(times))
         for key, times in seconds.items()
     }
     return {
@@ -126,8 +129,14 @@ def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
         "batch": batch,
         **milliseconds,
         **{f"{key}_macs": count for key, count in macs.items()},
-        "time_per_mac": float(f"{ratio * macs['theirs'] / macs['ours']:.4g}"),
+        "time_per_mac": _digits(statistics.median(ratios)),
+        "lowest": _digits(min(ratios)),
+        "highest": _digits(max(ratios)),
     }
+
+
+def _digits(value) -> float:
+    return float(f"{value:.4g}")
 
 
 def rows_of(preset, options, folder) -> list[dict]:
@@ -166,7 +175,8 @@ def markdown(rows) -> str:
             "ResNet, ms": f"{row['theirs_ms']:.3g}",
             "M MACs": f"{row['ours_macs'] / 1e6:.1f}",
             "ResNet, M MACs": f"{row['theirs_macs'] / 1e6:.1f}",
-            "time per MAC, ours / ResNet": f"{row['time_per_mac']:.2f}",
+            "time per MAC, ours / ResNet": f"{row['time_per_mac']:.2f} "
+            f"({row['lowest']:.2f}-{row['highest']:.2f})",
         }
         for row in rows
     )
