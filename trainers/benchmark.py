@@ -17,6 +17,7 @@ and an environment of its own, in turns, and writes peers.md, .csv, .json and .p
 `--output`; with --nodes it measures start and memory over K instead (starts.*).
 Environments are built below build/peers the first time, which takes a package index and
 minutes. A last table of the same kind of machine is compared with (`--record`).
+`--only=cnet_tf,pytorch,convolutions` adds a bound: the convolutions of our nets alone.
 
     python trainers/benchmark.py --commands
 
