@@ -12,7 +12,12 @@ from cnet_tf.continuous_net import ContinuousNet
 from cnet_tf.from_residual import from_residual
 from cnet_tf.grown_fit import fit_growing
 from cnet_tf.lifted_layer import lift
-from cnet_tf.manifestation import manifest, recalibrate, recalibrated
+from cnet_tf.manifestation import (
+    manifest,
+    recalibrate,
+    recalibrated,
+    recalibrated_along,
+)
 from cnet_tf.mobile_net import ContinuousMobileNet
 from cnet_tf.plain_model import to_plain
 from cnet_tf.presets import PRESETS, continuous_net
@@ -44,6 +49,7 @@ __all__ = [
     "project",
     "recalibrate",
     "recalibrated",
+    "recalibrated_along",
     "refine",
     "to_plain",
 ]

@@ -13,11 +13,13 @@ References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.0513
 """
 
 import contextlib
+from fractions import Fraction
 
 import numpy as np
 from keras import ops
 
-from cnet_tf.checks import per_block
+from cnet_tf.bounds import MOST_NODES
+from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.member_name import form_of, manifestation_of, member_name
 from cnet_tf.optimizer_slots import carry_over
@@ -43,7 +45,7 @@ def member_read(net) -> str | None:
     return next((norm.member for norm in _norms(net)), None)
 
 
-def with_members(net, members, optimizer=None):
+def with_members(net, members, optimizer=None, depth_cells=None):
     """The net with batch norms that have values of their own for every member.
 
     They start as those of the net, with which it shares all other layers.
@@ -56,6 +58,7 @@ def with_members(net, members, optimizer=None):
             each block. Members that it has keep what they have; others, and the net
             itself if it is not named, read what it had.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
+        depth_cells: See `with_statistics_apart`.
 
     Returns:
         The new net; with an optimizer, the pair (net, optimizer), in which what the old
@@ -80,7 +83,7 @@ def with_members(net, members, optimizer=None):
             "net: expected batch norms, which members have for themselves. Received "
             f"{net.name!r}, which has none: there is nothing that they would not share."
         )
-    new, origins = _with_norms_of_its_own(net, members)
+    new, origins = _with_norms_of_its_own(net, members, depth_cells)
     if optimizer is None:
         return new
     weights = new.trainable_variables
@@ -88,16 +91,27 @@ def with_members(net, members, optimizer=None):
     return new, carry_over(optimizer, olds, weights, [None] * len(weights))
 
 
-def with_statistics_apart(net):
+def with_statistics_apart(net, depth_cells=None):
     """The net, its members keeping statistics of each of their evaluations.
 
-    Of nets from before 2026-11-26, whose members kept those of cells. They start as
-    what their evaluations read before; `recalibrate` the members then.
+    Nets from before 2026-11-26 have members that kept those of cells. Statistics start
+    as what evaluations read before; `recalibrate` the members then.
+
+    What is no member shares a set of norms. Their statistics can be functions of depth,
+    finer than theta: moments of the state along the solution of the equation, which
+    every manifestation of short steps follows (`manifestation.recalibrated_along`).
+    Estimate them with two evaluations in each cell at least: a channel that is dead at
+    one of them has no variance, and would be magnified at depths beside it.
 
     Args:
-        net: A net with members.
+        net: A built net with batch norms.
+        depth_cells: How many, equal ones. Default: as the net has it; most have
+            statistics of the cells of theta.
+
+    Raises:
+        ValueError: depth_cells < 1, or too many.
     """
-    return _with_norms_of_its_own(net)[0]
+    return _with_norms_of_its_own(net, depth_cells=depth_cells)[0]
 
 
 def with_own_norms(net):
@@ -131,16 +145,20 @@ def _forms(net) -> list[tuple]:
     return [(block.scheme, block.steps) for block in blocks_of(net)]
 
 
-def _with_norms_of_its_own(net, fresh=()) -> tuple:
+def _with_norms_of_its_own(net, fresh=(), depth_cells=None) -> tuple:
     """The net with norms that it shares with no other, for all of its members.
 
     Args:
         net: A built net.
         fresh: Members that start as what the net reads; others keep what they have.
+        depth_cells: See `with_statistics_apart`.
 
     Returns:
         (The net, what the variables of its norms started as by the ids of these).
     """
+    if depth_cells is not None:
+        # Here too, as Keras wraps what the norm raises.
+        depth_cells = positive_integer("depth_cells", depth_cells, MOST_NODES)
     blocks = blocks_of(net)
     inside = {
         id(layer): i
@@ -156,6 +174,8 @@ def _with_norms_of_its_own(net, fresh=()) -> tuple:
         config["members"] = list(dict.fromkeys([*series.members, *fresh]))
         if id(norm) in inside:
             config |= {"statistics": "evaluations", "block": inside[id(norm)]}
+            if depth_cells is not None:
+                config["depth_cells"] = depth_cells
         return SeriesBatchNormalization.from_config(config)
 
     olds = normalizations(net)
@@ -182,7 +202,12 @@ def _start(series, origin, member, number, blocks):
     value = ops.convert_to_numpy(getattr(origin, "variable", origin))
     basis = getattr(origin, "basis", series.basis)
     if series.basis != basis:
-        value = np.tensordot(_read_by(member, number, blocks, basis), value, 1)
+        rows = (
+            _read_by(member, number, blocks, basis)
+            if member
+            else _middles(series, basis)
+        )
+        value = np.tensordot(rows, value, 1)
     series.variable.assign(value.reshape(series.variable.shape))
 
 
@@ -192,6 +217,13 @@ def _read_by(member, number, blocks, cells) -> np.ndarray:
     forward = ForwardPass(blocks[number].restriction)
     times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
     return np.array([forward.row(cells, time) for time in times], "float64")
+
+
+def _middles(series, cells) -> np.ndarray:
+    """Rows of the basis `cells` in the middle of each cell of a series."""
+    size = series.basis.size
+    rows = [cells.weights(Fraction(2 * j + 1, 2 * size)) for j in range(size)]
+    return np.array(rows, "float64")
 
 
 def reading_own_norms(net, before=None):

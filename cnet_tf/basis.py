@@ -196,13 +196,21 @@ def get_basis(kind: str, size: int) -> Basis:
     return BASES[kind](positive_integer("nodes", size, most))
 
 
+def depths(size: int) -> Basis:
+    """Piecewise constants on K equal cells that are read at the stage times alone.
+
+    With one cell to tell apart, nothing is averaged, however few the steps are. For
+    what is a function of the state at t, as moments are, and not of the step.
+    """
+    basis = get_basis("constant", size)
+    return Basis("depths", size, basis.breaks, basis.table, basis.nodes, cells=1)
+
+
 def evaluations(size: int) -> Basis:
     """What each evaluation of a rate has for itself: phi_k = 1 at the k-th.
 
-    Stages at one time, as classical RK4 has them, are two. Other times, and stages of
-    other schemes and step counts, read piecewise constants. With one cell, nothing is
-    averaged, however few the steps are. No basis of weights, which all manifestations
-    share.
+    Stages at one time, as classical RK4 has them, are two. Other times read what
+    `depths` has there. No basis of weights, which all manifestations share.
 
     Args:
         size: K = s N, evaluations of a scheme of s stages in N steps.
@@ -210,10 +218,8 @@ def evaluations(size: int) -> Basis:
     Raises:
         ValueError: see `get_basis`.
     """
-    basis = get_basis("constant", size)
-    return _Evaluations(
-        "evaluations", size, basis.breaks, basis.table, basis.nodes, cells=1
-    )
+    basis = depths(size)
+    return _Evaluations("evaluations", size, basis.breaks, basis.table, basis.nodes, 1)
 
 
 class _Evaluations(Basis):

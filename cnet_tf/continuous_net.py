@@ -32,6 +32,7 @@ def ContinuousNet(
     restriction="average",
     synchronized=False,
     members=(),
+    depth_cells=None,
     input_shape=(32, 32, 3),
     dtype=None,
     name="continuous_net",
@@ -72,6 +73,9 @@ def ContinuousNet(
         members: Manifestations with norms of their own, see `any_depth.with_members`;
             the net reads those of its own manifestation, if it is one of them.
             Default: none.
+        depth_cells: Of a net with members: cells of depth that all others keep
+            statistics for, see `any_depth.with_statistics_apart`. Default: those of
+            the basis.
         input_shape: (height, width, channels); height and width may be None. Default
             (32, 32, 3).
         dtype: Policy of all layers; the logits are in the precision of its weights.
@@ -129,7 +133,9 @@ def ContinuousNet(
     if style.tail:
         x = tail(make, style.tail, tail_momentum)(x)
     net = keras.Model(inputs, head(x, classes, dtype), name=name)
-    return reading_own_norms(with_members(net, members)) if members else net
+    if not members:
+        return net
+    return reading_own_norms(with_members(net, members, depth_cells=depth_cells))
 
 
 def _style(unit):

@@ -3,8 +3,15 @@
 import numpy as np
 from keras import ops
 
-from cnet_tf.any_depth import reading_own_norms, with_own_norms
+from cnet_tf.any_depth import (
+    member_read,
+    members_of,
+    reading_own_norms,
+    with_own_norms,
+    with_statistics_apart,
+)
 from cnet_tf.checks import per_block
+from cnet_tf.member_name import member_name
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
 
 
@@ -80,6 +87,45 @@ def recalibrated(net, data):
     """
     twin = with_own_norms(net)
     recalibrate(twin, data)
+    return twin
+
+
+def recalibrated_along(net, data, depth_cells=None):
+    """A twin of a net whose other manifestations have batch norms that fit, too.
+
+    It gives what the net gives. What others read are moments of the state along the
+    solution of the equation, as functions of depth: right for every manifestation whose
+    steps are short enough to stay near it, in need of no data any more.
+
+        net = recalibrated_along(net, batches)
+        manifest(net, scheme="euler", steps=4)  # As good as recalibrated.
+
+    Members keep what they have. The solution is that of midpoint with a step a cell, or
+    shorter ones where that is a member.
+
+    Args:
+        net, data: See `recalibrated`.
+        depth_cells: Cells of depth, see `any_depth.with_statistics_apart`. Default:
+            four for each step of the block that has most.
+
+    Raises:
+        ValueError: no blocks, blocks of several schemes, no batch norms or some that
+            can be no series, bad depth_cells, or the data are empty.
+    """
+    if depth_cells is None:
+        depth_cells = 4 * max(block.steps for block in chosen_blocks(net))
+    twin = with_own_norms(net)
+    if member_read(twin) is None:
+        raise ValueError(
+            "net: expected blocks of one scheme, and batch norms over the last axis "
+            f"that Keras can rearrange. Received {net.name!r}, which can be no member "
+            "of its own: what others read, it would read itself."
+        )
+    twin = with_statistics_apart(twin, depth_cells)
+    steps = depth_cells
+    while member_name("midpoint", steps) in members_of(twin):
+        steps *= 2
+    recalibrate(manifest(twin, "midpoint", steps), data)
     return twin
 
 

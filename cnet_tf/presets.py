@@ -62,6 +62,7 @@ PRESETS: dict[str, dict] = {
         **_TWICE,
         "scheme": "rk4",
         "members": ("euler:1", "midpoint:1", "midpoint:2", "rk4:1", "rk4:2"),
+        "depth_cells": 8,
     },
     # Published baselines.
     "resnet20": _RESNET20,

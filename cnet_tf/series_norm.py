@@ -15,7 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.basis import evaluations, get_basis
+from cnet_tf.basis import depths, evaluations, get_basis
+from cnet_tf.bounds import MOST_NODES
+from cnet_tf.checks import positive_integer
 from cnet_tf.kernels import normalize, normalize_batch
 from cnet_tf.member_name import evaluations as evaluations_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
@@ -53,6 +55,9 @@ class SeriesBatchNormalization(SeriesLayer):
             `"evaluations"`. In a long step the stages of a cell meet other moments, of
             which one mean and variance are true of none. Default `"cells"`, which is
             for norms outside of blocks.
+        depth_cells: Cells of [0, 1], finer than those of the basis, that what is no
+            member keeps statistics for, each read at the stage times alone; see
+            `any_depth.with_statistics_apart`. Default None: the cells of the basis.
         block: The number of the block of the net that the norm is in, for members with
             an N for each block. Default 0.
         <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
@@ -68,7 +73,7 @@ class SeriesBatchNormalization(SeriesLayer):
             the moments.
 
     Raises:
-        ValueError: unknown basis, or K is not a size of that basis.
+        ValueError: unknown basis, K is not a size of that basis, or bad depth_cells.
 
     Reference: Ioffe and Szegedy 2015, arXiv 1502.03167.
     """
@@ -83,6 +88,7 @@ class SeriesBatchNormalization(SeriesLayer):
         members=(),
         member=None,
         statistics="cells",
+        depth_cells=None,
         block=0,
         gamma_initializer="ones",
         beta_initializer="zeros",
@@ -112,6 +118,9 @@ class SeriesBatchNormalization(SeriesLayer):
                 f"{statistics!r}."
             )
         self.statistics = statistics
+        if depth_cells is not None:
+            depth_cells = positive_integer("depth_cells", depth_cells, MOST_NODES)
+        self.depth_cells = depth_cells
         self.block = block
         self._lender = None
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
@@ -194,9 +203,11 @@ class SeriesBatchNormalization(SeriesLayer):
                 )
 
     def _basis_of_statistics(self, member):
-        if member is None or self.statistics == "cells":
-            return get_basis("constant", self.basis.cells)
-        return evaluations(evaluations_of(member, self.block))
+        if member is not None and self.statistics == "evaluations":
+            return evaluations(evaluations_of(member, self.block))
+        if member is None and self.depth_cells is not None:
+            return depths(self.depth_cells)
+        return get_basis("constant", self.basis.cells)
 
     def _add(self, name, suffix, shape, basis, trainable):
         initializer = getattr(self, f"{name}_initializer")
@@ -298,6 +309,7 @@ class SeriesBatchNormalization(SeriesLayer):
             "members": list(self.members),
             "member": self.member,
             "statistics": self.statistics,
+            "depth_cells": self.depth_cells,
             "block": self.block,
             **of,
         }

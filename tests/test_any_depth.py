@@ -1,5 +1,7 @@
 """Any-depth nets: one set of kernels, norms of its own for every member."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from cnet_tf import (
     refine,
 )
 from cnet_tf.any_depth import members_of, with_members
-from cnet_tf.manifestation import recalibrate
+from cnet_tf.manifestation import recalibrate, recalibrated_along
 from cnet_tf.member_name import evaluations, manifestation_of, member_name
 from cnet_tf.paths import named_variables
-from cnet_tf.surgery import normalizations
+from cnet_tf.runge_kutta import stage_times
+from cnet_tf.series import ForwardPass
+from cnet_tf.surgery import blocks_of, normalizations
 
 MEMBERS = ("euler:1", "midpoint:1")
 OTHERS = (*map(manifestation_of, MEMBERS), ("rk4", 2), ("euler", 4))
@@ -111,6 +115,104 @@ def test_statistics_of_cells_become_those_of_evaluations(net):
     for scheme, steps in OTHERS:
         one, other = manifest(new, scheme, steps), manifest(old, scheme, steps)
         np.testing.assert_allclose(one(images()), other(images()), atol=1e-5)
+
+
+CELLS = 8
+
+
+def along(net):
+    return recalibrated_along(net, [images(32)], CELLS)
+
+
+def test_statistics_of_depth_start_as_those_of_cells(net):
+    new = any_depth.with_statistics_apart(net, CELLS)
+    for scheme, steps in (*OTHERS, ("dopri5", 3)):
+        one, other = manifest(new, scheme, steps), manifest(net, scheme, steps)
+        np.testing.assert_allclose(one(images()), other(images()), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["euler", "rk4", "dopri5"])
+def test_statistics_of_depth_are_read_at_the_stage_times(plain, scheme):
+    """Whatever the step: those of cell floor(8 t), from the left at its end."""
+    fine = along(plain)
+    norm = next(x for x in normalizations(fine) if x.depth_cells)
+    forward = ForwardPass()
+    for steps in (1, 3, 16):
+        for n in range(steps):
+            for time in stage_times(scheme, n, steps):
+                row = forward.row(norm.set_of(None)["moving_mean"].basis, time)
+                cell = CELLS * time
+                cell = math.ceil(cell) - 1 if time.side == "left" else math.floor(cell)
+                assert row.index(1) == cell and sum(row) == 1
+
+
+def test_a_cell_of_depth_has_the_moments_of_the_evaluations_in_it(plain):
+    fine = along(plain)
+    twin = manifest(plain, "midpoint", CELLS)
+    twin = manifest(with_members(twin, ["midpoint:8"]), "midpoint", CELLS)
+    recalibrate(twin, [images(32)])  # Sixteen evaluations, each apart.
+    pairs = zip(normalizations(fine), normalizations(twin), strict=True)
+    inside = [(one, other) for one, other in pairs if one.depth_cells]
+    assert len(inside) == 4
+    for one, other in inside:
+        for name in ("moving_mean", "moving_variance"):
+            found = one.set_of(None)[name].variable.numpy()
+            each = getattr(other, name).variable.numpy()
+            expected = each.reshape(CELLS, 2, -1).mean(axis=1)
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_of_depth_leave_the_net_and_its_members_as_they_are(net):
+    expected = {name: manifest(net, *manifestation_of(name)) for name in MEMBERS}
+    expected["the net"] = net
+    before = {name: np.array(one(images())) for name, one in expected.items()}
+    fine = recalibrated_along(net, [images(32)])
+    steps = max(block.steps for block in blocks_of(net))
+    assert {x.depth_cells for x in normalizations(fine)} == {None, 4 * steps}
+    found = {name: manifest(fine, *manifestation_of(name)) for name in MEMBERS}
+    found["the net"] = fine
+    for name, one in found.items():
+        np.testing.assert_allclose(one(images()), before[name], atol=1e-5)
+    changed = manifest(fine, "euler", 4)(images()) - manifest(net, "euler", 4)(images())
+    assert np.abs(changed).max() > 1e-3
+
+
+def test_statistics_of_depth_go_with_the_net(plain, tmp_path):
+    """Into members, refinements, loops, files."""
+    fine = along(plain)
+    expected = manifest(fine, "euler", 4)(images())
+    checkpoint.save(fine, tmp_path / "net", {})
+    forms = {
+        "members": with_members(fine, MEMBERS),
+        "refined": refine(fine, 2),
+        "loops": manifest(fine, unroll=False),
+        "loaded": checkpoint.load(tmp_path / "net").net,
+    }
+    for name, form in forms.items():
+        found = manifest(form, "euler", 4)(images())
+        np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=name)
+    with pytest.raises(ValueError, match="depth_cells: expected an integer"):
+        any_depth.with_statistics_apart(plain, 0)
+
+
+def test_what_others_read_is_never_estimated_on_a_member(plain):
+    twin = with_members(plain, ["midpoint:8"])
+    member = manifest(twin, "midpoint", 8)
+    before = np.array(member(images()))
+    fine = recalibrated_along(twin, [images(32)], 8)
+    np.testing.assert_allclose(
+        manifest(fine, "midpoint", 8)(images()), before, atol=1e-5
+    )
+    changed = manifest(fine, "euler", 4)(images()) - manifest(twin, "euler", 4)(
+        images()
+    )
+    assert np.abs(changed).max() > 1e-3
+
+
+def test_a_net_that_cannot_be_its_own_member_is_refused(plain):
+    mixed = manifest(plain, "euler", blocks=["block_0"])
+    with pytest.raises(ValueError, match="net: expected blocks of one scheme"):
+        recalibrated_along(mixed, [images(32)])
 
 
 def test_members_share_every_kernel_and_cost_two_percent_each():

@@ -100,7 +100,7 @@ def test_the_net_of_a_preset_that_is_its_own_member_is_recalibrated(
     tmp_path, weights, digits_dir, monkeypatch
 ):
     form = {"nodes": 2, "scheme": "midpoint"}
-    wanted = {**PRESETS["digits"], **form, "members": ("midpoint:2",)}
+    wanted = {**PRESETS["digits"], **form, "members": ("midpoint:2",), "depth_cells": 4}
     monkeypatch.setitem(PRESETS, "digits", wanted)
     run = save_run(tmp_path / "run", **form)
     flags = [f"--run={run}", "--preset=digits", f"--data_dir={digits_dir}"]
@@ -113,6 +113,6 @@ def test_the_net_of_a_preset_that_is_its_own_member_is_recalibrated(
     scores = json.loads((weights / "digits" / "summary.json").read_text())
     card = (weights / "digits" / "card.md").read_text()
     assert f"as it ships: the whole {100 * scores['test_accuracy']:.2f} %" in card
-    # What is no member reads statistics of midpoint:4, estimated anew.
+    # What is no member reads moments along depth.
     one, other = (manifest(model, "rk4", 2)(X) for model in (new, old))
     assert np.abs(one - other).max() > 1e-3

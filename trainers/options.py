@@ -234,9 +234,10 @@ class Options(OptionTable):
     recalibrate: int = option(
         0,
         integer(0),
-        "Batches of training images on which the batch norms of the net are estimated "
-        "anew at the end, for each evaluation of a scheme, where the training keeps "
-        "statistics of cells, which several evaluations share; 0 leaves them",
+        "Batches of training images on which batch norms are estimated anew at the "
+        "end: those of the net for each evaluation of its scheme, those of what is "
+        "neither it nor a member along depth, where the training keeps statistics of "
+        "cells, which several evaluations share; 0 leaves them",
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
     jit_compile: str = option(

@@ -21,20 +21,14 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf import checkpoint, plain_file, pretrained
-from cnet_tf.any_depth import (
-    member_read,
-    members_of,
-    with_own_norms,
-    with_statistics_apart,
-)
+from cnet_tf.any_depth import members_of, with_statistics_apart
 from cnet_tf.architecture import copied
 from cnet_tf.atomic_file import json_bytes, write_bytes
 from cnet_tf.escaping import code, line, markdown
-from cnet_tf.manifestation import manifest, recalibrate
+from cnet_tf.manifestation import manifest, recalibrate, recalibrated_along
 from cnet_tf.member_name import manifestation_of
 from cnet_tf.paths import named_variables
 from cnet_tf.presets import PRESETS, continuous_net
-from cnet_tf.surgery import blocks_of
 from trainers import data as image_data
 from trainers import disk
 from trainers.data.batches import eval_batches, recalibration_batches_of
@@ -76,8 +70,8 @@ class Options(OptionTable):
         0,
         integer(0),
         "Batches of 128 training images to re-estimate the statistics of members on, "
-        "those of each evaluation apart; where the preset is a member of its own, also "
-        "those that all others read, on midpoint with twice the steps",
+        "those of each evaluation apart; where the preset has cells of depth, of all "
+        "other manifestations too",
     )
     data_dir: str | None = data_dir()
     license: str = option("Apache-2.0", text(), "Licence of the weights")
@@ -125,14 +119,10 @@ def _places(run) -> list[tuple[bytes, bytes]]:
 
 def _recalibrated(net, data, said, options):
     """The net with statistics as they are now: of members, and its own if it is one."""
-    net = with_statistics_apart(net)
     images = recalibration_batches_of(data, said, options.recalibrate)
-    if member_read(continuous_net(options.preset)):
-        # What is no member reads statistics of cells. Those of a finer solution serve
-        # them best, as the stages of its short steps meet much the same moments.
-        fine = manifest(net, "midpoint", [2 * block.steps for block in blocks_of(net)])
-        recalibrate(fine, images)
-        net = with_own_norms(net)
+    net = with_statistics_apart(net)
+    if cells := PRESETS[options.preset].get("depth_cells"):
+        net = recalibrated_along(net, images, cells)
     for name in members_of(net):
         recalibrate(manifest(net, *manifestation_of(name)), images)
     return net

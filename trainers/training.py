@@ -5,7 +5,8 @@ import json
 from typing import NoReturn
 
 from cnet_tf import checkpoint
-from cnet_tf.manifestation import recalibrate, recalibrated
+from cnet_tf.any_depth import member_read
+from cnet_tf.manifestation import recalibrate, recalibrated, recalibrated_along
 from trainers import growth, snapshots, steps
 from trainers.broadcast import anyone, gathered, shared_folder
 from trainers.data.batches import eval_batches, recalibration_batches, train_batches
@@ -183,11 +184,16 @@ class Training:
             recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
 
     def recalibrate(self):
-        """Replaces the net by a twin with statistics of each of its evaluations."""
+        """Replaces the net by a twin with statistics of each of its evaluations.
+
+        What is neither the net nor a member reads moments along depth.
+        """
         # Of another epoch that is not trained.
         batches = self._train_batches(self.plan.options.epochs + 1)
-        batches = self._watched(batches.take(self.plan.options.recalibrate))
-        net = recalibrated(self.state.net, batches)
+        batches = batches.take(self.plan.options.recalibrate)
+        net = recalibrated(self.state.net, self._watched(batches))
+        if member_read(net):
+            net = recalibrated_along(net, self._watched(batches))
         self.replace(State(net, self.state.optimizer))
 
     def _watched(self, batches):
