@@ -120,7 +120,7 @@ def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
     more = macs["theirs"] / macs["ours"]
     ratios = [ours / theirs * more for ours, theirs in pairs]
     milliseconds = {
-        f"{key}_ms": _digits(1000 * statistics.median(times))
+        f"{key}_ms": results.digits(1000 * statistics.median(times))
         for key, times in seconds.items()
     }
     return {
@@ -129,14 +129,10 @@ def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
         "batch": batch,
         **milliseconds,
         **{f"{key}_macs": count for key, count in macs.items()},
-        "time_per_mac": _digits(statistics.median(ratios)),
-        "lowest": _digits(min(ratios)),
-        "highest": _digits(max(ratios)),
+        "time_per_mac": results.digits(statistics.median(ratios)),
+        "lowest": results.digits(min(ratios)),
+        "highest": results.digits(max(ratios)),
     }
-
-
-def _digits(value) -> float:
-    return float(f"{value:.4g}")
 
 
 def rows_of(preset, options, folder) -> list[dict]:

@@ -16,6 +16,7 @@ from export.formats.record import Recipe
 from export.job import Job, check_channels
 from export.measure import measure
 from export.runtimes import SIGNATURE
+from trainers import results
 
 
 def measured(
@@ -186,7 +187,7 @@ def _scores(found, labelled: bool) -> dict:
 
 def _milliseconds(seconds: float) -> float:
     """Four digits, however quick it is: small nets take hundredths."""
-    return float(f"{1000 * seconds:.4g}")
+    return results.digits(1000 * seconds)
 
 
 def remembered(function):

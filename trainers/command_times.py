@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 
-from trainers import onednn
+from trainers import onednn, results
 from trainers.errors import OptionError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -67,7 +67,7 @@ def _seconds(command, more, folder) -> float:
         raise OptionError(
             f"--commands: expected that {script} ends well. Received {words}"
         )
-    return float(f"{seconds:.4g}")
+    return results.digits(seconds)
 
 
 COLUMNS = {

@@ -15,6 +15,11 @@ def csv_of(rows: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
+def digits(value) -> float:
+    """A measured number to four digits; more of them are noise."""
+    return float(f"{value:.4g}")
+
+
 def figure(width, height):
     """A figure of that size in inches, which no window shows."""
     # Here, as matplotlib takes a while and most processes draw nothing.

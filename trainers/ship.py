@@ -120,9 +120,10 @@ def _places(run) -> list[tuple[bytes, bytes]]:
 def _recalibrated(net, data, said, options):
     """The net with statistics as they are now: of members, and its own if it is one."""
     images = recalibration_batches_of(data, said, options.recalibrate)
-    net = with_statistics_apart(net)
     if cells := PRESETS[options.preset].get("depth_cells"):
         net = recalibrated_along(net, images, cells)
+    else:
+        net = with_statistics_apart(net)
     for name in members_of(net):
         recalibrate(manifest(net, *manifestation_of(name)), images)
     return net

@@ -12,6 +12,7 @@ speed of a large product of matrices that the whole step reaches.
 
 import statistics
 
+from trainers import results
 from trainers.peers.comparison import Found
 from trainers.peers.programs.turns import SIZE
 from trainers.peers.table import PEERS
@@ -31,12 +32,12 @@ def _row(net, name, found, first, batch):
     return {
         "net": net,
         "peer": name,
-        "images_per_second": _digits(batch / step),
-        "lowest": _digits(batch / max(found.steps)),
-        "highest": _digits(batch / min(found.steps)),
-        "ahead": _digits(ahead * first.size["macs"] / macs),
-        "R": _digits(6 * macs * batch / step / product),
-        "sgemm_gflops": _digits(product / 1e9),
+        "images_per_second": results.digits(batch / step),
+        "lowest": results.digits(batch / max(found.steps)),
+        "highest": results.digits(batch / min(found.steps)),
+        "ahead": results.digits(ahead * first.size["macs"] / macs),
+        "R": results.digits(6 * macs * batch / step / product),
+        "sgemm_gflops": results.digits(product / 1e9),
         **start_of(found.start),
         "memory_mb": round(found.memory / 1e6),
         **found.size,
@@ -45,12 +46,8 @@ def _row(net, name, found, first, batch):
 
 def start_of(start: dict) -> dict:
     """Columns of the parts of a start, and of their sum."""
-    parts = {f"{part}_s": _digits(seconds) for part, seconds in start.items()}
-    return {**parts, "start_s": _digits(sum(start.values()))}
-
-
-def _digits(value) -> float:
-    return float(f"{value:.4g}")
+    parts = {f"{part}_s": results.digits(seconds) for part, seconds in start.items()}
+    return {**parts, "start_s": results.digits(sum(start.values()))}
 
 
 def mismatches(rows: list[dict]) -> list[str]:

@@ -107,12 +107,17 @@ def resnet(nodes, scheme, style=post):
 FAMILIES = {"continuous": continuous_net, "resnet": resnet}
 
 
+def operations(net, batch):
+    """What the graph of a forward pass is made of."""
+    spec = tf.TensorSpec((batch, 32, 32, 3), tf.float32)
+    trace = tf.function(lambda x: net(x, training=False)).get_concrete_function(spec)
+    return trace.graph.get_operations()
+
+
 def macs(net):
     """Multiply-adds of the convolutions and products in the graph of one image."""
-    spec = tf.TensorSpec((1, 32, 32, 3), tf.float32)
-    trace = tf.function(lambda x: net(x, training=False)).get_concrete_function(spec)
     total = 0
-    for op in trace.graph.get_operations():
+    for op in operations(net, 1):
         if op.type in ("Conv2D", "MatMul"):
             *summed, width = op.inputs[1].shape
             total += int(np.prod(summed) * np.prod(op.outputs[0].shape))

@@ -20,11 +20,15 @@ from cnet_tf.presets import continuous_net  # noqa: E402
 from trainers.own_speed import training_program  # noqa: E402
 
 
+def net_of(job):
+    """The net that a job names."""
+    preset = f"cifar10_2-2-2_{job.scheme}"
+    return continuous_net(preset, nodes=job.nodes, horizon=job.nodes)
+
+
 def make(session):
     job = session.job
-    net = continuous_net(
-        f"cifar10_2-2-2_{job.scheme}", nodes=job.nodes, horizon=job.nodes
-    )
+    net = net_of(job)
     if not job.unroll:
         net = manifest(net, unroll=False)
     session.answers |= {"sgemm": sgemm(), "size": lambda: size(unrolled(net))}

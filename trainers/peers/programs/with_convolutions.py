@@ -5,31 +5,15 @@ one tensor, so that caches are as warm as can be: no program that calls these ke
 can train faster than this.
 """
 
-import pathlib
-import sys
+import functools
 
 import turns
+from with_cnet_tf import net_of  # First: it switches oneDNN on.
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
-
-from trainers import onednn  # noqa: E402
-
-onednn.switch_on()  # Before anything imports TensorFlow.
-
-import functools  # noqa: E402
-
-import tensorflow as tf  # noqa: E402
-from keras_nets import size  # noqa: E402
-from with_keras import sgemm  # noqa: E402
-
-from cnet_tf.presets import continuous_net  # noqa: E402
-
-
-def convolutions(net, batch):
-    """The operations of the convolutions of a forward pass."""
-    spec = tf.TensorSpec((batch, *net.input_shape[1:]), tf.float32)
-    trace = tf.function(lambda x: net(x, training=False)).get_concrete_function(spec)
-    return [op for op in trace.graph.get_operations() if op.type == "Conv2D"]
+# isort: split
+import tensorflow as tf
+from keras_nets import operations, size
+from with_keras import sgemm
 
 
 @functools.cache
@@ -59,11 +43,7 @@ def backward(op, first):
 
 def _settings(op):
     names = ("strides", "padding", "data_format", "dilations")
-    return {name: _plain(op.get_attr(name)) for name in names}
-
-
-def _plain(value):
-    return value.decode() if isinstance(value, bytes) else value
+    return {name: op.get_attr(name) for name in names}
 
 
 def in_turns(calls):
@@ -81,10 +61,8 @@ def in_turns(calls):
 
 def make(session):
     job = session.job
-    net = continuous_net(
-        f"cifar10_2-2-2_{job.scheme}", nodes=job.nodes, horizon=job.nodes
-    )
-    found = convolutions(net, job.batch)
+    net = net_of(job)
+    found = [op for op in operations(net, job.batch) if op.type == "Conv2D"]
     calls = [functools.partial(forward, op) for op in found]
     for op in reversed(found):
         calls += backward(op, first=op is found[0])
