@@ -92,7 +92,8 @@ class Job:
         wanted = Wanted(
             options.images,
             options.data_dir,
-            options.accuracy_images,
+            options.accuracy_images
+            or form.precisions[options.precision].gate.usual_images,
             ("precision", options.precision) if calibrated else None,
             options.calibration_images if calibrated else None,
             options.recalibrate,

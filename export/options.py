@@ -73,11 +73,12 @@ class Common(Origin):
         "Test images to compare the logits of the export with Keras on; all of them if "
         "there are fewer",
     )
-    accuracy_images: int = option(
-        10_000,
+    accuracy_images: int | None = option(
+        None,
         integer(1),
         "Test images to compare the accuracy of the export with that of Keras on; all "
         "of them if there are fewer",
+        "2000 in float32, where logits are compared as well; else 10000",
     )
     basis_size: int | None = option(
         None,

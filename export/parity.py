@@ -70,6 +70,15 @@ class Gate:
         """
         return cls(math.inf, 0.5, math.inf, images=2)
 
+    @property
+    def usual_images(self) -> int:
+        """How many images accuracies are compared on unless the user decides.
+
+        Few where the logits have to agree, too, as labels then do; where they need not,
+        one in two hundred images has to be seen in spite of chance.
+        """
+        return 2_000 if math.isfinite(self.delta) else 10_000
+
     def allowed_drop(self, images: int) -> float:
         """Points of accuracy that may be lost on so many images."""
         return max(self.drop, 100 * self.images / images)

@@ -35,18 +35,20 @@ def measured(
     """
     trained = options.origin.read().projected(options.basis_size)
     check_channels(trained.data["image_shape"][-1], options.input)
+    gates = [form.precisions[precision].gate for form, precision in options.artefacts]
+    count = options.accuracy_images or max(gate.usual_images for gate in gates)
     compared = chosen(
         trained.data,
         Wanted(
             options.images,
             options.data_dir,
-            options.accuracy_images,
+            count,
             _asked(options),
             options.calibration_images,
             options.recalibrate,
         ),
     )
-    images, truth = compared.first(options.accuracy_images)
+    images, truth = compared.first(count)
     labels = truth
     if truth is None:  # Those of the net as trained take their place.
         logits = serving.keras_logits(trained.net, trained.data)

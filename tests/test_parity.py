@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -225,3 +227,12 @@ def test_logits_are_the_reference_s_and_a_voter_counts_only_behind_them():
     found = parity.compare(_logits, _export, _IMAGES, _LABELS, 8, voter)
     assert found.delta == 0.0 and seen == list(range(8, 140))
     assert found.reference_accuracy == 8 / 140 and found.candidate_accuracy == 1.0
+
+
+def test_chance_loses_no_half_point_on_as_many_images_as_are_usual():
+    gate = parity.Gate.reduced()
+    images = gate.usual_images
+    # Of 2 % of labels that a rounding changes, as many become right as wrong.
+    spread = math.sqrt(0.02 * images)
+    assert gate.allowed_drop(images) / 100 * images > 3 * spread
+    assert EXACT.usual_images < images
