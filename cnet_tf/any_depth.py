@@ -247,6 +247,19 @@ def reading_own_norms(net, before=None):
     return _with_norms(net, read)
 
 
+def along_depth(block):
+    """The block, its norms reading moments along depth where they have them.
+
+    What is no member reads them in a net, see `with_statistics_apart`; a block that was
+    a member is made one of those.
+    """
+    apart = [norm for norm in _norms(block) if norm.member and norm.depth_cells]
+    if not apart:
+        return block
+    shared = dict.fromkeys(map(id, apart), lambda norm: norm.reading(None))
+    return block.around(lambda rate: with_layers(rate, shared, share=True))
+
+
 def _norms(net) -> list[SeriesBatchNormalization]:
     return [x for x in layers_of(net) if isinstance(x, SeriesBatchNormalization)]
 

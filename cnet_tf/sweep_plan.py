@@ -3,6 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
+from cnet_tf.any_depth import along_depth
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.tableaus import get_scheme
@@ -93,5 +94,15 @@ def cells_of(flow) -> int:
 
 
 def manifested(flow, scheme, factor):
-    scheme = None if scheme == MIXED else scheme
-    return flow.manifested(scheme=scheme, steps=int(flow.steps * factor))
+    """A flow in another form; as trained, it is what it is.
+
+    Other forms read moments along depth where the net has them, as in `manifest`:
+    those of a member are of its own evaluations. All of them do, members too, so that
+    a curve is of one equation.
+    """
+    steps = int(flow.steps * factor)
+    scheme = flow.scheme if scheme == MIXED else scheme
+    if (scheme, steps) == (flow.scheme, flow.steps):
+        return flow
+    other = flow.manifested(scheme=scheme, steps=steps)
+    return along_depth(other) if isinstance(other, ContinuousBlock) else other

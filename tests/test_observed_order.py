@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from flows import block_net, oscillator, plain_net, states, turned
 
-from cnet_tf import continuous_net, convergence
+from cnet_tf import (
+    ContinuousNet,
+    continuous_net,
+    convergence,
+    manifest,
+    recalibrated_along,
+)
+from cnet_tf.any_depth import with_members
 from cnet_tf.observed_order import WHOLE, _extrapolated, observe, wrong_answers
 from cnet_tf.step_verdict import (
     INTEGRATOR,
@@ -19,6 +26,8 @@ from cnet_tf.step_verdict import (
     of_runs,
     relative,
 )
+from cnet_tf.sweep_plan import manifested
+from cnet_tf.trajectory import TappedNet
 
 SCHEMES = {"euler": 1, "midpoint": 2, "rk4": 4}
 
@@ -193,3 +202,23 @@ def test_what_cannot_be_swept_is_refused(arguments, message):
     arguments = {"batches": [(states(), None)], **arguments}
     with pytest.raises(ValueError, match=message):
         observe(block_net(), **arguments)
+
+
+def test_other_forms_read_moments_along_depth_where_the_net_has_them():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(32, 6, 6, 2)).astype("float32")
+    settings = {"widths": (4,), "strides": (1,), "nodes": 2, "scheme": "midpoint"}
+    net = ContinuousNet(3, **settings, input_shape=(6, 6, 2))
+    net = recalibrated_along(with_members(net, ["euler:4"]), [images])
+    tapped = TappedNet(net)
+    (flow,), ((x, _),) = tapped.flows, tapped.starts(images)
+    np.testing.assert_array_equal(manifested(flow, "midpoint", 1)(x), flow(x))
+    other = TappedNet(manifest(net, "rk4", 4)).flows[0]
+    np.testing.assert_array_equal(manifested(flow, "rk4", 2)(x), other(x))
+    # A member too, whose own moments are not those of the equation.
+    member = TappedNet(manifest(net, "euler", 4)).flows[0]
+    assert np.abs(manifested(flow, "euler", 2)(x) - member(x)).max() > 1e-3
+    # Of a curve, so that it goes on where the net is no member.
+    near = manifested(flow, "euler", 64)(x) - manifested(flow, "rk4", 32)(x)
+    far = manifested(flow, "euler", 2)(x) - manifested(flow, "rk4", 32)(x)
+    assert np.abs(near).max() < np.abs(far).max() / 8
