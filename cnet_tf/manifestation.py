@@ -10,6 +10,7 @@ from cnet_tf.any_depth import (
     with_own_norms,
     with_statistics_apart,
 )
+from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import per_block
 from cnet_tf.member_name import member_name
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
@@ -106,14 +107,15 @@ def recalibrated_along(net, data, depth_cells=None):
     Args:
         net, data: See `recalibrated`.
         depth_cells: Cells of depth, see `any_depth.with_statistics_apart`. Default:
-            four for each step of the block that has most.
+            four for each step of the block that has most, at most 1024.
 
     Raises:
         ValueError: no blocks, blocks of several schemes, no batch norms or some that
             can be no series, bad depth_cells, or the data are empty.
     """
     if depth_cells is None:
-        depth_cells = 4 * max(block.steps for block in chosen_blocks(net))
+        most = max(block.steps for block in chosen_blocks(net))
+        depth_cells = min(4 * most, MOST_NODES)
     twin = with_own_norms(net)
     if member_read(twin) is None:
         raise ValueError(

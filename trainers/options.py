@@ -231,13 +231,14 @@ class Options(OptionTable):
         "Decay of the moving average of the weights that the run ends with, its batch "
         "norms recalibrated; 0 turns it off",
     )
-    recalibrate: int = option(
-        0,
+    recalibrate: int | None = option(
+        None,
         integer(0),
         "Batches of training images on which batch norms are estimated anew at the "
         "end: those of the net for each evaluation of its scheme, those of what is "
         "neither it nor a member along depth, where the training keeps statistics of "
         "cells, which several evaluations share; 0 leaves them",
+        "20 with --any_depth, whose nets are to run in every form; else 0",
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
     jit_compile: str = option(

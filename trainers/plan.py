@@ -11,6 +11,9 @@ from trainers.identity import Identity
 from trainers.options import Options
 from trainers.place import Place
 
+# Of which norms of any-depth nets are estimated, unless the user decides.
+_RECALIBRATION_BATCHES = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -43,6 +46,13 @@ class Plan:
         """Counts the updates of an epoch."""
         whole = self.data.sizes["train"] // self.place.batch_size
         return min(whole, self.options.batches_per_epoch or whole)
+
+    @property
+    def recalibration_batches(self) -> int:
+        """Batches to estimate batch norms on when the training ends."""
+        if self.options.recalibrate is not None:
+            return self.options.recalibrate
+        return _RECALIBRATION_BATCHES if self.options.any_depth else 0
 
     @property
     def description(self) -> dict:

@@ -34,7 +34,7 @@ def finish(training, began) -> dict:
     progress, net = training.progress, training.state.net
     if plan.options.ema:
         training.average()
-    if plan.options.recalibrate:
+    if plan.recalibration_batches:
         training.recalibrate()
     recorder.save_net(training.state)
     recorder.log(progress.history)

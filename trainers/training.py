@@ -190,7 +190,7 @@ class Training:
         """
         # Of another epoch that is not trained.
         batches = self._train_batches(self.plan.options.epochs + 1)
-        batches = batches.take(self.plan.options.recalibrate)
+        batches = batches.take(self.plan.recalibration_batches)
         net = recalibrated(self.state.net, self._watched(batches))
         if member_read(net):
             net = recalibrated_along(net, self._watched(batches))
