@@ -247,17 +247,18 @@ def reading_own_norms(net, before=None):
     return _with_norms(net, read)
 
 
-def along_depth(block):
-    """The block, its norms reading moments along depth where they have them.
+def block_reading_own_norms(block):
+    """One block of a net, its norms reading what they do where all blocks are as it."""
+    name = member_name(block.scheme, block.steps)
 
-    What is no member reads them in a net, see `with_statistics_apart`; a block that was
-    a member is made one of those.
-    """
-    apart = [norm for norm in _norms(block) if norm.member and norm.depth_cells]
-    if not apart:
+    def own(norm):
+        return name if name in norm.members else None
+
+    others = [norm for norm in _norms(block) if norm.member != own(norm)]
+    if not others:
         return block
-    shared = dict.fromkeys(map(id, apart), lambda norm: norm.reading(None))
-    return block.around(lambda rate: with_layers(rate, shared, share=True))
+    read = dict.fromkeys(map(id, others), lambda norm: norm.reading(own(norm)))
+    return block.around(lambda rate: with_layers(rate, read, share=True))
 
 
 def _norms(net) -> list[SeriesBatchNormalization]:

@@ -10,7 +10,8 @@ w of steps h, h/2, h/4 of the best scheme, extrapolated with the order q that th
 
 Errors are |y_N - y| over the examples, root mean square, relative to what the block
 does, |y - h(0)|, and for the whole net, whose states are its outputs, to |y|. Batch
-norms use the statistics that the net has. What the curves say: `step_verdict`.
+norms in blocks use the statistics that the net has for a form, as in `manifest`, those
+outside stay as trained. What the curves say: `step_verdict`.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
-from cnet_tf.any_depth import along_depth
+from cnet_tf.any_depth import block_reading_own_norms
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.tableaus import get_scheme
@@ -94,15 +94,16 @@ def cells_of(flow) -> int:
 
 
 def manifested(flow, scheme, factor):
-    """A flow in another form; as trained, it is what it is.
+    """A flow in another form, with the batch norms that `manifest` has it read.
 
-    Other forms read moments along depth where the net has them, as in `manifest`:
-    those of a member are of its own evaluations. All of them do, members too, so that
-    a curve is of one equation.
+    Those of the net as trained may be of its own evaluations, which no other form has.
+    As trained, a flow is what it is.
     """
     steps = int(flow.steps * factor)
     scheme = flow.scheme if scheme == MIXED else scheme
     if (scheme, steps) == (flow.scheme, flow.steps):
         return flow
     other = flow.manifested(scheme=scheme, steps=steps)
-    return along_depth(other) if isinstance(other, ContinuousBlock) else other
+    if isinstance(other, ContinuousBlock):
+        other = block_reading_own_norms(other)
+    return other

@@ -14,6 +14,7 @@ from cnet_tf import (
     continuous_net,
     convergence,
     manifest,
+    recalibrate,
     recalibrated_along,
 )
 from cnet_tf.any_depth import with_members
@@ -204,21 +205,20 @@ def test_what_cannot_be_swept_is_refused(arguments, message):
         observe(block_net(), **arguments)
 
 
-def test_other_forms_read_moments_along_depth_where_the_net_has_them():
+@pytest.mark.parametrize("scheme", ["midpoint", "euler", "rk4"])
+def test_other_forms_read_the_norms_that_manifest_has_them_read(scheme):
+    """The net itself, a member, and what is neither and reads moments along depth."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(32, 6, 6, 2)).astype("float32")
     settings = {"widths": (4,), "strides": (1,), "nodes": 2, "scheme": "midpoint"}
     net = ContinuousNet(3, **settings, input_shape=(6, 6, 2))
     net = recalibrated_along(with_members(net, ["euler:4"]), [images])
+    recalibrate(manifest(net, "euler", 4), [images])
     tapped = TappedNet(net)
     (flow,), ((x, _),) = tapped.flows, tapped.starts(images)
-    np.testing.assert_array_equal(manifested(flow, "midpoint", 1)(x), flow(x))
-    other = TappedNet(manifest(net, "rk4", 4)).flows[0]
-    np.testing.assert_array_equal(manifested(flow, "rk4", 2)(x), other(x))
-    # A member too, whose own moments are not those of the equation.
-    member = TappedNet(manifest(net, "euler", 4)).flows[0]
-    assert np.abs(manifested(flow, "euler", 2)(x) - member(x)).max() > 1e-3
-    # Of a curve, so that it goes on where the net is no member.
-    near = manifested(flow, "euler", 64)(x) - manifested(flow, "rk4", 32)(x)
-    far = manifested(flow, "euler", 2)(x) - manifested(flow, "rk4", 32)(x)
-    assert np.abs(near).max() < np.abs(far).max() / 8
+    for factor in (1, 2):
+        (expected,) = TappedNet(manifest(net, scheme, 2 * factor)).flows
+        found = manifested(flow, scheme, factor)
+        np.testing.assert_array_equal(found(x), expected(x))
+    alike = flow.manifested(scheme=scheme, steps=4)
+    assert np.abs(found(x) - alike(x)).max() > 1e-3
