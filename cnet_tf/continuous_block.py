@@ -40,8 +40,10 @@ class ContinuousBlock(keras.layers.Layer):
             rational it is. Default 1, so that refinement, which keeps eps, starts from
             the same equation at any K; a residual net of K units has eps = K.
         restriction: `"average"` (default): with fewer steps than cells a step reads the
-            average of theta over itself. `"point"`: theta at the stage times, which
-            skips cells.
+            average of theta over itself. `"quadrature"`: each stage reads its average
+            over a part of the step as wide as the weight of the stage; the parts add up
+            to the step, and theta still varies within it. `"point"`: theta at the stage
+            times, which skips cells.
         unroll: Whether every step has a part of the graph for itself. Default True,
             which runs fastest; False makes the steps one loop, which starts faster
             where there are many. Numbers differ by rounding. Python bool.

@@ -35,8 +35,8 @@ def manifest(
         scheme: A key of `SCHEMES`. Default: each block's own.
         steps: N >= 1, an int for all blocks or one a block. Default: each block's own.
         blocks: Names of the blocks to change. Default: all.
-        restriction: `"average"` or `"point"`, see `ContinuousBlock`. Default: each
-            block's own.
+        restriction: `"average"`, `"quadrature"` or `"point"`, see `ContinuousBlock`.
+            Default: each block's own.
         unroll: Whether every step has a part of the graph for itself, see
             `ContinuousBlock`. Default: each block's own.
         recompute: Whether the backward pass computes the steps again, which saves

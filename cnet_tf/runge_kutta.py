@@ -22,15 +22,18 @@ class StageTime(Fraction):
         steps: N.
         stage: (i, s), which of the s stages of its step it is the time of; None for
             other times.
+        share: Of its stage, the part of [0, 1] within the step that it stands for
+            (`ButcherTableau.shares`); None for other times, or where there is none.
         side: `"left"` for the stage at the end of a step (c = 1), else `"right"`: which
             limit to take where theta jumps, so that no stage reads a cell that its step
             does not touch.
     """
 
-    def __new__(cls, step, node, steps, t0=0, t1=1, stage=None):
+    def __new__(cls, step, node, steps, t0=0, t1=1, stage=None, share=None):
         t0, t1 = Fraction(t0), Fraction(t1)
         time = super().__new__(cls, t0 + (step + node) * (t1 - t0) / steps)
-        time.step, time.node, time.steps, time.stage = step, node, steps, stage
+        time.step, time.node, time.steps = step, node, steps
+        time.stage, time.share = stage, share
         return time
 
     @property
@@ -47,9 +50,10 @@ def stage_times(scheme, step, steps, t0=0, t1=1) -> list[StageTime]:
         t0, t1: The interval, exact. Defaults 0 and 1.
     """
     tableau = get_scheme(scheme)
+    shares = tableau.shares or [None] * tableau.stages
     return [
-        StageTime(step, c, steps, t0, t1, (i, tableau.stages))
-        for i, c in enumerate(tableau.c)
+        StageTime(step, c, steps, t0, t1, (i, tableau.stages), share)
+        for i, (c, share) in enumerate(zip(tableau.c, shares, strict=True))
     ]
 
 

@@ -22,7 +22,7 @@ from cnet_tf.prolongation import unity
 from cnet_tf.runge_kutta import StageTime
 
 # How a step reads theta when it has fewer steps than the basis has cells.
-RESTRICTIONS = ("average", "point")
+RESTRICTIONS = ("average", "quadrature", "point")
 
 
 class ParameterSeries:
@@ -129,7 +129,9 @@ class ForwardPass:
     Args:
         restriction: `"average"` reads the average of theta over the step when there are
             fewer steps than cells (the exact L2 restriction, so that no cell is
-            skipped); `"point"` always reads theta at the stage time.
+            skipped); `"quadrature"` its average over what the stage stands for
+            (`ButcherTableau.shares`; over the step where a scheme has none);
+            `"point"` always reads theta at the stage time.
     """
 
     def __init__(self, restriction="average"):
@@ -143,10 +145,17 @@ class ForwardPass:
 
     def row(self, basis: Basis, time: StageTime):
         """The K exact coefficients phi_k of theta for the stage at that time."""
-        if self.restriction == "average" and time.steps < basis.cells:
-            start = Fraction(time.step, time.steps)
-            return basis.average(start, start + Fraction(1, time.steps))
-        return basis.weights(time, time.side)
+        if self.restriction == "point" or time.steps >= basis.cells:
+            return basis.weights(time, time.side)
+        start, stop = 0, 1
+        if self.restriction == "quadrature" and time.share is not None:
+            start, stop = time.share
+        if start == stop:
+            return basis.weights(time, time.side)
+        return basis.average(
+            (time.step + Fraction(start)) / time.steps,
+            (time.step + Fraction(stop)) / time.steps,
+        )
 
     def value(self, series: ParameterSeries, row):
         """sum_k row_k theta_k; zeros are dropped, a one-hot row is a plain slice."""

@@ -102,6 +102,25 @@ class ButcherTableau:
         return _HIGHEST_ORDER
 
     @functools.cached_property
+    def shares(self) -> tuple[tuple[Fraction, Fraction], ...] | None:
+        """The part of the step that each stage stands for: cells of the quadrature.
+
+        They lie side by side in the order of the nodes and are b_i wide, so that what
+        depends on the depth alone is integrated exactly by its means over them:
+        sum_i b_i mean_i = mean. Stages without weight have what is from their node to
+        the next, which their slopes lead to. None where a b_i is negative.
+        """
+        if min(self.b) < 0:
+            return None
+        order = sorted(range(self.stages), key=lambda i: self.c[i])
+        found, end = {}, Fraction(0)
+        for i, after in zip(order, (*order[1:], None), strict=True):
+            start, end = end, end + self.b[i]
+            next_node = Fraction(1) if after is None else self.c[after]
+            found[i] = (start, end) if self.b[i] else (self.c[i], next_node)
+        return tuple(found[i] for i in range(self.stages))
+
+    @functools.cached_property
     def stability_polynomial(self) -> tuple[Fraction, ...]:
         """Coefficients of r(z), lowest first: one step of x' = lambda x is r(h lambda).
 

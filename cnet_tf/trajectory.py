@@ -211,7 +211,13 @@ def state_at(net, block, inputs, t, refined=1):
     if part := t * flow.steps - n:
         # The times stay those of step n, so that theta is read as within it.
         times = [
-            StageTime(n, time.node * part, flow.steps, stage=time.stage)
+            StageTime(
+                n,
+                time.node * part,
+                flow.steps,
+                stage=time.stage,
+                share=time.share and tuple(part * end for end in time.share),
+            )
             for time in stage_times(flow.scheme, n, flow.steps)
         ]
         h = Fraction(flow.horizon) * part / flow.steps

@@ -13,6 +13,7 @@ from cnet_tf.layer_factory import PADDINGS
 from cnet_tf.paths import named_variables
 from cnet_tf.residual_unit import UNITS
 from cnet_tf.resnet import STYLES, ResNet
+from cnet_tf.series import RESTRICTIONS
 from cnet_tf.surgery import blocks_of
 from export import graph_cost
 from export.folding import fold
@@ -71,7 +72,7 @@ def test_every_unit(unit, scheme):
 
 
 @pytest.mark.parametrize("basis", cnet_tf.BASES)
-@pytest.mark.parametrize("restriction", ["average", "point"])
+@pytest.mark.parametrize("restriction", RESTRICTIONS)
 def test_every_basis(basis, restriction):
     net = net_of(basis=basis, nodes=4, steps=3, restriction=restriction)
     assert_same(perturbed(net))

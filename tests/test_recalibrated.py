@@ -66,7 +66,8 @@ def values(net):
 
 
 @pytest.mark.parametrize(
-    "restriction, basis, nodes", [("average", "constant", 4), ("point", "hat", 3)]
+    "restriction, basis, nodes",
+    [("average", "constant", 4), ("quadrature", "constant", 4), ("point", "hat", 3)],
 )
 @pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
 def test_what_it_gives_for_a_batch_is_what_training_gives(

@@ -60,6 +60,7 @@ def assert_equal(found, expected):
     [
         {"scheme": "euler", "horizon": 4, "steps": 2, "restriction": "point"},
         {"steps": 4, "scheme": "kutta3", "nodes": 2},
+        {"steps": 1, "scheme": "rk4", "nodes": 2, "restriction": "quadrature"},
         {"steps": 2, "scheme": "midpoint"},
         {"steps": 2, "basis": "legendre", "scheme": "midpoint", "unit": "pre"},
     ],

@@ -103,6 +103,41 @@ def test_a_step_reads_its_own_cell_only(size):
             assert row == one_hot, (n, c)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("kind", "size"), SPACES)
+def test_the_quadrature_of_a_step_is_the_average_over_it(kind, size, scheme):
+    """sum_i b_i theta_i = the mean of theta, exactly, whatever the basis is."""
+    basis, tableau = get_basis(kind, size), SCHEMES[scheme]
+    for steps in (1, 2, 3, 7):
+        for n in range(steps):
+            times = stage_times(tableau, n, steps)
+            rows = [ForwardPass("quadrature").row(basis, time) for time in times]
+            if steps >= basis.cells:
+                points = [ForwardPass("point").row(basis, time) for time in times]
+                assert rows == points
+                continue
+            found = tuple(
+                sum(b * x for b, x in zip(tableau.b, column, strict=True))
+                for column in zip(*rows, strict=True)
+            )
+            assert found == ForwardPass("average").row(basis, times[0])
+
+
+def test_stages_of_a_long_step_read_what_is_around_them():
+    def read(scheme, size):
+        basis = get_basis("constant", size)
+        times = stage_times(scheme, 0, 1)
+        rows = [ForwardPass("quadrature").row(basis, time) for time in times]
+        return [tuple(map(str, row)) for row in rows]
+
+    assert read("euler", 2) == [("1/2", "1/2")]
+    # The first stage of midpoint has no weight: its slope leads to the middle.
+    assert read("midpoint", 4) == [("1/2", "1/2", "0", "0"), ("1/4",) * 4]
+    assert read("rk4", 2) == [("1", "0"), ("1", "0"), ("0", "1"), ("0", "1")]
+    # A scheme with a negative weight has no parts of the step.
+    assert set(read("dopri5", 2)) == {("1/2", "1/2")}
+
+
 @pytest.mark.parametrize(("size", "steps"), [(4, 2), (6, 3), (8, 1)])
 def test_average_restriction_is_the_mean_of_the_cells(size, steps):
     series, values = make_series("constant", size)

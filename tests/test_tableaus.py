@@ -229,3 +229,17 @@ def test_published_names():
     """`rk4` is the classic rule; the published PyTorch code calls the 3/8 rule so."""
     assert SCHEMES["rk4"].c == (0, Fraction(1, 2), Fraction(1, 2), 1)
     assert SCHEMES["rk4_38"].c == (0, Fraction(1, 3), Fraction(2, 3), 1)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_shares_are_as_wide_as_weights_side_by_side_and_around_the_nodes(scheme):
+    tableau = SCHEMES[scheme]
+    if min(tableau.b) < 0:
+        assert tableau.shares is None
+        return
+    for b, c, (start, end) in zip(tableau.b, tableau.c, tableau.shares, strict=True):
+        assert start <= c <= end
+        assert end - start == b or b == 0
+    ends = sorted(s for s, b in zip(tableau.shares, tableau.b, strict=True) if b)
+    assert ends[0][0] == 0 and ends[-1][1] == 1
+    assert all(x[1] == y[0] for x, y in zip(ends, ends[1:], strict=False))

@@ -64,8 +64,9 @@ class Options(OptionTable):
     restriction: str | None = option(
         None,
         one_of(RESTRICTIONS),
-        "How fewer steps than cells read theta: its average over the step, or theta at "
-        "the stage times, which skips cells",
+        "How fewer steps than cells read theta: its average over the step, for each "
+        "stage its average over the share of that stage (quadrature), or theta at the "
+        "stage times, which skips cells",
         "as in training",
     )
     split: str = option("test", one_of(image_data.PARTS), "Split to score")

@@ -4,9 +4,9 @@
     python trainers/matrix.py --runs=runs/a,runs/b --readings=average,point --nodes=1,2
 
 A row a run, a column a manifestation (scheme, N): those that the runs were trained as,
-and those of --schemes and --steps. Fewer steps than cells read averages of theta or,
-with `point`, theta at the stage times. Batch norms are as trained, recalibrated on
-training images, or, where a run has norms of its own for a manifestation, private.
+and those of --schemes and --steps. --readings says how fewer steps than cells read
+theta, see `ContinuousBlock`. Batch norms are as trained, recalibrated on training
+images, or, where a run has norms of its own for a manifestation, private.
 --nodes projects the weights to K' functions of their basis first. Writes matrix.csv,
 matrix.md and matrix.png. Accuracy over cost is drawn by trainers/compare.py.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
