@@ -26,7 +26,7 @@ class Net:
 
     Attributes:
         origin: What it is read from.
-        basis_size, scheme: Of every block; None is as trained.
+        basis_size, restriction, scheme: Of every block; None is as trained.
         steps: N of all blocks, or one a block; None is as trained.
         beside: Function of it to the pairs (scheme, steps) that are exported beside it.
         fold: Whether what can be is folded.
@@ -34,6 +34,7 @@ class Net:
 
     origin: Run | File
     basis_size: int | None
+    restriction: str | None
     scheme: str | None
     steps: int | tuple[int, ...] | None
     beside: Callable[[keras.Model], tuple]
@@ -84,6 +85,7 @@ class Job:
         net = Net(
             options.origin,
             options.basis_size,
+            options.restriction,
             options.scheme,
             options.steps[0] if len(options.steps) == 1 else options.steps or None,
             options.beside,
@@ -131,7 +133,7 @@ class Job:
 
 def _read(form, net, wanted, recipe, **rest) -> Job:
     """Reads the net, then the images; `rest` are further attributes of the job."""
-    source = net.origin.read().projected(net.basis_size)
+    source = net.origin.read().projected(net.basis_size).reading(net.restriction)
     source = source.manifested(net.scheme, net.steps)
     source = source.manifested(others=net.beside(source.net))
     check_channels(source.data["image_shape"][-1], recipe.kind)

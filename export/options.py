@@ -12,6 +12,7 @@ import pathlib
 from typing import ClassVar
 
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
+from cnet_tf.series import RESTRICTIONS
 from cnet_tf.tableaus import SCHEMES
 from export.calibration import SMALLEST, USUAL
 from export.origin import Origin
@@ -84,6 +85,12 @@ class Common(Origin):
         None,
         integer(1, most=MOST_NODES),
         "K', functions of a smaller basis to project the weights onto first (L2)",
+        "as trained",
+    )
+    restriction: str | None = option(
+        None,
+        one_of(RESTRICTIONS),
+        "How fewer steps than cells read theta, see trainers/evaluate.py",
         "as trained",
     )
     recalibrate: int = option(

@@ -82,6 +82,24 @@ class Source:
         change = f"weights projected from K = {max(sizes)} to {size}"
         return self._with({SIGNATURE: net}, change)
 
+    def reading(self, restriction: str | None) -> "Source":
+        """The same weights, read otherwise by fewer steps than the basis has cells.
+
+        Args:
+            restriction: One of `RESTRICTIONS`, or None to read as trained.
+
+        Raises:
+            OptionError: the depth of the net is fixed.
+        """
+        if restriction is None:
+            return self
+        try:
+            net = cnet_tf.manifest(self.net, restriction=restriction)
+        except ValueError as error:
+            raise OptionError(f"--restriction: {error}") from error
+        change = f"fewer steps than cells read theta by {restriction}"
+        return self._with({SIGNATURE: net}, change)
+
     def manifested(self, scheme=None, steps=None, others=()) -> "Source":
         """Other manifestations of the same variables.
 

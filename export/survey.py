@@ -34,6 +34,7 @@ def measured(
         empty if all was.
     """
     trained = options.origin.read().projected(options.basis_size)
+    trained = trained.reading(options.restriction)
     check_channels(trained.data["image_shape"][-1], options.input)
     gates = [form.precisions[precision].gate for form, precision in options.artefacts]
     count = options.accuracy_images or max(gate.usual_images for gate in gates)

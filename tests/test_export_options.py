@@ -17,7 +17,8 @@ from trainers.option_table import OptionTable
 SCRIPTS = (saved_model, tflite, onnx_graph, report, web)
 EVERY = {
     *("run", "output", "input", "data_dir", "parity_images", "accuracy_images"),
-    *("basis_size", "recalibrate", "images", "model", "labels", "mean", "std"),
+    *("basis_size", "restriction", "recalibrate", "images"),
+    *("model", "labels", "mean", "std"),
 }
 ONE = EVERY | {"steps", "scheme", "fold", "license", "outputs"}
 FILE = ONE | {"precision", "calibration_images", "threads", "batch"}

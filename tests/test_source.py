@@ -74,6 +74,18 @@ def test_a_smaller_basis_is_the_projection(tmp_path, load):
     assert blocks_of(source.net)[0].steps == 4
 
 
+def test_long_steps_read_theta_as_asked(tmp_path, load):
+    run = save_run(tmp_path / "deep", nodes=4, **SMALL)
+    net = checkpoint.load(run / "net").net
+    flags = f"--run={run}", "--scheme=rk4", "--steps=1"
+    for reading in ("average", "quadrature", "point"):
+        expected = cnet_tf.manifest(net, "rk4", 1, restriction=reading)
+        source = load(*flags, f"--restriction={reading}")
+        np.testing.assert_array_equal(_logits(source.net), _logits(expected))
+        assert source.changes == (f"fewer steps than cells read theta by {reading}",)
+    assert load(*flags).changes == ()
+
+
 def test_steps_of_a_loop_are_unrolled(tmp_path):
     run = save_run(tmp_path / "loop", nodes=2, **SMALL)
     saved = checkpoint.load(run / "net")
@@ -127,7 +139,8 @@ def test_what_cannot_be_is_refused(load, arguments, message):
 
 def test_a_net_of_fixed_depth_has_no_basis(tmp_path, load):
     run = save_run(tmp_path / "resnet", "resnet20", blocks_per_stage=1)
-    for flag in ("--basis_size=1", "--steps=2", "--manifestations=euler:1"):
+    changes = "--basis_size=1", "--restriction=point", "--steps=2"
+    for flag in (*changes, "--manifestations=euler:1"):
         with pytest.raises(OptionError, match="depth is fixed"):
             load(f"--run={run}", flag)
 
