@@ -79,7 +79,7 @@ class Common(Origin):
         integer(1),
         "Test images to compare the accuracy of the export with that of Keras on; all "
         "of them if there are fewer",
-        "2000 in float32, where logits are compared as well; else 10000",
+        "5000 in float32, where logits are compared as well; else 10000",
     )
     basis_size: int | None = option(
         None,

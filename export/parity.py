@@ -74,10 +74,11 @@ class Gate:
     def usual_images(self) -> int:
         """How many images accuracies are compared on unless the user decides.
 
-        Few where the logits have to agree, too, as labels then do; where they need not,
-        one in two hundred images has to be seen in spite of chance.
+        Where the logits have to agree, too, as few as let one vote be within the gate,
+        of an image whose best logits tie; where they need not, one in two hundred
+        images has to be seen in spite of chance.
         """
-        return 2_000 if math.isfinite(self.delta) else 10_000
+        return 5_000 if math.isfinite(self.delta) else 10_000
 
     def allowed_drop(self, images: int) -> float:
         """Points of accuracy that may be lost on so many images."""

@@ -236,3 +236,16 @@ def test_chance_loses_no_half_point_on_as_many_images_as_are_usual():
     spread = math.sqrt(0.02 * images)
     assert gate.allowed_drop(images) / 100 * images > 3 * spread
     assert EXACT.usual_images < images
+
+
+def test_one_vote_of_as_many_images_as_are_usual_is_within_the_exact_gate():
+    """Two logits of an image may tie within the rounding of the export."""
+    images = EXACT.usual_images
+    for votes, passes in ((1, True), (2, False)):
+        for lost in (votes, -votes):
+            found = parity.Parity(0.0, "", images, 0.5, 0.5 - lost / images)
+            if passes:
+                parity.check(found, EXACT)
+            else:
+                with pytest.raises(parity.ParityError, match="accuracy"):
+                    parity.check(found, EXACT)
