@@ -125,7 +125,10 @@ def test_training_a_manifestation_changes_the_original(classifier):
     ("arguments", "message"),
     [
         ({"scheme": "rk5"}, "scheme: expected one of"),
-        ({"restriction": "mean"}, "restriction: expected one of average, quadrature, point"),
+        (
+            {"restriction": "mean"},
+            "restriction: expected one of average, quadrature, point",
+        ),
         ({"steps": 0}, "steps: expected an integer >= 1"),
         ({"steps": (1, 2, 3)}, "steps: expected a number or 2 of them"),
     ],
