@@ -240,11 +240,8 @@ def reading_own_norms(net, before=None):
     def own(norm):
         return name if name in norm.members else norm.member if same else None
 
-    others = [norm for norm in _norms(net) if norm.member != own(norm)]
-    if not others:
-        return net
-    read = dict.fromkeys(map(id, others), lambda norm: norm.reading(own(norm)))
-    return _with_norms(net, read)
+    read = _reading(net, own)
+    return _with_norms(net, read) if read else net
 
 
 def block_reading_own_norms(block):
@@ -254,11 +251,14 @@ def block_reading_own_norms(block):
     def own(norm):
         return name if name in norm.members else None
 
-    others = [norm for norm in _norms(block) if norm.member != own(norm)]
-    if not others:
-        return block
-    read = dict.fromkeys(map(id, others), lambda norm: norm.reading(own(norm)))
-    return block.around(lambda rate: with_layers(rate, read, share=True))
+    read = _reading(block, own)
+    return _block_with_norms(block, read) if read else block
+
+
+def _reading(part, own) -> dict:
+    """For the `id` of norms that do not read the member own(norm): twins that do."""
+    others = [norm for norm in _norms(part) if norm.member != own(norm)]
+    return dict.fromkeys(map(id, others), lambda norm: norm.reading(own(norm)))
 
 
 def _norms(net) -> list[SeriesBatchNormalization]:
@@ -268,8 +268,11 @@ def _norms(net) -> list[SeriesBatchNormalization]:
 def _with_norms(net, replacements):
     """The net with norms replaced, those in the rates of its blocks too."""
 
-    def in_rate(block):
-        return block.around(lambda rate: with_layers(rate, replacements, share=True))
-
-    blocks = dict.fromkeys(map(id, blocks_of(net)), in_rate)
+    blocks = dict.fromkeys(
+        map(id, blocks_of(net)), lambda block: _block_with_norms(block, replacements)
+    )
     return with_layers(net, blocks | replacements, share=True)
+
+
+def _block_with_norms(block, replacements):
+    return block.around(lambda rate: with_layers(rate, replacements, share=True))

@@ -147,9 +147,8 @@ class ForwardPass:
         """The K exact coefficients phi_k of theta for the stage at that time."""
         if self.restriction == "point" or time.steps >= basis.cells:
             return basis.weights(time, time.side)
-        start, stop = 0, 1
-        if self.restriction == "quadrature" and time.share is not None:
-            start, stop = time.share
+        share = time.share if self.restriction == "quadrature" else None
+        start, stop = share or (0, 1)
         if start == stop:
             return basis.weights(time, time.side)
         return basis.average(
