@@ -13,7 +13,6 @@ from cnet_tf.transformer import ContinuousTransformer
 
 _CIFAR10 = {"net": ContinuousNet, "classes": 10, "widths": (16, 32, 64)}
 _TWICE = {"widths": (32, 64, 128)}
-_ANY_DEPTH = {"scheme": "midpoint", "members": ("euler:1", "midpoint:1")}
 _RESNET20 = {"net": ResNet, "classes": 10, "blocks_per_stage": 3}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
@@ -53,8 +52,21 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_pre_rk4": {**_direct(8), **_PRE, "scheme": "rk4"},
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
+    # Ours: RK4 whose norms have statistics of its evaluations, as a net that grew needs.
+    "cifar10_grown_rk4": {
+        **_direct(2),
+        "scheme": "rk4",
+        "members": ("rk4:2",),
+        "depth_cells": 8,
+    },
     # Ours: one set of kernels for one, two and four evaluations a block.
-    "cifar10_any_depth": {**_direct(2), **_ANY_DEPTH},
+    "cifar10_any_depth": {
+        **_direct(2),
+        "scheme": "midpoint",
+        "restriction": "quadrature",
+        "members": ("euler:1", "midpoint:1", "heun2:1", "midpoint:2", "rk4:2"),
+        "depth_cells": 8,
+    },
     # The same with twice the widths.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
     "cifar10_wide_any_depth": {

@@ -14,6 +14,8 @@ def test_environment_names_versions_and_revision():
     found = environment.environment()
     assert all(found["packages"].values()) and len(found["packages"]) == 4
     assert found["python"] and found["cores"] >= 1
+    gpus = tf.config.list_physical_devices("GPU")
+    assert len(found["accelerators"]) == len(gpus)
 
 
 def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits, capsys):

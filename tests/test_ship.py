@@ -67,6 +67,18 @@ def test_records_of_strangers_do_not_reach_the_card(tmp_path, weights):
     assert "<" not in card and "0 minutes of training on &lt;b&gt; cores" in card
 
 
+@pytest.mark.parametrize(
+    ("accelerators", "where"),
+    [([], "2 cores of C"), (["H200", "<b>"], "H200, &lt;b&gt;"), (7, "2 cores of C")],
+)
+def test_a_card_names_what_trained_the_net(tmp_path, weights, accelerators, where):
+    run = save_run(tmp_path / "run")
+    found = {"cores": 2, "processor": "C", "accelerators": accelerators}
+    (run / "environment.json").write_text(json.dumps(found))
+    card = (ship.main(options(run, "digits")) / "card.md").read_text()
+    assert f"0 minutes of training on {where}." in card
+
+
 def test_a_full_disk_is_a_line(runs, weights, monkeypatch):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -22,7 +22,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 # What the last bits of sums depend on, beside the code.
-_KERNELS = ("onednn", "processor", "backend")
+_KERNELS = ("onednn", "processor", "accelerators", "backend")
 # What an earlier start is remembered by.
 _KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
 
@@ -88,6 +88,7 @@ def environment() -> dict:
         "machine": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "accelerators": _accelerators(),
         "onednn": onednn.setting(),
         "backend": keras.backend.backend(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -106,6 +107,18 @@ def _processor():
         return names[0].split(":")[1].strip()
     except (OSError, IndexError):
         return platform.processor()
+
+
+def _accelerators() -> list[str]:
+    """Names of the GPUs that the backend finds; those of TPUs on JAX, too."""
+    if keras.backend.backend() == "jax":
+        devices = importlib.import_module("jax").local_devices()
+        return [device.device_kind for device in devices if device.platform != "cpu"]
+    config = importlib.import_module("tensorflow").config
+    return [
+        config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in config.list_physical_devices("GPU")
+    ]
 
 
 def _git(*arguments):

@@ -184,13 +184,19 @@ def card(run, trained, summary, options) -> str:
         f"{options.recipe}\n\nflags.txt holds the flags of the run, seed included, "
         "environment.json versions and machine, summary.json times and the history.",
         f"One seed. {(seconds if _is_number(seconds) else 0) / 60:.0f} minutes of "
-        "training on "
-        f"{markdown(environment.get('cores'))} cores of "
-        f"{markdown(environment.get('processor'))}.",
+        f"training on {markdown(_machine(environment))}.",
         "## Licence",
         f"Weights: {options.license}. Data set: the terms of its provider.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _machine(environment) -> str:
+    """What a run was trained on: its accelerators, or processor cores."""
+    accelerators = environment.get("accelerators")
+    if accelerators and isinstance(accelerators, list):
+        return ", ".join(map(str, accelerators))
+    return f"{environment.get('cores')} cores of {environment.get('processor')}"
 
 
 def _is_number(value) -> bool:
