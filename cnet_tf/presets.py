@@ -52,7 +52,7 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_pre_rk4": {**_direct(8), **_PRE, "scheme": "rk4"},
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
-    # Ours: RK4 whose norms have statistics of its evaluations, as a net that grew needs.
+    # Ours: RK4 that grew, whose norms keep statistics of its evaluations.
     "cifar10_grown_rk4": {
         **_direct(2),
         "scheme": "rk4",
