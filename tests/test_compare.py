@@ -71,7 +71,7 @@ def test_nets_that_ship_are_compared_without_data(tmp_path):
     compared(*names, output=tmp_path)
     for preset in shipped():
         course = compare.read(folder_of(preset))
-        assert course.points and course.minutes[-1] > 10
+        assert course.points and course.minutes[-1] > 5  # Some on a GPU.
         # Statistics re-estimated at shipping move the accuracy a little.
         assert min(abs(p.accuracy - course.test) for p in course.points) < 2e-3
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
