@@ -67,7 +67,7 @@ PRESETS: dict[str, dict] = {
         "members": ("euler:1", "midpoint:1", "heun2:1", "midpoint:2", "rk4:2"),
         "depth_cells": 8,
     },
-    # The same with twice the widths.
+    # With twice the widths.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
     "cifar10_wide_any_depth": {
         **_direct(2),

@@ -72,6 +72,8 @@ def test_nets_that_ship_are_compared_without_data(tmp_path):
     for preset in shipped():
         course = compare.read(folder_of(preset))
         assert course.points and course.minutes[-1] > 5  # Some on a GPU.
+        said = json.loads((folder_of(preset) / "summary.json").read_text())
+        assert course.minutes[-1] * 60 == pytest.approx(said["train_seconds"], rel=0.01)
         # Statistics re-estimated at shipping move the accuracy a little.
         assert min(abs(p.accuracy - course.test) for p in course.points) < 2e-3
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
