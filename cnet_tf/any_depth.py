@@ -91,6 +91,18 @@ def with_members(net, members, optimizer=None, depth_cells=None):
     return new, carry_over(optimizer, olds, weights, [None] * len(weights))
 
 
+def menu_net(net, members, depth_cells=None):
+    """A new net with these members, reading the norms of its own if it is one of them.
+
+    Args:
+        net: A built net.
+        members, depth_cells: See `with_members`; no members leave the net as it is.
+    """
+    if not members:
+        return net
+    return reading_own_norms(with_members(net, members, depth_cells=depth_cells))
+
+
 def with_statistics_apart(net, depth_cells=None):
     """The net, its members keeping statistics of each of their evaluations.
 

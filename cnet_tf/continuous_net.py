@@ -7,7 +7,7 @@ import dataclasses
 
 import keras
 
-from cnet_tf.any_depth import reading_own_norms, with_members
+from cnet_tf.any_depth import menu_net
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.image_ends import head, image_input, stem, tail
@@ -133,9 +133,7 @@ def ContinuousNet(
     if style.tail:
         x = tail(make, style.tail, tail_momentum)(x)
     net = keras.Model(inputs, head(x, classes, dtype), name=name)
-    if not members:
-        return net
-    return reading_own_norms(with_members(net, members, depth_cells=depth_cells))
+    return menu_net(net, members, depth_cells)
 
 
 def _style(unit):

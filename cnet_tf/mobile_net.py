@@ -5,6 +5,7 @@ stem - [transition_s - block_s] for every stage s - tail - average pool - dense
 
 import keras
 
+from cnet_tf.any_depth import menu_net
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -27,6 +28,8 @@ def ContinuousMobileNet(
     horizon=1,
     restriction="average",
     synchronized=False,
+    members=(),
+    depth_cells=None,
     dtype=None,
     name="continuous_mobile_net",
 ):
@@ -61,6 +64,8 @@ def ContinuousMobileNet(
         horizon: eps, a number or one a block. Default 1.
         restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
         synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+        members, depth_cells: Manifestations with norms of their own, see
+            `ContinuousNet`. Default: none.
         dtype: Policy of every layer; the logits have its variable dtype. Default: the
             global policy.
         name: Of the model.
@@ -125,7 +130,8 @@ def ContinuousMobileNet(
     head = layers.Dense(
         positive_integer("classes", classes), dtype=policy.variable_dtype, name="head"
     )
-    return keras.Model(inputs, head(x), name=name)
+    net = keras.Model(inputs, head(x), name=name)
+    return menu_net(net, members, depth_cells)
 
 
 def _named(name, x, chain):

@@ -16,6 +16,8 @@ _TWICE = {"widths": (32, 64, 128)}
 _RESNET20 = {"net": ResNet, "classes": 10, "blocks_per_stage": 3}
 _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
+_MOBILE = {"net": ContinuousMobileNet, "classes": 10, "nodes": 2}
+_GROWN = {"scheme": "rk4", "members": ("rk4:2",), "depth_cells": 8}
 _WIDE = {
     "classes": 100,
     "widths": (64, 128, 256),
@@ -53,12 +55,7 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
     # Ours: RK4 that grew, whose norms keep statistics of its evaluations.
-    "cifar10_grown_rk4": {
-        **_direct(2),
-        "scheme": "rk4",
-        "members": ("rk4:2",),
-        "depth_cells": 8,
-    },
+    "cifar10_grown_rk4": {**_direct(2), **_GROWN},
     # Ours: one set of kernels for one, two and four evaluations a block.
     "cifar10_any_depth": {
         **_direct(2),
@@ -95,7 +92,9 @@ PRESETS: dict[str, dict] = {
         "nodes": 1,
         "input_shape": (8, 8, 1),
     },
-    "cifar10_mobile": {"net": ContinuousMobileNet, "classes": 10, "nodes": 2},
+    "cifar10_mobile": _MOBILE,
+    # Grown as `cifar10_grown_rk4`.
+    "cifar10_grown_mobile": {**_MOBILE, **_GROWN},
     # Ours: images in patches, and tokens.
     "digits_transformer": {
         "net": ContinuousTransformer,

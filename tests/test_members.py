@@ -51,7 +51,7 @@ def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
-@pytest.mark.parametrize("kind", ["distilled", "labels"])
+@pytest.mark.parametrize("kind", ["distilled", "labels", "mixed"])
 def test_the_gradient_is_that_of_the_weighted_sum(net, batch, kind):
     images, labels = batch
     member = manifest(net, "euler", 1)
@@ -67,10 +67,10 @@ def test_the_gradient_is_that_of_the_weighted_sum(net, batch, kind):
     with tf.GradientTape() as tape:
         logits = net(images, training=True)
         short = member(images, training=True)
-        targets = ops.one_hot(labels, 10)
-        if kind == "distilled":
-            # The net is not pulled towards its members.
-            targets = tf.constant(np.exp(log_softmax(np.array(logits))))
+        # The net is not pulled towards its members.
+        known = tf.constant(np.exp(log_softmax(np.array(logits))))
+        share = {"labels": 1.0, "mixed": 0.5, "distilled": 0.0}[kind]
+        targets = share * ops.one_hot(labels, 10) + (1 - share) * known
         own = -ops.sum(ops.one_hot(labels, 10) * ops.log_softmax(logits))
         total = own - 0.25 * ops.sum(targets * ops.log_softmax(short))
         mean = total / 6

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from stitches import stitches
 
+from cnet_tf.any_depth import member_read, members_of
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.surgery import blocks_of
@@ -39,6 +40,7 @@ def test_published_parameter_counts(preset):
 def test_every_preset_is_counted_or_ours():
     ours = {"digits", "cifar10_1-1-1_rk4", "resnet20_he", "digits_mobile"}
     ours |= {"cifar10_grown_rk4", "cifar10_any_depth", "cifar10_mobile"}
+    ours |= {"cifar10_grown_mobile"}
     ours |= {"digits_transformer", "cifar10_transformer", "sequence_transformer"}
     ours |= {"cifar10_wide_2-2-2_euler", "cifar10_wide_any_depth", "resnet20_wide"}
     assert set(PRESETS) - set(PUBLISHED) == ours
@@ -115,3 +117,13 @@ OURS = {
 def test_parameters_of_our_presets(preset):
     net = continuous_net(preset)
     assert sum(int(np.prod(v.shape)) for v in net.trainable_variables) == OURS[preset]
+
+
+@pytest.mark.parametrize(
+    "preset", [name for name, one in PRESETS.items() if "members" in one]
+)
+def test_presets_with_members_read_the_norms_of_their_own(preset):
+    net = continuous_net(preset)
+    first = PRESETS[preset]
+    assert members_of(net) == first["members"]
+    assert member_read(net) == f"{first['scheme']}:2"

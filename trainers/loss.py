@@ -22,9 +22,15 @@ def _cross_entropy(targets, logits):
 
 # What the members of an any-depth net learn from: (targets of the net, its logits).
 MEMBER_TARGETS = {
-    "distilled": lambda targets, logits: ops.softmax(ops.stop_gradient(logits)),
+    "distilled": lambda targets, logits: _known(logits),
     "labels": lambda targets, logits: targets,
+    "mixed": lambda targets, logits: (targets + _known(logits)) / 2,
 }
+
+
+def _known(logits):
+    """Probabilities that the net gives, not pulled towards those of its members."""
+    return ops.softmax(ops.stop_gradient(logits))
 
 
 def training_loss(

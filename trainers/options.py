@@ -332,7 +332,8 @@ class Options(OptionTable):
     any_depth_targets: str = option(
         "distilled",
         one_of(MEMBER_TARGETS),
-        "What they learn from: the net's probabilities (distilled) or the labels",
+        "What they learn from: the net's probabilities (distilled), the labels, or the "
+        "mean of the two (mixed)",
     )
 
     # Machines.
