@@ -18,6 +18,12 @@ _PRE = {"unit": "pre", "tail_momentum": 0.1}
 _STATEFUL = {"unit": "stateful", "padding": "same"}
 _MOBILE = {"net": ContinuousMobileNet, "classes": 10, "nodes": 2}
 _GROWN = {"scheme": "rk4", "members": ("rk4:2",), "depth_cells": 8}
+_MENU = {
+    "scheme": "midpoint",
+    "restriction": "quadrature",
+    "members": ("euler:1", "midpoint:1", "heun2:1", "midpoint:2", "rk4:2"),
+    "depth_cells": 8,
+}
 _WIDE = {
     "classes": 100,
     "widths": (64, 128, 256),
@@ -57,22 +63,10 @@ PRESETS: dict[str, dict] = {
     # Ours: RK4 that grew, whose norms keep statistics of its evaluations.
     "cifar10_grown_rk4": {**_direct(2), **_GROWN},
     # Ours: one set of kernels for one, two and four evaluations a block.
-    "cifar10_any_depth": {
-        **_direct(2),
-        "scheme": "midpoint",
-        "restriction": "quadrature",
-        "members": ("euler:1", "midpoint:1", "heun2:1", "midpoint:2", "rk4:2"),
-        "depth_cells": 8,
-    },
+    "cifar10_any_depth": {**_direct(2), **_MENU},
     # With twice the widths.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
-    "cifar10_wide_any_depth": {
-        **_direct(2),
-        **_TWICE,
-        "scheme": "rk4",
-        "members": ("euler:1", "midpoint:1", "midpoint:2", "rk4:1", "rk4:2"),
-        "depth_cells": 8,
-    },
+    "cifar10_wide_any_depth": {**_direct(2), **_TWICE, **_MENU},
     # Published baselines.
     "resnet20": _RESNET20,
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},

@@ -34,5 +34,8 @@ def test_every_start_of_a_run_is_on_record(tmp_path, monkeypatch, digits, capsys
     first, second = (line for line in told if line.startswith("note: "))
     assert "onednn is 1 and was 0" in first and "onednn is None and was 1" in second
     assert all(start["started"] and start["processor"] for start in earlier)
+    # All that decides the last bits.
+    for name in ("processor", "onednn", "accelerators", "backend"):
+        assert [name in start for start in earlier] == [True, True]
     assert all(start["code"]["source"] and start["epochs"] == 30 for start in earlier)
     assert len(found["digest"]) == 64 and found["extended_from"] is None

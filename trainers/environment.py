@@ -20,11 +20,10 @@ from trainers.option_table import flagfile
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-
 # What the last bits of sums depend on, beside the code.
 _KERNELS = ("onednn", "processor", "accelerators", "backend")
 # What an earlier start is remembered by.
-_KEPT = ("started", "processor", "onednn", "code", "epochs", "extended_from")
+_KEPT = ("started", *_KERNELS, "code", "epochs", "extended_from")
 
 
 def describe(run: pathlib.Path, plan, extended: int | None = None):
