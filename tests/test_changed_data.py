@@ -17,6 +17,7 @@ def png(path, value):
     path.write_bytes(tf.io.encode_png(image).numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -95,6 +95,7 @@ def test_addresses(text, expected):
     assert cluster.address(text) == expected
 
 
+@pytest.mark.slow
 def test_where_tensorflow_does_not_come_back_the_process_ends_with_a_line():
     code = (
         "import time; from trainers import cluster\n"

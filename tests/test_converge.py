@@ -20,6 +20,7 @@ def converged(output, *arguments):
     return json.loads((output / "convergence.json").read_text())
 
 
+@pytest.mark.slow
 def test_seeds_of_a_run_are_one_table(runs, digits_dir, tmp_path, capsys):
     other = save_run(tmp_path / "small-2", **SMALL)
     arguments = [f"--run={runs['small']},{other}", f"--data_dir={digits_dir}"]
@@ -39,6 +40,7 @@ def test_seeds_of_a_run_are_one_table(runs, digits_dir, tmp_path, capsys):
     assert png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_plain_residual_net_of_a_file(tmp_path):
     net = continuous_net("resnet20_he", input_shape=(8, 8, 3))
     net.save(tmp_path / "mine.keras")
@@ -64,6 +66,7 @@ def test_a_run_without_its_data_and_another_manifestation(tmp_path, monkeypatch)
     assert "same answers" in (tmp_path / "out" / "convergence.md").read_text()
 
 
+@pytest.mark.slow
 def test_norms_of_the_limit_are_a_column(runs, digits_dir, tmp_path):
     arguments = [f"--run={runs['small']}", f"--data_dir={digits_dir}"]
     again = "--recalibration_batches=2"

@@ -58,6 +58,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_trained(
     assert not runs.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_read_only_stops_the_run_which_then_goes_on(
     options, monkeypatch, request
 ):

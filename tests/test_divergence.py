@@ -61,6 +61,7 @@ def saved(run, options):
     return [ops.convert_to_numpy(v) for variables in held for v in variables]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one(
     options, capsys
 ):
@@ -74,6 +75,7 @@ def test_a_rate_that_is_too_high_is_lowered_and_the_run_is_that_of_the_lower_one
     assert "Diverged at epoch 0, batch 1" in said and "(rollback 1 of 3)" in said
 
 
+@pytest.mark.slow
 def test_it_ends_after_so_many_rollbacks_and_saves_nothing_that_is_not_finite(options):
     high = dataclasses.replace(options, learning_rate=1e30, save_batches=1, rollbacks=2)
     with pytest.raises(Diverged, match=r"--learning_rate: .* 2 rollbacks") as error:
@@ -95,6 +97,7 @@ def test_without_rollbacks_it_ends_at_once(options, diverging):
         fit.fit(dataclasses.replace(options, rollbacks=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [6, 4])
 def test_it_goes_back_over_a_refinement(options, diverging, at):
     """From update 4 nothing can be done: it goes back to the snapshot before that."""
@@ -129,6 +132,7 @@ def test_interrupted_before_or_after_the_rollback_the_bits_are_the_same(
     assert_equal(weights(summary["run"]), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["weight", "statistic", "slot"])
 def test_numbers_that_are_not_finite_are_never_saved(options, diverging, what):
     """The last update of an epoch breaks what its loss could not tell yet."""

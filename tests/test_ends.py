@@ -56,6 +56,7 @@ def _shapes(form, path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FILES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_fixed_batch(exported, expected, form, batch, capsys):
@@ -71,6 +72,7 @@ def test_a_fixed_batch(exported, expected, form, batch, capsys):
     assert f"latency, {timed}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FILES)
 def test_a_fixed_batch_of_integers(exported, form, monkeypatch):
     """The images that ranges are learned on come in such batches too."""
@@ -95,6 +97,7 @@ def _order(form, path):
     return [detail["name"] for detail in details]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form, outputs",
     [
@@ -131,6 +134,7 @@ def test_chosen_outputs_in_their_order(exported, expected, form, outputs):
     assert (f"max abs delta {compared} |" in card) == (compared is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float", "normalized"])
 def test_integers_with_floats_at_both_ends(exported, kind, monkeypatch):
     """What reads no integers: `--float_outputs`, and `--input=float` where it must."""

@@ -27,6 +27,7 @@ def case(request):
     return request.param, net, function
 
 
+@pytest.mark.slow
 def test_onnx_pads_in_the_convolution(case):
     padding, net, function = case
     model, _ = tf2onnx.convert.from_function(

@@ -61,6 +61,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
     assert not np.allclose(first[0], other[0])
 
 
+@pytest.mark.slow
 def test_half_precision_adamw_and_smoothing_train(options):
     options = dataclasses.replace(
         options,
@@ -121,6 +122,7 @@ def test_the_run_directory_tells_everything(options):
     assert len(read.metadata["data"]["mean"]) == 1
 
 
+@pytest.mark.slow
 def test_average_of_the_weights_ends_the_run(options):
     raw = weights(fit.fit(options)["run"])
     averaged = weights(fit.fit(dataclasses.replace(options, ema=0.9))["run"])
@@ -128,6 +130,7 @@ def test_average_of_the_weights_ends_the_run(options):
     assert all(np.all(np.isfinite(w)) for w in averaged)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_statistics_of_each_evaluation(options):
     options = dataclasses.replace(
         options, preset="digits", scheme="midpoint", any_depth=(("euler", 1),)

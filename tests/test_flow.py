@@ -7,6 +7,7 @@ from trained_run import parse
 from trainers import flow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", flow.PLANES)
 def test_the_last_states_are_those_that_the_head_sees(name):
     net, points, labels = flow.trained(flow.PLANES[name], epochs=1, seed=0)

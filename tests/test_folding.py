@@ -59,6 +59,7 @@ def assert_same(net, tolerance=2e-5):
     return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", cnet_tf.SCHEMES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_every_scheme_with_fewer_as_many_and_more_steps(scheme, steps):
@@ -71,6 +72,7 @@ def test_every_unit(unit, scheme):
     assert_same(perturbed(net_of(unit=unit, scheme=scheme)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", cnet_tf.BASES)
 @pytest.mark.parametrize("restriction", RESTRICTIONS)
 def test_every_basis(basis, restriction):
@@ -169,6 +171,7 @@ def counts(graph):
     return collections.Counter(graph_cost.operations(graph, SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheme, multiplications", [("euler", 0), ("midpoint", 1), ("rk4", 5)]
 )

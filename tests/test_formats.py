@@ -26,6 +26,7 @@ def test_names_are_those_of_the_table():
     }
 
 
+@pytest.mark.slow
 def test_a_new_format_is_exported_with_its_card(export_flags):
     path = single_file.to_file(export_flags(tflite.Options)(), NEW)
     assert path.name == "rk4-1.brandnew"
@@ -34,6 +35,7 @@ def test_a_new_format_is_exported_with_its_card(export_flags):
     assert 'load("rk4-1.brandnew")' in card
 
 
+@pytest.mark.slow
 def test_a_new_format_is_a_row_of_the_report(export_flags, monkeypatch):
     monkeypatch.setitem(FORMATS, NEW.name, NEW)
     monkeypatch.setattr(survey, "measure", lambda *_: Cost(0.1, 0.1, 0.1, 3_000_000))

@@ -79,6 +79,7 @@ def test_files(scored):
     assert files["grid.png"].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_recalibration_on_training_images_keeps_a_trained_net(data, tmp_path):
     """Statistics of other images would not: augmentation is part of training."""
     from trainers import fit

@@ -59,6 +59,7 @@ def test_it_is_fit_and_refine_by_hand():
     assert {k: len(v) for k, v in history.history.items()} == {"loss": 4, "mae": 4}
 
 
+@pytest.mark.slow
 def test_callbacks_see_one_training_of_several_depths():
     seen = Counting()
     grown, history = fit_growing(

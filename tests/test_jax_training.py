@@ -139,6 +139,7 @@ def test_a_run_on_jax_resumes_bit_equal_and_is_read_on_tensorflow(tmp_path):
     assert f"{summary['test_accuracy']:.3f}"[:5] in grid
 
 
+@pytest.mark.slow
 def test_backends_that_cannot_be_are_refused_in_a_line():
     script = ROOT / "trainers" / "train.py"
     for backend, flags, expected in (

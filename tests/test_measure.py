@@ -54,6 +54,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form, others",
     [

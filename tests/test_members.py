@@ -152,6 +152,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(options, tmp_path, monke
     assert len(different) == 4  # Each has learned; what is no member reads the net's.
 
 
+@pytest.mark.slow
 def test_members_of_a_model_from_a_file_go_on(options, tmp_path, net):
     net = continuous_net(
         "digits", nodes=2, widths=(4,), strides=(1,), input_shape=(8, 8, 1)

@@ -80,6 +80,7 @@ def saved(request, tmp_path_factory):
     return model, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [tflite, onnx_graph], ids=["tflite", "onnx"])
 def test_one_file_agrees_with_keras(saved, module, tmp_path):
     model, path = saved

@@ -43,6 +43,7 @@ def smooth():
     return net, parts
 
 
+@pytest.mark.slow
 def test_orders_of_smooth_rates(smooth):
     for part in smooth[1]:
         orders = judged(part).orders

@@ -64,6 +64,7 @@ def test_the_graph_is_standard(flags_for):
     assert norms and all(makers[norm.input[0]] != "Conv" for norm in norms)
 
 
+@pytest.mark.slow
 def test_folding_adds_no_nodes(flags_for):
     """Nor does it save any: what it folds is a part of the norms otherwise."""
     folded = onnx_file.nodes(onnx_graph.main(flags_for("--steps=2")))
@@ -72,6 +73,7 @@ def test_folding_adds_no_nodes(flags_for):
     assert len(folded) <= len(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", onnx_graph.FORMAT.precisions)
 def test_the_same_net_gives_the_same_bytes(flags_for, no_gate, precision):
     arguments = flags_for(f"--precision={precision}", "--calibration_images=100")
@@ -95,6 +97,7 @@ def test_another_process_gives_the_same_bytes(runs, digits_dir, flags_for, tmp_p
     assert (tmp_path / "there" / here.name).read_bytes() == here.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_quantiser_of_onnx_runtime_takes_the_file(runs, flags_for, tmp_path):
     """It copies biases that steps share and numbers the copies: a name may be taken."""
     arguments = (f"--run={runs['digits']}", "--steps=2", "--accuracy_images=20")
@@ -123,6 +126,7 @@ def test_uint8_input(runs, flags_for):
     np.testing.assert_allclose(logits, reference(pixels(5)), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_int8(runs, flags_for, no_gate, digits):
     plain = onnx_graph.main(flags_for(f"--run={runs['digits']}", "--steps=2"))
     path = onnx_graph.main(
@@ -186,6 +190,7 @@ def test_bad_flags_are_refused(flags_for, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     script = pathlib.Path(export.__file__).parent / "onnx_graph.py"
     done = subprocess.run(

@@ -48,6 +48,7 @@ def assert_close(got, expected):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_repeated_cells_move_as_before(name):
     expected, got, (old, optimizer), (new, twin) = both_updated(ZOO[name](), REPEAT)
@@ -101,6 +102,7 @@ def test_muon_orthogonalises_biases_of_all_nodes_together():
         np.testing.assert_allclose(a, b / (2**0.5 if i == 1 else 1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", PROJECTIONS)
 @pytest.mark.parametrize("name", ZOO)
 def test_the_first_update_after_a_projection_is_of_the_usual_size(name, basis):
@@ -119,6 +121,7 @@ def test_the_first_update_after_a_projection_is_of_the_usual_size(name, basis):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", PROJECTIONS)
 @pytest.mark.parametrize("name", ["Adam", "Adam amsgrad", "AdamW", "Nadam", "Adamax"])
 def test_adam_moves_by_a_learning_rate_after_a_projection(name, basis):

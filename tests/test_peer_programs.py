@@ -37,6 +37,7 @@ def test_plain_keras_layers_are_the_same_net(scheme):
     np.testing.assert_allclose(*logits, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_resnets_have_the_multiply_adds_of_the_nets_beside_them():
     for style in (keras_nets.post, keras_nets.he):
         net = keras_nets.resnet(1, "rk4", style)  # 3 x 5 units.

@@ -119,6 +119,7 @@ def fine_tuning(shipped, digits_dir, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["all", "head"])
 def test_training_starts_from_the_weights_that_ship(fine_tuning, shipped, part):
     """The head alone learns, or all; features that stay keep their statistics too."""

@@ -102,6 +102,7 @@ def test_it_starts_as_the_net_that_is_then_left_alone(scheme, steps, unit):
         np.testing.assert_array_equal(found, manifest(net, "euler", 1)(images()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", [True, False])
 def test_blocks_may_differ_in_steps(unroll, tmp_path):
     """As the stages of a residual net do, and graphs for a tolerance."""

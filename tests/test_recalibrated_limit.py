@@ -36,6 +36,7 @@ def residual_net():
     return ResNet(3, 3, (4,), stem_width=4, input_shape=SHAPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [continuous_net, residual_net])
 @pytest.mark.parametrize("labels", [True, False])
 def test_errors_are_those_of_the_finest_form_recalibrated(make, labels):

@@ -23,6 +23,7 @@ def float64():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, unroll, compiled",
     [

@@ -141,6 +141,7 @@ def test_second_moments_stay_positive_under_projection():
         assert all(np.all(np.isfinite(v.numpy())) for v in new.trainable_variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", [("hat", 5), ("legendre", 4), ("linear", 4)])
 def test_adam_moves_no_further_after_a_projection_than_without(basis):
     """Second moments clipped at zero: hundreds of learning rates."""

@@ -42,6 +42,7 @@ def test_every_advice_is_an_option_of_the_same_command(script, precision):
             assert options.precision != precision
 
 
+@pytest.mark.slow
 def test_a_lost_image_is_told_with_the_advice(export_flags, monkeypatch):
     """Of several manifestations in one file, by the export itself."""
     gate = parity.Gate(1e9, drop=100.0, gain=-1.0)  # As accurate is not right.

@@ -38,6 +38,7 @@ def timed(monkeypatch):
     monkeypatch.setattr(survey, "measure", measure)
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_scripts_export(
     runs, flags_for, timed, tmp_path, monkeypatch
 ):
@@ -77,6 +78,7 @@ def test_rows_are_what_the_scripts_export(
     assert (folder / "report.md").read_text().count("\n") == 2 + len(rows)
 
 
+@pytest.mark.slow
 def test_a_budget_names_the_best_that_fits(flags_for, timed, capsys):
     few = ("--manifestations=euler:2", "--formats=tflite", "--precisions=float32")
     report.main(flags_for(*few, "--budget_ms=1.5"))

@@ -72,6 +72,7 @@ def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
     assert outcome(options) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_stop_is_seen_after_a_batch_of_whatever_is_done(options, monkeypatch, capsys):
     """The only one of an epoch, a validation, a recalibration, the test."""
     options = dataclasses.replace(
@@ -96,6 +97,7 @@ def test_a_stop_is_seen_after_a_batch_of_whatever_is_done(options, monkeypatch, 
     )
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_that_of_more_epochs_from_the_start(options, capsys):
     """Where the schedule does not depend on their number, growth included."""
     options = dataclasses.replace(options, schedule="step", batches_per_epoch=2)
@@ -114,6 +116,7 @@ def test_an_extended_run_is_that_of_more_epochs_from_the_start(options, capsys):
     )
 
 
+@pytest.mark.slow
 def test_killed_between_snapshots_the_run_goes_on_from_the_last(
     options, uninterrupted, monkeypatch
 ):
@@ -143,6 +146,7 @@ def kill(options, monkeypatch, fatal):
         fit.fit(options)
 
 
+@pytest.mark.slow
 def test_blocks_are_chosen_once_and_again_from_the_same_bits(options, monkeypatch):
     """Killed behind the refinement it is made again, stopped there it is not."""
     options = dataclasses.replace(
@@ -165,6 +169,7 @@ def test_blocks_are_chosen_once_and_again_from_the_same_bits(options, monkeypatc
     assert outcome(options) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     options, uninterrupted, monkeypatch, capsys
 ):
@@ -182,6 +187,7 @@ def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     assert outcome(options) == uninterrupted
 
 
+@pytest.mark.slow
 def test_other_options_a_finished_run_and_noresume_start_anew(options, monkeypatch):
     short = dataclasses.replace(options, epochs=1, refine_epochs=())
     runs = pathlib.Path(options.runs_dir)

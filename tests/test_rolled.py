@@ -55,6 +55,7 @@ def assert_equal(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -76,6 +77,7 @@ def test_loop_and_unrolled_steps_agree(arguments):
     assert_equal(passed(looped, x, labels, tf.function), expected)
 
 
+@pytest.mark.slow
 def test_they_agree_eagerly_and_under_xla():
     net = images(nodes=2, scheme="midpoint")
     looped = manifest(net, unroll=False)

@@ -254,6 +254,7 @@ def test_there_a_killed_process_blocks_nobody(base, no_locks):
     assert begun(base)[0] == run
 
 
+@pytest.mark.slow
 def test_locks_of_systems_without_fcntl(tmp_path):
     """As on Windows: nothing of ours imports it."""
     code = (

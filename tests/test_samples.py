@@ -22,6 +22,7 @@ def test_other_channels_are_refused():
         sample_images((8, 8, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", pretrained.shipped())
 def test_nets_that_ship_recognise_them(preset):
     net, data = continuous_net(preset, weights="cifar10"), pretrained.data_of(preset)

@@ -134,6 +134,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 def test_signatures_by_tag_and_tensor_names_as_a_server_runs_them(runs, several):
     images = {count: serving.feeder(DIGITS)(pixels(count)) for count in (1, 3, 7)}
     found = {}
@@ -157,6 +158,7 @@ def test_signatures_by_tag_and_tensor_names_as_a_server_runs_them(runs, several)
     assert np.abs(delta).max() > 0.01
 
 
+@pytest.mark.slow
 def test_signatures_share_one_set_of_variables(flags_for, several):
     assert saved_variables(several) == saved_variables(saved_model.main(flags_for()))
 
@@ -185,6 +187,7 @@ def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_polling_server_sees_whole_versions_only(flags_for, tmp_path):
     """As TF Serving does: what has a number for a name is loaded at once."""
     seen, stop = [], threading.Event()

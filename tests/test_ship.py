@@ -94,6 +94,7 @@ def test_a_net_of_another_preset_is_not_shipped(runs, weights):
     assert not weights.exists()
 
 
+@pytest.mark.slow
 def test_members_get_statistics_of_each_evaluation(
     tmp_path, weights, digits_dir, monkeypatch
 ):
@@ -108,6 +109,7 @@ def test_members_get_statistics_of_each_evaluation(
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_net_of_a_preset_that_is_its_own_member_is_recalibrated(
     tmp_path, weights, digits_dir, monkeypatch
 ):

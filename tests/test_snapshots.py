@@ -141,6 +141,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_snapshot_is_passed_over_and_told_of(tmp_path, damage):
     old, optimizer, progress = save(tmp_path, 5, seed=1)

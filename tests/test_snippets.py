@@ -73,6 +73,7 @@ def snippet(text, language) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_python(artefact, monkeypatch):
     """It prints what the artefact gives for its pixels, as real numbers."""
     form, path, card, options = artefact

@@ -63,6 +63,7 @@ def test_sgd_step_is_gradient_plus_l2(net, batch):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["pixel", "weight", "square"])
 @pytest.mark.parametrize("strategy", ["none", "mirrored"])
 def test_an_update_that_is_not_finite_is_not_made(what, strategy, batch):

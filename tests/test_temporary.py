@@ -38,6 +38,7 @@ def other(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, other):
     assert len(os.listdir(tmp_path)) == 2
     with temporary.folder(tmp_path) as mine:  # It lives.

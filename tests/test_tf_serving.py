@@ -32,6 +32,7 @@ def version(request, runs, digits_dir, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_warm_up_requests_run_by_tag_and_tensor_names(version):
     file = version / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())

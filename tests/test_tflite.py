@@ -57,6 +57,7 @@ def _logits(path, signature="serving_default", count=20):
     return runtimes.tflite(path)[signature](image)["logits"]
 
 
+@pytest.mark.slow
 def test_signatures_share_their_weights(tmp_path, flags_for):
     """Three in one file at most 1.1 x the size of one; the weights outweigh graphs."""
     run = save_run(tmp_path / "wide", widths=(64,), strides=(1,), nodes=2)
@@ -84,6 +85,7 @@ def test_signatures_share_their_weights(tmp_path, flags_for):
     }
 
 
+@pytest.mark.slow
 def test_folding_leaves_fewer_operators(flags_for):
     folded = tflite_file.operators(tflite.main(flags_for("--steps=2")))
     plain = tflite_file.operators(tflite.main(flags_for("--steps=2", "--nofold")))
@@ -185,6 +187,7 @@ def test_bad_flags_are_refused(flags_for, argument, message):
         flags_for(argument)
 
 
+@pytest.mark.slow
 def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     script = pathlib.Path(export.__file__).parent / "tflite.py"
     done = subprocess.run(
@@ -200,6 +203,7 @@ def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_what_ignores_signatures_runs_the_first_and_every_tensor_has_a_name(flags_for):
     """Readers of graph 0 and readers that find tensors by name: OpenVINO, OpenCV."""
     path = tflite.main(flags_for("--manifestations=euler:1,midpoint:2"))

@@ -56,6 +56,7 @@ def state(net, x):
     return np.array(keras.Model(net.input, net.get_layer(block.name).output)(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["bosh3", "dopri5"])
 def test_the_error_is_within_the_tolerance(net, scheme):
     x = np.random.default_rng(0).normal(size=(16, 2))
@@ -75,6 +76,7 @@ def test_the_error_is_within_the_tolerance(net, scheme):
     assert blocks_of(net)[0].scheme == "rk4"  # As it was.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

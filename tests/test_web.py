@@ -38,6 +38,7 @@ def shown(page):
     return json.loads((page / "net.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_page_is_whole(page, shown):
     assert page.name == "web" and [path.name for path in page.parent.iterdir()] == [
         "web"

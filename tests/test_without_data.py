@@ -55,6 +55,7 @@ def card_of(path):
         return file.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", SCRIPTS)
 def test_every_format_is_exported_from_the_net_alone(options, capsys, form):
     path = SCRIPTS[form](options(form))
