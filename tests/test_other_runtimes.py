@@ -10,6 +10,8 @@ from trained_run import DIGITS, copy_of_keras, parse, pixels, save_run
 
 from export import onnx_graph, saved_model, serving, tflite
 
+pytestmark = pytest.mark.slow  # Compilations of OpenVINO.
+
 # As the exports of the fixture name them.
 NETS = {
     "serving_default": ("rk4", 2),
@@ -73,9 +75,7 @@ def artefact(run, digits_dir, tmp_path_factory):
     return build
 
 
-@pytest.mark.parametrize(
-    "kind", ["uint8", pytest.param("normalized", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", ["uint8", "normalized"])
 @pytest.mark.parametrize(
     "reader, module, form, signatures", CASES, ids=[f"{c[0]}-{c[2]}" for c in CASES]
 )

@@ -26,6 +26,8 @@ from trained_run import DIGITS, export_version, pixels
 
 from export import runtimes, serving
 
+pytestmark = pytest.mark.slow  # A server of its own.
+
 MODEL = "a-model"
 
 
@@ -97,7 +99,6 @@ def expected(exported, image) -> dict:
     return runtimes.saved_model(exported[1])["serving_default"](image)
 
 
-@pytest.mark.slow
 def test_grpc(exported, server):
     kind, version = exported
     stand_in, port = server
@@ -113,7 +114,6 @@ def test_grpc(exported, server):
         assert name in printed.getvalue()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 33, 100])
 def test_every_signature_answers_batches_over_grpc(exported, server, count):
     """What a client sends that fills in the request of the card."""

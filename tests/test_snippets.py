@@ -19,6 +19,8 @@ from trained_run import DIGITS, parse, pixels, ungated
 
 from export import onnx_graph, runtimes, saved_model, serving, tflite
 
+pytestmark = pytest.mark.slow  # Processes of their own.
+
 SCRIPTS = {"saved_model": saved_model, "tflite": tflite, "onnx": onnx_graph}
 
 # Options that change how an artefact is called.
@@ -73,7 +75,6 @@ def snippet(text, language) -> str:
     return found
 
 
-@pytest.mark.slow
 def test_python(artefact, monkeypatch):
     """It prints what the artefact gives for its pixels, as real numbers."""
     form, path, card, options = artefact
@@ -186,7 +187,6 @@ def test_shell(artefact, server, tmp_path):
         assert spec.is_compatible_with(image)
 
 
-@pytest.mark.slow
 def test_cpp_of_a_saved_model(artefact, tmp_path):
     """Compiled with TensorFlow's headers and library, run in the folder of the card."""
     form, path, card, options = artefact

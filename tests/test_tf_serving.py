@@ -17,6 +17,8 @@ from trained_run import export_version
 
 from export import saved_model, serving, staging, tf_serving
 
+pytestmark = pytest.mark.slow  # Warm-up by many signatures.
+
 SIGNATURES = ["serving_default", "euler_2", "midpoint_4"]
 
 
@@ -32,7 +34,6 @@ def version(request, runs, digits_dir, tmp_path_factory):
     )
 
 
-@pytest.mark.slow
 def test_warm_up_requests_run_by_tag_and_tensor_names(version):
     file = version / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
