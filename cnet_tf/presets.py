@@ -62,7 +62,7 @@ PRESETS: dict[str, dict] = {
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
     # Ours: RK4 that grew, whose norms keep statistics of its evaluations.
     "cifar10_grown_rk4": {**_direct(2), **_GROWN},
-    # Ours: one set of kernels for one, two and four evaluations a block.
+    # Ours: one set of kernels for one to eight evaluations a block.
     "cifar10_any_depth": {**_direct(2), **_MENU},
     # With twice the widths.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
