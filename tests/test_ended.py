@@ -64,6 +64,55 @@ def test_a_signal_ends_a_command_which_clears_up(tmp_path, number, code):
     assert not files(tmp_path)
 
 
+# Gets its signal where Python drops what the handler raises.
+DROPS = """
+import gc, os, pathlib, signal, sys, time, weakref
+from trainers import disk
+from trainers.errors import run_command
+from trainers.interruption import Interruption
+out, name, place = pathlib.Path(sys.argv.pop()), sys.argv.pop(), sys.argv.pop()
+def kill(*_):
+    if kill in gc.callbacks:
+        gc.callbacks.remove(kill)
+    os.kill(os.getpid(), signal.Signals[name])
+class Finalized:
+    pass
+class Deleted:
+    __del__ = kill
+def places():
+    if place == "gc":
+        gc.callbacks.append(kill)
+        gc.collect()
+    elif place == "del":
+        Deleted()
+    else:
+        reference = weakref.ref(Finalized(), kill)
+def main():
+    with disk.Workspace(out) as workspace:
+        (workspace.folder / "half").write_text("work")
+        places()
+        time.sleep(20)
+def train():
+    with Interruption():
+        main()
+run_command(train if place == "training" else main)
+"""
+
+
+@pytest.mark.parametrize("place", ["gc", "del", "weakref", "training"])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_a_command_wherever_it_comes(tmp_path, place, name, code):
+    program = [sys.executable, "-c", DROPS, place, name, str(tmp_path / "out")]
+    done = subprocess.run(program, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    if place != "training":
+        assert done.returncode == code, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: stopped by")
+    else:
+        assert "training had not begun" in done.stderr
+    assert "ignored" not in done.stderr
+    assert not files(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_second_signal_does_not_break_off_the_clearing(tmp_path):
     process = begin(tmp_path)

@@ -57,6 +57,7 @@ def run_command(main, failures=()) -> NoReturn:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow tell a lot.
         _end_on_signals()
+        _raise_dropped_ends_again()
         try:
             main()
             sys.stdout.flush()  # A full disk behind it shows here at the latest.
@@ -90,6 +91,33 @@ def _end_on_signals():
     for each in _SIGNALS:
         if signal.getsignal(each) != signal.SIG_IGN:  # As `nohup` asks for.
             signal.signal(each, end)
+
+
+def _raise_dropped_ends_again():
+    """Ends reach `main`, even if they come where Python drops what is raised.
+
+    That is in callbacks of garbage collection and finalizers: an exception there is
+    told to `sys.unraisablehook` and forgotten. The handler of a signal may well run in
+    one of them, as libraries have such callbacks.
+    """
+    if not hasattr(signal, "setitimer"):  # Windows.
+        return
+    hook = sys.unraisablehook
+
+    def keep_ends(dropped):
+        end = dropped.exc_value
+        if end is None or isinstance(end, (Exception, GeneratorExit)):
+            hook(dropped)  # A failure, of which no more than a message is due.
+            return
+
+        def raise_it(*_):
+            raise end
+
+        # Soon, from the outside: what is raised here is dropped, too.
+        signal.signal(signal.SIGALRM, raise_it)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+    sys.unraisablehook = keep_ends
 
 
 def _refuse_disk(error) -> NoReturn:
