@@ -8,6 +8,26 @@ import keras
 from keras import ops
 
 
+def wide(*dtypes) -> str:
+    """The type of arithmetic on values of these float types: float32 at least.
+
+    `keras.backend.result_type` makes float32 of float64 but on TensorFlow.
+    """
+    found = map(keras.backend.standardize_dtype, dtypes)
+    return "float64" if "float64" in found else "float32"
+
+
+def mix(weights, values):
+    """sum_j w_ij v_j: weights (n, m), values (m, ..), the result of their type."""
+    values = ops.convert_to_tensor(values)
+    weights = ops.cast(weights, values.dtype)
+    if keras.backend.standardize_dtype(values.dtype) != "float64":
+        return ops.tensordot(weights, values, axes=1)
+    # Products of Keras, too, make float32 of float64 but on TensorFlow.
+    ones = (1,) * (len(values.shape) - 1)
+    return ops.sum(ops.reshape(weights, (*weights.shape, *ones)) * values, axis=1)
+
+
 def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
     """Normalises x by its own moments over all axes but the last.
 
@@ -32,7 +52,7 @@ def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
         # The kernel reports sum (x - mean)^2 / (n - 1) but divides by the biased one.
         count = ops.cast(ops.size(x) // x.shape[-1], "float32")
         return y, mean, unbiased * (ops.maximum(count - 1.0, 1.0) / count)
-    x = ops.cast(x, keras.backend.result_type(dtype, gamma.dtype, "float32"))
+    x = ops.cast(x, wide(dtype, gamma.dtype))
     if mask is not None:
         moments = _masked_moments(x, mask)
     elif on_tensorflow and (replica := _replica(synchronized)):
@@ -74,7 +94,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
     if dtype == "bfloat16" and keras.backend.backend() == "tensorflow":
         if _has_kernel(x, gamma, synchronized=False):
             return _fused(x, gamma, beta, epsilon, mean, variance)[0]
-    x = ops.cast(x, keras.backend.result_type(dtype, gamma.dtype, "float32"))
+    x = ops.cast(x, wide(dtype, gamma.dtype))
     y = ops.batch_normalization(
         x, mean, variance, axis=-1, offset=beta, scale=gamma, epsilon=epsilon
     )

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.kernels import recompute, repeat
+from cnet_tf.kernels import mix, recompute, repeat
 from cnet_tf.lifted_layer import is_graph, layers_of
 from cnet_tf.runge_kutta import stage_times, step
 from cnet_tf.series import ForwardPass, at_depth
@@ -176,8 +176,7 @@ def _table(r, theta):
     """(table, place in it of each step)."""
     if np.all((r == 0) | (r == 1)):
         return theta, ops.convert_to_tensor(r.argmax(axis=1), "int32")
-    mixed = ops.tensordot(ops.cast(r, theta.dtype), theta, axes=1)
-    return mixed, ops.arange(len(r), dtype="int32")
+    return mix(r, theta), ops.arange(len(r), dtype="int32")
 
 
 class _Depth:

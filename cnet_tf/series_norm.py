@@ -18,7 +18,7 @@ from keras import ops
 from cnet_tf.basis import depths, evaluations, get_basis
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import positive_integer
-from cnet_tf.kernels import normalize, normalize_batch
+from cnet_tf.kernels import mix, normalize, normalize_batch, wide
 from cnet_tf.member_name import evaluations as evaluations_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.slicewise import slicewise
@@ -235,10 +235,9 @@ class SeriesBatchNormalization(SeriesLayer):
 
     def call(self, inputs, training=None, mask=None):
         with depth_in_force() as depth:
-            wide = keras.backend.result_type(self.variable_dtype, "float32")
-            channels = (inputs.shape[-1],)
-            gamma = depth(self.gamma) if self.scale else ops.ones(channels, wide)
-            beta = depth(self.beta) if self.center else ops.zeros(channels, wide)
+            dtype, channels = wide(self.variable_dtype), (inputs.shape[-1],)
+            gamma = depth(self.gamma) if self.scale else ops.ones(channels, dtype)
+            beta = depth(self.beta) if self.center else ops.zeros(channels, dtype)
             if training and self.trainable:
                 y, mean, variance = normalize_batch(
                     inputs, gamma, beta, self.epsilon, self.synchronized, mask
@@ -264,8 +263,7 @@ class SeriesBatchNormalization(SeriesLayer):
 
         def average(moments):
             dtype = self.moving_mean.variable.dtype
-            moments = ops.stack([ops.cast(m, dtype) for m in moments])
-            return ops.matmul(ops.cast(weights, dtype), moments)
+            return mix(weights, ops.stack([ops.cast(m, dtype) for m in moments]))
 
         self._move(total, average(means), average(variances))
 

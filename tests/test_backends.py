@@ -13,6 +13,7 @@ from checkpoint_nets import image_net, normal
 from cnet_tf import checkpoint
 
 _PROGRAM = pathlib.Path(__file__).with_name("backend_program.py")
+_GRADIENTS = pathlib.Path(__file__).with_name("gradients_program.py")
 # That of `make torch`: PyTorch is too large for everybody's environment.
 _TORCH = _PROGRAM.parents[1] / "build" / "torch"
 
@@ -29,24 +30,33 @@ def _torch():
 
 
 @pytest.fixture(scope="module", params=[_jax, _torch], ids=["jax", "torch"])
-def found(request, tmp_path_factory):
-    """What the program prints, with a process and interpreter of its own."""
-    python = request.param()
+def backend(request):
+    """(name, interpreter)."""
+    return request.param.__name__.strip("_"), request.param()
+
+
+def printed(backend, program, *arguments, **env) -> dict:
+    """What a program prints, in a process and interpreter of its own."""
+    name, python = backend
+    done = subprocess.run(
+        [python, str(program), *map(str, arguments)],
+        env={**os.environ, "KERAS_BACKEND": name, **env},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def found(backend, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backend")
     net, images = image_net(unit="pre", nodes=2), normal((3, 8, 8, 3))
     checkpoint.save(net, folder / "reference")
     np.save(folder / "images.npy", images)
     np.save(folder / "logits.npy", net.predict(images, verbose=0))
-    backend = request.param.__name__.strip("_")
-    done = subprocess.run(
-        [python, str(_PROGRAM), str(folder)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    facts = json.loads(done.stdout.splitlines()[-1])
-    assert facts["backend"] == backend
+    facts = printed(backend, _PROGRAM, folder)
+    assert facts["backend"] == backend[0]
     return facts
 
 
@@ -68,3 +78,9 @@ def test_the_library_on_another_backend(found, model):
 @pytest.mark.slow
 def test_another_backend_computes_the_logits_of_tensorflow(found):
     assert found["reference_delta"] < 1e-5
+
+
+@pytest.mark.slow
+def test_gradients_in_float64_are_those_of_the_unrolled_graph(backend):
+    apart = printed(backend, _GRADIENTS, JAX_ENABLE_X64="1")
+    assert apart and max(apart.values()) < 1e-12, apart
