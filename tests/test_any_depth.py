@@ -177,6 +177,7 @@ def test_statistics_of_depth_leave_the_net_and_its_members_as_they_are(net):
     assert np.abs(changed).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_statistics_of_depth_go_with_the_net(plain, tmp_path):
     """Into members, refinements, loops, files."""
     fine = along(plain)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from slow_cases import fast
 from stitches import stitches
 
 from cnet_tf.architecture import described
@@ -133,7 +134,9 @@ def test_sequences_per_block():
     assert [b.steps for b in blocks_of(deep)] == [5]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", fast(NETS, "ContinuousNet-pre", "ContinuousNet-hat", "ContinuousClassifier")
+)
 def test_keras_file_is_bit_equal(name, tmp_path):
     net = NETS[name]()
     shape = net.input_shape[1:]
@@ -147,7 +150,9 @@ def test_keras_file_is_bit_equal(name, tmp_path):
         np.testing.assert_array_equal(mine.numpy(), other.numpy())
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", fast(NETS, "ContinuousNet-pre", "ResNet-post", "ContinuousClassifier")
+)
 def test_copies_without_a_file(name):
     net = NETS[name]()
     x = normal((3, *net.input_shape[1:]))

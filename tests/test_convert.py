@@ -44,6 +44,7 @@ def test_a_run_is_projected_and_scored(tmp_path, digits_dir, capsys):
     assert "block_0: hat, K = 2, euler, N = 3" in out
 
 
+@pytest.mark.slow
 def test_a_net_that_ships_is_converted_where_its_images_are_missing(
     tmp_path, monkeypatch, capsys
 ):

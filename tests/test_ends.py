@@ -82,6 +82,7 @@ def test_a_fixed_batch_of_integers(exported, form, monkeypatch):
     assert len(call(serving.feeder(DIGITS)(pixels(10)))["logits"]) == 10
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_leaves_no_shape_to_compute(exported):
     """Delegates of accelerators run no part of a graph whose shapes it computes."""
     path, *_ = exported("tflite", "--batch=1", "--manifestations=euler:2")

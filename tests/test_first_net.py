@@ -31,6 +31,7 @@ def mine(classes=10, shape=(8, 8, 1)):
     return model
 
 
+@pytest.mark.slow
 def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
     net = mine()
     net.save(tmp_path / "my.keras")
@@ -53,6 +54,7 @@ def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
         assert float(next(csv.DictReader(file))["loss"]) < losses[0]
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_is_another_run(short_run, tmp_path):
     path = tmp_path / "my.keras"
     options = short_run(model=str(path), epochs=2, max_minutes=1e-6)

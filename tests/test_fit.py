@@ -54,6 +54,7 @@ def test_growth_in_the_middle_keeps_the_loss_continuous(options, monkeypatch):
     assert losses[2] < losses[1] < losses[0]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(options):
     first, again = (weights(fit.fit(options)["run"]) for _ in range(2))
     other = weights(fit.fit(dataclasses.replace(options, seed=1))["run"])
@@ -87,6 +88,7 @@ def _history(summary):
         return json.load(file)["history"]
 
 
+@pytest.mark.slow
 def test_depth_grows_on_plateaus(options):
     """Any two epochs are a plateau here; a run of one refinement by three."""
     summary = fit.fit(

@@ -204,6 +204,7 @@ def test_a_test_set_is_held_out_and_found_again(tmp_path, monkeypatch, memory):
     assert (gather(other.test, "image") != gather(found.test, "image")).any()
 
 
+@pytest.mark.slow
 def test_of_a_set_of_tfds_too(digits_dir, monkeypatch):
     """The labels of all examples are read without their images."""
     from trainers.data import digits, tfds_sets

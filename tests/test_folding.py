@@ -94,6 +94,7 @@ def test_paddings_on_even_and_odd_sizes(padding, size):
     np.testing.assert_allclose(fold(net)(x), expected, atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_pad_is_an_attribute_of_its_convolution():
     nets = [perturbed(net_of(padding=padding)) for padding in PADDINGS]
     same, symmetric = (counts(fold(net)) for net in nets)

@@ -49,6 +49,7 @@ def test_a_plain_net_has_courses_and_no_theta(net):
     assert set(found) == {"states.csv", "inside.png"}
 
 
+@pytest.mark.slow
 def test_as_a_command(runs, digits_dir, tmp_path, capsys):
     output = tmp_path / "out"
     arguments = [f"--run={runs['small']}", f"--data_dir={digits_dir}", "--refined=2"]

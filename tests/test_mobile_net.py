@@ -166,6 +166,7 @@ def test_computes_in_double_precision():
     contract.computes_in_double_precision(build, X)
 
 
+@pytest.mark.slow
 def test_tflite_has_all_its_operations():
     contract.tflite_has_all_operations(build, X)
 

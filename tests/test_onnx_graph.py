@@ -36,6 +36,7 @@ def _call(path):
     return runtimes.onnx(path)["serving_default"]
 
 
+@pytest.mark.slow
 def test_the_graph_is_standard(flags_for):
     model = onnx.load(onnx_graph.main(flags_for("--steps=2")))
     opsets = {opset.domain: opset.version for opset in model.opset_import}
@@ -111,6 +112,7 @@ def test_the_quantiser_of_onnx_runtime_takes_the_file(runs, flags_for, tmp_path)
     assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_metadata(runs, flags_for):
     found = onnx_file.read_metadata(onnx_graph.main(flags_for("--steps=2")))
     assert found["labels"] == DIGITS["class_names"]

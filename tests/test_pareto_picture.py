@@ -67,6 +67,7 @@ def test_equal_artefacts_are_all_to_be_seen():
         assert seen(image, color) > 0.8 * seen(alone, color)
 
 
+@pytest.mark.slow
 def test_budgets_and_the_choice_are_drawn():
     plain = pixels(picture(ROWS))
     ring = seen(pixels(picture(ROWS, (None, None), ROWS[0])), "black")

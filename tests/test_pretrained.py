@@ -91,6 +91,7 @@ def test_a_net_that_ships_is_scored_beside_the_package(
     assert [p.name for p in (tmp_path / "weights" / "tiny").iterdir()] == ["net"]
 
 
+@pytest.mark.slow
 def test_what_ships_is_whole():
     """Every shipped net loads as its preset, says its data, and has a card."""
     for name in pretrained.shipped():

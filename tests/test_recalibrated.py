@@ -157,6 +157,7 @@ def test_nets_without_a_member_to_be_are_copied(make):
     assert not {id(v) for v in net.variables} & {id(v) for v in twin.variables}
 
 
+@pytest.mark.slow
 def test_it_can_be_saved_folded_and_made_plain(tmp_path):
     twin = recalibrated(manifest(net_of(), "rk4", 1), [images()])
     expected = twin(images())

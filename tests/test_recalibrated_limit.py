@@ -55,6 +55,7 @@ def test_errors_are_those_of_the_finest_form_recalibrated(make, labels):
     assert found.shape == whole.limit.shape
 
 
+@pytest.mark.slow
 def test_statistics_of_the_net_do_not_matter():
     """They do in the limit as it is: there answers get worse by them alone."""
     net, data = continuous_net(), [images(64, seed=1)]

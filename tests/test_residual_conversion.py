@@ -145,6 +145,7 @@ def test_the_activation_behind_the_last_sum_stays_outside():
     assert [layer.name for layer in from_residual(net).layers][-1] == "tail"
 
 
+@pytest.mark.slow
 def test_published_application_with_inverted_residuals():
     net = randomize(
         keras.applications.MobileNetV2(
@@ -171,6 +172,7 @@ def test_published_applications_with_bottlenecks(name, nodes):
     np.testing.assert_array_equal(to_plain(continuous)(x), continuous(x))
 
 
+@pytest.mark.slow
 def test_smoothed_nets_are_nets():
     """Hats, polynomials and fewer pieces of what was three units, recalibrated."""
     net, x = from_residual(resnet()), normal(16, *IMAGE)

@@ -88,6 +88,7 @@ def test_they_agree_eagerly_and_under_xla():
     assert_equal(passed(looped, x, labels, xla), expected)
 
 
+@pytest.mark.slow
 def test_a_member_in_a_loop_reads_its_own_norms():
     net = with_members(images(nodes=2, steps=2), ["euler:1"])
     x, labels = normal(4, 6, 6, 3), normal(4, 3)

@@ -177,6 +177,7 @@ def test_the_python_of_the_card_runs_in_its_folder(several, monkeypatch, capsys)
     assert "tf.Tensor" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
     first = saved_model.main(flags_for("--version=7"))
     assert first.name == "7"
@@ -270,6 +271,7 @@ def test_an_interruption_leaves_earlier_versions_alone(
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_the_script_says_one_line_and_exits_with_2(tmp_path):
     """Run by path, from an empty folder, without an install."""
     script = pathlib.Path(export.__file__).parent / "saved_model.py"

@@ -28,6 +28,7 @@ def _contents(folder):
 NAMED = {"saved_model.pb", "fingerprint.pb"}
 
 
+@pytest.mark.slow
 def test_the_same_net_gives_the_same_content(flags_for, monkeypatch):
     """Within one process: all bytes but the names of functions."""
     # Their numbers get longer, and now and then the size in the model card with them.

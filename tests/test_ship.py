@@ -27,6 +27,7 @@ def options(run, preset):
     return parse(arguments, ship.Options)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_shipped_is_found_by_its_preset(runs, weights):
     run = runs["digits"]
     (run / "summary.json").write_text(json.dumps({"test_accuracy": 0.5}))

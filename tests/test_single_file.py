@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from slow_cases import fast
 from trained_run import (
     DIGITS,
     MANIFESTATIONS,
@@ -31,7 +32,7 @@ def flags_for(export_flags, module):
     return export_flags(module.Options)
 
 
-@pytest.mark.parametrize("scheme, steps", MANIFESTATIONS)
+@pytest.mark.parametrize("scheme, steps", fast(MANIFESTATIONS, MANIFESTATIONS[0]))
 def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
     run = runs["digits"]
     flags = flags_for(f"--run={run}", f"--scheme={scheme}", f"--steps={steps}")
@@ -52,9 +53,8 @@ def test_it_agrees_with_keras(runs, module, flags_for, tmp_path, scheme, steps):
     assert np.abs(other(pixels(2)) - expected).max() > 0.01
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "int8"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_threads_change_no_bits(runs, module, flags_for, precision):
     flags = flags_for(f"--run={runs['digits']}", f"--precision={precision}")
     path = module.main(flags)
@@ -108,6 +108,7 @@ def test_the_file_of_before_is_replaced(no_gate, before, flags_for):
     assert sorted(os.listdir(before.parent)) == [before.name, f"{before.name}.md"]
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_way_is_refused(no_gate, before, flags_for):
     before.unlink()
     before.mkdir()

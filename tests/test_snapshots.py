@@ -199,6 +199,7 @@ class Killed(BaseException):
 CALLS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_that_changes_the_disk(tmp_path, monkeypatch):
     """Of the old snapshot and the new one there is always one, and it is whole."""
     template = tmp_path / "template"

@@ -74,6 +74,7 @@ def test_a_smaller_basis_is_the_projection(tmp_path, load):
     assert blocks_of(source.net)[0].steps == 4
 
 
+@pytest.mark.slow
 def test_long_steps_read_theta_as_asked(tmp_path, load):
     run = save_run(tmp_path / "deep", nodes=4, **SMALL)
     net = checkpoint.load(run / "net").net
@@ -108,6 +109,7 @@ def test_recalibration_is_on_the_training_images(tmp_path, load, digits_dir):
     assert np.abs(expected - before).max() > 0.01
 
 
+@pytest.mark.slow
 def test_recalibration_leaves_the_net_it_starts_from_alone(runs, digits_dir):
     """So that a report reads the checkpoint once for all manifestations."""
     source = Run(runs["small"]).read()

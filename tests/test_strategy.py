@@ -43,9 +43,8 @@ def alone(options):
     return trained(options)
 
 
-@pytest.mark.parametrize(
-    "name", ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one_device", "mirrored"])
 def test_every_strategy_trains_like_none_over_a_refinement(options, alone, name):
     expected, before = alone
     found, after = trained(dataclasses.replace(options, strategy=name))

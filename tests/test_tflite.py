@@ -127,6 +127,7 @@ def test_the_same_net_gives_the_same_bytes(
     assert other.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_metadata_are_in_the_file_and_labels_an_archive_behind_it(runs, flags_for):
     path = tflite.main(flags_for("--steps=2"))
     with zipfile.ZipFile(path) as archive:
@@ -138,6 +139,7 @@ def test_metadata_are_in_the_file_and_labels_an_archive_behind_it(runs, flags_fo
     assert str(runs["small"].parent) not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_weights_are_where_vector_units_want_them(flags_for):
     """The schema's force_align of 16, which TensorFlow's converter does not keep."""
     content = tflite.main(flags_for()).read_bytes()

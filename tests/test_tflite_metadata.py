@@ -113,6 +113,7 @@ def test_every_output_names_the_file_of_its_labels():
     assert [file.byte(2) for file in files] == [3, 2, 2]
 
 
+@pytest.mark.slow
 def test_an_export_carries_them(export_flags):
     path = tflite.main(export_flags(tflite.Options)("--outputs=logits,label"))
     model = flatbuffer_utils.read_model(str(path))

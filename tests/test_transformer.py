@@ -197,6 +197,7 @@ def test_computes_in_double_precision(kind):
     contract.computes_in_double_precision(builder(kind), inputs(kind))
 
 
+@pytest.mark.slow
 @files_of_every_net
 def test_tflite_has_all_its_operations(name):
     contract.tflite_has_all_operations(BUILDERS[name], inputs_of(name))

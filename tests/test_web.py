@@ -80,6 +80,7 @@ def test_the_cheapest_comes_first_and_the_front_is_one(shown):
     assert shown["images"] == "100 test images"
 
 
+@pytest.mark.slow
 def test_every_graph_reads_its_weights_beside_it(page, runs):
     calls = FORMAT.reload(page)
     assert calls.keys() == NETS.keys()
@@ -132,6 +133,7 @@ def test_a_page_that_does_not_agree_leaves_the_one_before(
     assert files(page.parent) == before
 
 
+@pytest.mark.slow
 def test_an_earlier_page_is_replaced_as_a_whole(runs, digits_dir, package, tmp_path):
     for name in (*web_page.MARKS, "old.onnx"):
         (tmp_path / "web").mkdir(exist_ok=True)

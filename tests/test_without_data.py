@@ -140,14 +140,8 @@ def test_what_needs_the_data_says_what_to_give(options, tmp_path, arguments, mes
     assert not files(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        "images",
-        pytest.param("nothing", marks=pytest.mark.slow),
-        pytest.param("model", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["images", "nothing", "model"])
 def test_a_report_without_the_data_tells_labels_and_no_accuracy(
     run, tmp_path, capsys, monkeypatch, given
 ):

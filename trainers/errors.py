@@ -57,7 +57,6 @@ def run_command(main, failures=()) -> NoReturn:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow tell a lot.
         _end_on_signals()
-        _raise_dropped_ends_again()
         try:
             main()
             sys.stdout.flush()  # A full disk behind it shows here at the latest.
@@ -91,6 +90,7 @@ def _end_on_signals():
     for each in _SIGNALS:
         if signal.getsignal(each) != signal.SIG_IGN:  # As `nohup` asks for.
             signal.signal(each, end)
+    _raise_dropped_ends_again()
 
 
 def _raise_dropped_ends_again():
