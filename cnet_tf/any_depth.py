@@ -256,6 +256,12 @@ def reading_own_norms(net, before=None):
     return _with_norms(net, read) if read else net
 
 
+def reading_shared_norms(net):
+    """The net, its norms reading the values of what is no member."""
+    read = _reading(net, lambda norm: None)
+    return _with_norms(net, read) if read else net
+
+
 def block_reading_own_norms(block):
     """One block of a net, its norms reading what they do where all blocks are as it."""
     name = member_name(block.scheme, block.steps)

@@ -3,10 +3,10 @@
 import dataclasses
 from fractions import Fraction
 
-from cnet_tf.any_depth import block_reading_own_norms
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.tableaus import get_scheme
+from cnet_tf.trajectory import in_form
 
 # The name of the scheme of a net whose blocks have several.
 MIXED = "mixed"
@@ -94,16 +94,6 @@ def cells_of(flow) -> int:
 
 
 def manifested(flow, scheme, factor):
-    """A flow in another form, with the batch norms that `manifest` has it read.
-
-    Those of the net as trained may be of its own evaluations, which no other form has.
-    As trained, a flow is what it is.
-    """
-    steps = int(flow.steps * factor)
+    """`in_form` with that many times the steps."""
     scheme = flow.scheme if scheme == MIXED else scheme
-    if (scheme, steps) == (flow.scheme, flow.steps):
-        return flow
-    other = flow.manifested(scheme=scheme, steps=steps)
-    if isinstance(other, ContinuousBlock):
-        other = block_reading_own_norms(other)
-    return other
+    return in_form(flow, scheme, int(flow.steps * factor))

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from cnet_tf import flat_graph
+from cnet_tf.any_depth import block_reading_own_norms
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import is_graph, layers_of
 from cnet_tf.paths import named_variables
@@ -141,6 +142,20 @@ def run(flow, x, mask=None):
     return flow(x) if mask is None else flow(x, mask=mask)
 
 
+def in_form(flow, scheme, steps):
+    """A flow in another form, with the batch norms that `manifest` has it read.
+
+    Those of the net as trained may be of its own evaluations, which no other form has.
+    As trained, a flow is what it is.
+    """
+    if (scheme, steps) == (flow.scheme, flow.steps):
+        return flow
+    other = flow.manifested(scheme=scheme, steps=steps)
+    if isinstance(other, ContinuousBlock):
+        other = block_reading_own_norms(other)
+    return other
+
+
 def states(flow, x, mask=None) -> list:
     """h(0) = x, h(1/N), .., h(1) of a flow: its states between the steps."""
     return [x, *_steps(flow, x, mask)]
@@ -203,8 +218,7 @@ def state_at(net, block, inputs, t, refined=1):
     number = tapped.number(block)
     x, mask = tapped.starts(inputs)[number]
     flow = tapped.flows[number]
-    if refined != 1:
-        flow = flow.manifested(steps=flow.steps * refined)
+    flow = in_form(flow, flow.scheme, flow.steps * refined)
     n = int(t * flow.steps)
     for state in itertools.islice(_steps(flow, x, mask), n):
         x = state

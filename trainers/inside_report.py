@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cnet_tf import escaping
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.trajectory import TappedNet, per_channel, squares, states, theta
+from cnet_tf.trajectory import TappedNet, in_form, per_channel, squares, states, theta
 from trainers import disk, results
 
 _KINDS = ("norm", "distance", "error")
@@ -47,7 +47,8 @@ def courses(tapped: TappedNet, batches, refined: int) -> list[Course]:
     Raises:
         ValueError: more steps than a block may have.
     """
-    fine = [flow.manifested(steps=flow.steps * refined) for flow in tapped.flows]
+    flows = tapped.flows
+    fine = [in_form(flow, flow.scheme, flow.steps * refined) for flow in flows]
     totals, examples = [0.0] * len(fine), 0
     for inputs, _ in batches:
         examples += len(inputs)

@@ -28,12 +28,12 @@ if __name__ == "__main__":
 import keras
 
 import cnet_tf
-from cnet_tf.any_depth import members_of
+from cnet_tf.any_depth import members_of, reading_shared_norms
 from cnet_tf.bounds import MOST_NODES, MOST_STEPS
 from cnet_tf.escaping import line
 from cnet_tf.member_name import member_name
 from cnet_tf.series import RESTRICTIONS
-from cnet_tf.surgery import blocks_of, chosen_blocks, with_blocks
+from cnet_tf.surgery import blocks_of, chosen_blocks
 from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid, matrix_report, trained_net
@@ -156,8 +156,8 @@ def scored(trained, data, columns, options) -> list[dict]:
     found = []
     for nodes, net, cells in nets:
         for reading in options.readings:
-            if reading != options.readings[0] and not _averages(net, cells):
-                continue
+            if reading != options.readings[0]:
+                cells = [cell for cell in cells if _is_coarse(net, cell)]
             rows = _scored(net, data, cells, reading, trained.said, options)
             found += [
                 {
@@ -173,9 +173,10 @@ def scored(trained, data, columns, options) -> list[dict]:
     return found
 
 
-def _averages(net, cells) -> bool:
+def _is_coarse(net, cell) -> bool:
     """Whether a manifestation has fewer steps than cells: else readings are equal."""
-    return any(steps < b.basis.cells for _, steps in cells for b in blocks_of(net))
+    _, steps = cell
+    return any(steps < block.basis.cells for block in blocks_of(net))
 
 
 def _scored(net, data, cells, reading, said, options) -> list[dict]:
@@ -192,16 +193,10 @@ def _scored(net, data, cells, reading, said, options) -> list[dict]:
     rows = []
     for cell in cells:
         cell_is = {"scheme": cell[0], "steps": cell[1]}
-        form = {**cell_is, "restriction": reading}
-        shared = with_blocks(
-            net,
-            blocks_of(net),
-            lambda block, i, form=form: block.manifested(**form),
-            share=True,
-        )
-        found = {STATISTICS[0]: shared}
+        twin = cnet_tf.manifest(net, *cell, restriction=reading)
+        found = {STATISTICS[0]: twin}
         if member_name(*cell) in members_of(net):
-            found[STATISTICS[2]] = cnet_tf.manifest(net, *cell, restriction=reading)
+            found = {STATISTICS[0]: reading_shared_norms(twin), STATISTICS[2]: twin}
         for statistics, twin in found.items():
             # Recalibrated statistics of either kind are of the same images.
             again = images[1] if statistics == STATISTICS[0] else None
