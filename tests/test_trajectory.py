@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from flows import block_net, plain_net, states
 
-from cnet_tf import continuous_net, manifest
+from cnet_tf import ContinuousNet, continuous_net, manifest
 from cnet_tf import trajectory as inside
+from cnet_tf.any_depth import with_members
 from cnet_tf.trajectory import TappedNet, state_at, theta
+from trainers.inside_report import courses
 
 X = states(5)
 
@@ -97,3 +99,22 @@ def test_theta_is_drawn_cell_by_cell():
         norms = np.linalg.norm(curve, axis=1)
         np.testing.assert_allclose(inside.per_channel(curve), norms)
     assert all(inside.per_channel(c).ndim == 2 for c in curves.values())
+
+
+def test_finer_steps_than_those_of_a_member_read_what_manifest_has_them_read():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(8, 6, 6, 2)).astype("float32")
+    settings = {"widths": (4,), "strides": (1,), "nodes": 2, "scheme": "midpoint"}
+    net = ContinuousNet(3, **settings, input_shape=(6, 6, 2))
+    net = with_members(net, ["midpoint:2"])
+    for v in net.variables:
+        if "moving_mean_midpoint_2" in v.path:
+            v.assign(v + 1.0)
+    member = manifest(net, "midpoint", 2)
+    found = state_at(member, "block_0", images, 1, refined=2)
+    x, _ = TappedNet(member).starts(images)[0]
+    (fine,) = TappedNet(manifest(member, "midpoint", 4)).flows
+    np.testing.assert_array_equal(found, fine(x))
+    (course,) = courses(TappedNet(member), [(images, None)], 2)
+    ends = inside.squares([state_at(member, "block_0", images, 1)], [found])
+    np.testing.assert_allclose(course.error[-1], np.sqrt(ends.mean()), rtol=1e-5)
