@@ -22,10 +22,11 @@ from fractions import Fraction
 import keras
 from keras import ops
 
+from cnet_tf.manifestation import manifest
 from cnet_tf.runge_kutta import StageTime, stage_times, step_with_error
-from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.surgery import chosen_blocks, with_blocks
 from cnet_tf.tableaus import PAIRS, get_scheme
+from cnet_tf.trajectory import in_form, rate_of
 
 # Steps for each cell of the basis that are tried, in order: doubled, as the steps that
 # confirm one number are the next to be tried.
@@ -80,6 +81,8 @@ def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
             f"scheme: expected one of {', '.join(PAIRS)}, which estimate their error. "
             f"Received {scheme!r}."
         )
+    # Members of an any-depth net have norms that other forms do not read.
+    net = manifest(net, scheme)
     blocks = chosen_blocks(net)
     probes = [_Probe(block, tolerance, scheme) for block in blocks]
     probed = with_blocks(net, blocks, lambda block, i: probes[i], share=True)
@@ -136,16 +139,10 @@ class _Probe(keras.layers.Layer):
             )
 
     def _integrated(self, x, mask, steps):
-        """(x(1), the estimate of the pair) by N steps."""
-        block = self._block
+        """(x(1), the estimate of the pair) by N steps, as the net with them runs."""
+        block = in_form(self._block, self._scheme, steps)
+        rate = rate_of(block, mask)
         tableau, h = get_scheme(self._scheme), Fraction(block.horizon) / steps
-        forward = ForwardPass(block.restriction)
-        masks = {} if mask is None else {"mask": mask}
-
-        def rate(time, state):
-            with at_depth(forward.at(time)):
-                return block.rate(state, training=False, **masks)
-
         total = 0.0
         for n in range(steps):
             times = [*stage_times(tableau, n, steps), StageTime(n, Fraction(1), steps)]

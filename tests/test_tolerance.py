@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from trained_run import parse, save_run
 
-from cnet_tf import ContinuousClassifier, manifest
+from cnet_tf import ContinuousClassifier, ContinuousNet, manifest
+from cnet_tf.any_depth import with_members
 from cnet_tf.runge_kutta import StageTime, step, step_with_error
 from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import PAIRS, SCHEMES, ButcherTableau
@@ -95,6 +96,21 @@ def test_what_cannot_be_chosen_is_refused(net, arguments, message):
 
 
 @pytest.mark.slow
+def test_a_member_is_probed_with_the_norms_that_the_export_reads():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(8, 6, 6, 2)).astype("float32")
+    settings = {"widths": (4,), "strides": (1,), "nodes": 2, "scheme": "midpoint"}
+    net = with_members(ContinuousNet(3, **settings, input_shape=(6, 6, 2)), ["euler:2"])
+    for v in net.variables:
+        if "moving_mean_euler_2" in v.path:
+            v.assign(v + 1.0)
+    of_net, of_member = (
+        steps_for_tolerance(one, [images], 1e-3)
+        for one in (net, manifest(net, "euler", 2))
+    )
+    assert of_net == of_member
+
+
 def test_the_command_prints_steps_to_export(tmp_path, digits_dir, capsys):
     run = save_run(tmp_path / "run", widths=(4, 4), strides=(1, 1))
     flags = [f"--run={run}", f"--data_dir={digits_dir}", "--examples=50"]
