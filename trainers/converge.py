@@ -83,7 +83,7 @@ class Options(looked_at.Options):
     points: float = option(
         100 * step_verdict.POINTS,
         number("> 0"),
-        "Points of accuracy that may be lost in that limit",
+        "Points of accuracy that an integrator may lose in the limit of its equation",
     )
 
 

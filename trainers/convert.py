@@ -188,6 +188,11 @@ def _continuous(net):
         print(f"block_{i}: {line(stage)}")
     for name, why in survey.left.items():
         print(f"left as it is: {line(name)}: {line(why)}")
+    if blocks_of(net) and not survey.stages:
+        raise ValueError(
+            "expected a residual net. Received one that has continuous blocks already: "
+            "give --to=plain for one of plain layers."
+        )
     return from_residual(net)
 
 

@@ -32,7 +32,10 @@ def mean_of_pixels():
 def std_of_pixels():
     """What they were divided by."""
     return option(
-        (), list_of(number("> 0")), "Their standard deviation, in the same way", "1"
+        (),
+        list_of(number("> 0")),
+        "Standard deviation of the pixels that --model was trained with, as --mean",
+        "1",
     )
 
 

@@ -4,7 +4,8 @@
     python trainers/evaluate.py --run=runs/cifar --schemes=euler,rk4 --steps=1,2,4,8
 
 Every manifestation is scored with its batch norms as trained and recalibrated on
-training images. Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
+training images; those that the net was trained as, members included, always are.
+Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
 A net that ships with the package is --run=pretrained:<preset>.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
@@ -80,7 +81,10 @@ class Options(OptionTable):
         "those columns out",
     )
     augment: str | None = option(
-        None, one_of(AUGMENTATIONS), "Augmentation of these images", "as in training"
+        None,
+        one_of(AUGMENTATIONS),
+        "Augmentation of the images that batch norms are recalibrated on",
+        "as in training",
     )
     data_dir: str | None = data_dir()
 

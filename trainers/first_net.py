@@ -2,7 +2,7 @@
 
 import os
 
-from cnet_tf import checkpoint, keras_file
+from cnet_tf import checkpoint, keras_file, pretrained
 from cnet_tf.any_depth import with_members
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.manifestation import manifest
@@ -108,6 +108,8 @@ def _of_preset(options, data):
         for _, scheme, steps, nodes in options.grow
     ] or [{}]
     shape = data.image_shape
+    if options.weights:
+        _check_channels(options, data)
     if options.image_sizes:
         shape = (None, None, shape[-1])
     try:
@@ -126,6 +128,18 @@ def _of_preset(options, data):
         return net
     except ValueError as error:
         raise OptionError(f"--preset and its overrides: {error}") from error
+
+
+def _check_channels(options, data):
+    try:
+        expected = pretrained.data_of(options.preset)["image_shape"][-1]
+    except ValueError:
+        return  # `continuous_net` tells what ships.
+    if (found := data.image_shape[-1]) != expected:
+        raise OptionError(
+            f"--weights: expected images of {expected} channels. Received {found}, of "
+            f"--dataset={options.dataset}: choose another --dataset."
+        )
 
 
 def _of_file(options, data):

@@ -408,7 +408,7 @@ class Options(OptionTable):
     rollback_rate: float = option(
         0.5,
         number("in (0, 1]"),
-        "What each of these times multiplies the learning rate by",
+        "What each rollback multiplies the learning rate by",
     )
     max_minutes: float | None = option(
         None,
