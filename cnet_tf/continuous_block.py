@@ -218,7 +218,7 @@ class ContinuousBlock(keras.layers.Layer):
 
     def _lifted(self, unit, basis, nodes):
         with self._naming(unit):
-            return lift(unit, basis, nodes)
+            return lift(unit, basis, nodes, self.compute_dtype)
 
     def _naming(self, unit):
         # Sequential models, unlike functional ones, name what they build themselves.

@@ -1,5 +1,7 @@
 """Training under Keras' `fit` while the depth grows."""
 
+import contextlib
+
 import keras
 
 from cnet_tf.refinement import refine
@@ -11,7 +13,9 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
 
     What `model.fit` does, over one model after the other: K -> factor K and N -> factor
     N, theta(t) unchanged. Optimizer (momentum, counters, schedule), loss, metrics and
-    callbacks go on across the growth; callbacks see one training.
+    callbacks go on across the growth; callbacks see one training, and best weights that
+    they keep are refined too. Data sets that `steps_per_epoch` reads in parts begin
+    anew at a growth.
 
     Args:
         model: A compiled functional or Sequential model with `ContinuousBlock`s in it.
@@ -51,28 +55,77 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
     borders = sorted({first, epochs, *grow})
     for start, end in zip(borders[:-1], borders[1:], strict=True):
         if start in grow:
-            model = _grown(model, grow[start])
+            model = _grown(model, grow[start], training.callbacks)
         training.set_model(model)
-        model.fit(
-            x,
-            y,
-            initial_epoch=start,
-            epochs=end,
-            callbacks=training,
-            **settings,
+        training.set_params(
+            {
+                "verbose": settings.get("verbose", 1),
+                "epochs": epochs,
+                "steps": settings.get("steps_per_epoch"),
+            }
         )
+        with _unaveraged(model.optimizer, last=end == epochs):
+            model.fit(
+                x,
+                y,
+                initial_epoch=start,
+                epochs=end,
+                callbacks=training,
+                **settings,
+            )
         if model.stop_training:
+            if end != epochs:
+                model.optimizer.finalize_variable_values(model.trainable_variables)
             break
     training.end()
     return model, model.history
 
 
-def _grown(model, factor):
+@contextlib.contextmanager
+def _unaveraged(optimizer, last):
+    """Where `fit` ends but training does not, weights stay what they are.
+
+    An optimizer with `use_ema` puts their averages in their place at its end.
+    """
+    if last:
+        yield
+        return
+    optimizer.finalize_variable_values = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
+def _grown(model, factor, callbacks):
     """The refined model, compiled like the given one, with its optimizer."""
     deep, optimizer = refine(model, factor, optimizer=model.optimizer)
-    compiled = keras.saving.deserialize_keras_object(model.get_compile_config())
-    deep.compile(**{**compiled, "optimizer": optimizer})
+    # The objects themselves: a loss of the user's own has no config.
+    metrics, loss = model._compile_metrics, model._compile_loss
+    deep.compile(
+        optimizer=optimizer,
+        loss=model.loss,
+        loss_weights=loss and loss._user_loss_weights,
+        metrics=metrics and metrics._user_metrics,
+        weighted_metrics=metrics and metrics._user_weighted_metrics,
+        run_eagerly=model.run_eagerly,
+        steps_per_execution=model.steps_per_execution,
+        jit_compile=model.jit_compile,
+    )
+    for callback in callbacks:  # `EarlyStopping` gives them back.
+        if getattr(callback, "best_weights", None) is not None:
+            callback.best_weights = _refined(model, callback.best_weights, factor)
     return deep
+
+
+def _refined(model, weights, factor):
+    """Weights of a model as those of the refined one."""
+    now = model.get_weights()
+    model.set_weights(weights)
+    try:
+        return refine(model, factor).get_weights()
+    finally:
+        model.set_weights(now)
 
 
 class _OneTraining(keras.callbacks.CallbackList):

@@ -3,6 +3,7 @@
 import keras
 
 from cnet_tf.layer_factory import LayerFactory
+from cnet_tf.lifted_layer import is_graph
 
 
 def image_input(shape, dtype):
@@ -39,3 +40,19 @@ def logits(x, classes, dtype=None):
     """A dense layer in the precision of the weights, as is the loss, whatever x has."""
     policy = keras.dtype_policies.get(dtype)
     return keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")(x)
+
+
+def last_operation(model):
+    """What makes the first output of a model, within models at its end too."""
+    operation = model
+    while is_graph(operation):
+        operation = operation.outputs[0]._keras_history.operation
+    return operation
+
+
+def gives_probabilities(model) -> bool:
+    """Whether a model ends in a softmax or sigmoid, not in logits."""
+    last = last_operation(model)
+    activation = getattr(last, "activation", None)
+    known = keras.activations.softmax, keras.activations.sigmoid
+    return activation in known or type(last).__name__ in ("Softmax", "Sigmoid")

@@ -70,6 +70,8 @@ class LiftedLayer(SeriesLayer):
         if isinstance(layer, dict):
             layer = keras.saving.deserialize_keras_object(layer)
         # Keras derives what to build and to pass on from these signatures.
+        causal = getattr(layer, "padding", None) == "causal"
+        direct = None if causal else _DIRECT.get(type(layer))
         self.call = _with_signature(self._call, layer.call)
         self.build = _with_signature(self.build, layer.build)
         super().__init__(
@@ -77,13 +79,14 @@ class LiftedLayer(SeriesLayer):
                 "name": layer.name,
                 "dtype": layer.dtype_policy,
                 "trainable": layer.trainable,
-                "activity_regularizer": layer.activity_regularizer,
                 **kwargs,
+                # Else the pattern adds that loss itself.
+                "activity_regularizer": layer.activity_regularizer if direct else None,
             }
         )
         self.supports_masking = layer.supports_masking
         self._template = _Untracked(_copy(layer))
-        self._direct = _DIRECT.get(type(layer))
+        self._direct = direct
 
     @property
     def template(self):
@@ -127,8 +130,10 @@ class LiftedLayer(SeriesLayer):
             return self._direct(self.template, values, *args, **kwargs)
         reads = [*zip(self.template.weights, values, strict=True)]
         reads += [(seed, seed.value) for seed in self.seeds]
-        with keras.StatelessScope(reads) as scope:
+        with keras.StatelessScope(reads, collect_losses=True) as scope:
             outputs = self.template(*args, **kwargs)
+        for loss in scope.losses:
+            self.add_loss(loss)
         for seed in self.seeds:
             seed.assign(scope.get_current_value(seed))
         return outputs
@@ -203,7 +208,7 @@ _DIRECT = {
 }
 
 
-def lift(unit, basis="constant", nodes=1):
+def lift(unit, basis="constant", nodes=1, dtype=None):
     """The rate R(theta(t), x) of a unit: its weights become series in a basis.
 
     Args:
@@ -212,6 +217,8 @@ def lift(unit, basis="constant", nodes=1):
             taken into this basis, all others become `LiftedLayer`s.
         basis: A key of `BASES`. Default `"constant"`.
         nodes: K >= 1. Default 1.
+        dtype: Of the states, which models take as they are. Default: as the inputs of
+            a model say, so float32 under any policy.
 
     Raises:
         ValueError: a part of it is a subclassed model.
@@ -221,10 +228,12 @@ def lift(unit, basis="constant", nodes=1):
 
     def part(layer):
         if is_graph(layer):
-            return cloned(layer, part)
+            return cloned(layer, part, dtype)
         if isinstance(layer, SeriesLayer):
-            config = layer.get_config()
-            return type(layer).from_config({**config, "basis": basis, "nodes": nodes})
+            config = {**layer.get_config(), "basis": basis, "nodes": nodes}
+            if isinstance(layer, LiftedLayer):
+                config["layer"] = layer.template
+            return type(layer).from_config(config)
         if isinstance(layer, keras.layers.BatchNormalization):
             return SeriesBatchNormalization.of(layer, basis, nodes)
         if isinstance(layer, keras.Model):
@@ -243,18 +252,31 @@ def lift(unit, basis="constant", nodes=1):
     return part(unit)
 
 
-def cloned(model, part):
+def cloned(model, part, dtype=None):
     """The graph of a functional or Sequential model with `part(layer)` for each layer.
 
-    Unlike `keras.models.clone_model` alone it keeps the names of the inputs.
+    Unlike `keras.models.clone_model` alone it keeps the names of the inputs, and makes
+    a model that is not compiled where a loss, metric or schedule is of the user's own,
+    of which Keras keeps no more than a name.
+
+    Args:
+        model: The model.
+        part: Function of a layer to the one that stands for it.
+        dtype: Of its inputs of floats. Default: as they are.
     """
-    if isinstance(model, keras.Sequential):
-        return keras.models.clone_model(model, clone_function=part)
-    inputs = inputs_like(model)
-    return keras.models.clone_model(model, inputs, clone_function=part)
+    inputs = None if isinstance(model, keras.Sequential) else inputs_like(model, dtype)
+    compiled, model.compiled = model.compiled, False
+    try:
+        new = keras.models.clone_model(model, inputs, clone_function=part)
+    finally:
+        model.compiled = compiled
+    if compiled:
+        with contextlib.suppress(TypeError, ValueError, NotImplementedError):
+            new.compile_from_config(model.get_compile_config())
+    return new
 
 
-def inputs_like(model):
+def inputs_like(model, dtype=None):
     """New inputs as those of a functional or Sequential model, names included."""
     names = {
         id(layer.output): layer.name
@@ -263,7 +285,9 @@ def inputs_like(model):
     }
     return keras.tree.map_structure(
         lambda x: keras.Input(
-            batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x), x.name)
+            batch_shape=x.shape,
+            dtype=dtype if dtype and "float" in x.dtype else x.dtype,
+            name=names.get(id(x), x.name),
         ),
         model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
     )

@@ -1,5 +1,9 @@
 """Manifestations of a trained net: the same theta(t), another graph."""
 
+import contextlib
+import dataclasses
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -13,6 +17,7 @@ from cnet_tf.any_depth import (
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import per_block
 from cnet_tf.member_name import member_name
+from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations, with_blocks
 
 
@@ -135,8 +140,9 @@ def recalibrate(net, data) -> int:
     """Re-estimates the batch-norm statistics of a net on data, in place.
 
     The statistics become the mean over batches of the batch moments, seen through this
-    manifestation of the net. Weights do not change, but nets that share variables with
-    this one see the new statistics: `recalibrated` leaves them alone.
+    manifestation of the net; of a norm that is called several times, as in a shared
+    encoder, the mean over its calls too. Weights do not change, but nets that share
+    variables with this one see the new statistics: `recalibrated` leaves them alone.
 
     Args:
         net: A built model; its parts may be frozen.
@@ -148,26 +154,50 @@ def recalibrate(net, data) -> int:
     Raises:
         ValueError: the data are empty.
     """
-    norms = normalizations(net)
-    settings = [(norm.momentum, norm.trainable) for norm in norms]
     totals, batches = None, 0
-    for norm in norms:
-        # A frozen norm would not see the batch.
-        norm.momentum, norm.trainable = 0.0, True
-    try:
+    with contextlib.ExitStack() as stack:
+        meters = [stack.enter_context(_meter(norm)) for norm in normalizations(net)]
         for batch in data:
+            for meter in meters:
+                meter.calls = 0
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
             net(inputs, training=True)
             values = statistics(net)
             totals = values if totals is None else _add(totals, values)
             batches += 1
-    finally:
-        for norm, kept in zip(norms, settings, strict=True):
-            norm.momentum, norm.trainable = kept
     if batches == 0:
         raise ValueError("data: expected at least one batch. Received none.")
     restore_statistics(net, [total / batches for total in totals])
     return batches
+
+
+@dataclasses.dataclass
+class _Meter:
+    """Calls of a norm in one pass."""
+
+    calls: int = 0
+
+
+@contextlib.contextmanager
+def _meter(norm):
+    """Has the statistics of a norm be the mean over its calls in a pass."""
+    meter, before = _Meter(), (norm.momentum, norm.trainable)
+    name = "_move" if isinstance(norm, SeriesBatchNormalization) else "call"
+    moved = getattr(norm, name)
+
+    @functools.wraps(moved)
+    def counted(*args, **kwargs):
+        norm.momentum = meter.calls / (meter.calls + 1)
+        meter.calls += 1
+        return moved(*args, **kwargs)
+
+    norm.trainable = True  # A frozen one would not see the batch.
+    setattr(norm, name, counted)
+    try:
+        yield meter
+    finally:
+        delattr(norm, name)
+        norm.momentum, norm.trainable = before
 
 
 def _add(left, right):

@@ -66,11 +66,13 @@ class Part:
 def wrong_answers(outputs, labels) -> np.ndarray:
     """1 where the largest logit of an example is not that of its label, else 0.
 
-    Logits that are not finite are wrong, as the largest of NaNs is a mere guess.
+    Where an output has places, as of images, it is the mean over them. Logits that are
+    not finite are wrong, as the largest of NaNs is a mere guess.
     """
     logits = np.asarray(ops.convert_to_numpy(outputs[0]))
     finite = np.isfinite(logits).all(axis=-1)
-    return 1.0 - (finite & (logits.argmax(-1) == np.asarray(labels)))
+    wrong = 1.0 - (finite & (logits.argmax(-1) == np.asarray(labels)))
+    return wrong.reshape(len(wrong), -1).mean(axis=1)
 
 
 def observe(

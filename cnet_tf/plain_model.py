@@ -4,6 +4,7 @@ Every step of every block has its layers in the graph: `Conv2D`, `BatchNormaliza
 `Rescaling` by h a_ij, `Add`. Evaluations that read the same theta share their layers.
 """
 
+import functools
 from fractions import Fraction
 
 import keras
@@ -17,7 +18,7 @@ from cnet_tf.runge_kutta import stage_times
 from cnet_tf.scale import Scale
 from cnet_tf.series import ForwardPass, SeriesLayer, surface
 from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.surgery import copied
+from cnet_tf.surgery import blocks_of, check_reached, copied
 from cnet_tf.tableaus import get_scheme
 from cnet_tf.transformer import PositionEmbedding
 
@@ -37,10 +38,11 @@ def to_plain(net) -> keras.Model:
         A functional model whose config names no class of this package.
 
     Raises:
-        ValueError: a layer of another package, or a mask in front of a position
-            embedding.
+        ValueError: a layer of another package, a block within a layer that is no model,
+            or a mask in front of a position embedding, or of a block with attention.
     """
     graph = flat_graph.read(net, _holds_blocks)
+    check_reached(blocks_of(net), {id(call.operation) for call in graph.calls})
     maker = _Maker(_taken(graph))
     inputs = inputs_like(net)
     known = dict(zip(graph.inputs, keras.tree.flatten(inputs), strict=True))
@@ -76,7 +78,7 @@ class _Maker:
         """What is called in the place of a call of the net."""
         part = call.operation
         if isinstance(part, ContinuousBlock):
-            return lambda x, mask=None, training=None: self._unrolled(part, x)
+            return functools.partial(self._without_mask, part)
         name = part.name if part.name in self._names else call.name
         twin = self.layer(part, surface, name)
         return _unmasked(part, twin) if type(part) in _WITHOUT_MASKS else twin
@@ -115,6 +117,21 @@ class _Maker:
             twin.trainable = part.trainable
         self._values.append((twin, values))
         return twin
+
+    def _without_mask(self, block, x, mask=None, training=None):
+        """`_unrolled`, of whose layers the first alone would see a mask."""
+        if mask is not None or getattr(x, "_keras_mask", None) is not None:
+            for layer in layers_of(block.rate):
+                pattern = getattr(layer, "template", layer)
+                if isinstance(
+                    pattern, (keras.layers.MultiHeadAttention, keras.layers.RNN)
+                ):
+                    raise ValueError(
+                        f"net: expected no mask in front of block {block.name!r}. "
+                        f"Received one, which {layer.name!r} reads at every evaluation:"
+                        " plain layers lose it behind the first sum."
+                    )
+        return self._unrolled(block, x)
 
     def _unrolled(self, block, x):
         """x(1) of a block: symbolic, a layer for each sum and product."""

@@ -207,7 +207,7 @@ def _structure(unit, activated):
     rows = [unit.start.shape[1:], unit.start.dtype]
     for call in unit.calls(activated):
         arguments = keras.tree.map_structure(
-            lambda x: f"#{numbers[x]}" if isinstance(x, Value) else x,
+            lambda x: f"#{numbers[x]}" if isinstance(x, Value) else _exact(x),
             (call.args, call.kwargs),
         )
         # `x + y`, a layer, either order of the two: the same sum.
@@ -216,6 +216,14 @@ def _structure(unit, activated):
         for value in call.outputs:
             numbers[value] = len(numbers)
     return rows
+
+
+def _exact(x):
+    """Arrays by all of their numbers, of which `repr` shows some."""
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        x = keras.ops.convert_to_numpy(x)
+        return x.shape, str(x.dtype), x.tobytes()
+    return x
 
 
 def _settings(operation):

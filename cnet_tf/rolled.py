@@ -111,7 +111,12 @@ def check(rate, argument="unroll: expected True"):
             continue
         # Keras counts the states of random generators as variables, not as weights.
         draws = getattr(layer, "seeds", ()) or len(layer.variables) > len(layer.weights)
-        if draws or layer.activity_regularizer:
+        regularized = any(
+            getattr(part, "activity_regularizer", None)
+            or getattr(part, "_activity_regularizer", None)  # Of attention.
+            for part in layers_of(getattr(layer, "template", layer))
+        )
+        if draws or regularized:
             raise ValueError(
                 f"{argument}, as layer {layer.name!r} of the unit draws random numbers "
                 "or regularises its activity."

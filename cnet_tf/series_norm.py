@@ -238,6 +238,7 @@ class SeriesBatchNormalization(SeriesLayer):
             dtype, channels = wide(self.variable_dtype), (inputs.shape[-1],)
             gamma = depth(self.gamma) if self.scale else ops.ones(channels, dtype)
             beta = depth(self.beta) if self.center else ops.zeros(channels, dtype)
+            gamma, beta = ops.cast(gamma, dtype), ops.cast(beta, dtype)
             if training and self.trainable:
                 y, mean, variance = normalize_batch(
                     inputs, gamma, beta, self.epsilon, self.synchronized, mask

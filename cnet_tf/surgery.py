@@ -116,8 +116,33 @@ def with_blocks(model, blocks, replace, share: bool):
         blocks: Blocks of it.
         replace: Function of one of them and its place in the list to a new block.
         share: See `with_layers`.
+
+    Raises:
+        ValueError: a block is within a layer that is no model.
     """
+    reached = set()
+
+    def replaced(block, i):
+        reached.add(id(block))
+        return replace(block, i)
+
     replacements = {
-        id(block): functools.partial(replace, i=i) for i, block in enumerate(blocks)
+        id(block): functools.partial(replaced, i=i) for i, block in enumerate(blocks)
     }
-    return with_layers(model, replacements, share)
+    new = with_layers(model, replacements, share)
+    check_reached(blocks, reached)
+    return new
+
+
+def check_reached(blocks, reached):
+    """Refuses blocks whose ids are not among those that were reached.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for block in blocks:
+        if id(block) not in reached:
+            raise ValueError(
+                "net: expected blocks in models that Keras can rearrange. Received "
+                f"{block.name!r} within another layer: use a functional model there."
+            )
