@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from trainers.data import ImageData
 from trainers.errors import OptionError
@@ -40,8 +41,11 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
             f"in {data.name!r}. Received {count}: ask for fewer, but not below "
             f"{SMALLEST}."
         )
-    spread = data.train.shard(size // count, 0).take(count).batch(count)
-    return next(spread.as_numpy_iterator())["image"]
+    wanted = np.zeros(size, bool)
+    wanted[np.arange(count) * size // count] = True
+    spread = data.train.enumerate().filter(lambda i, _: tf.gather(wanted, i))
+    images = spread.map(lambda _, row: row["image"]).batch(count)
+    return next(images.as_numpy_iterator())
 
 
 def whole_batches(images: np.ndarray, batch: int | None) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from trainers.flops import frozen_graph
+from trainers.flops import einsum_macs, frozen_graph
 
 # Neither computes nor moves anything.
 _FREE = {"Const", "Placeholder", "Identity", "NoOp"}
@@ -46,6 +46,11 @@ def macs(net, image_shape) -> int:
 
 
 def _macs(node: tf.Operation) -> int:
+    if node.type == "Einsum":
+        return einsum_macs(node)
+    if node.type == "Conv2DBackpropInput":  # As a layer: a transposed convolution.
+        _, kernel, image = node.inputs  # (height, width, out, in), (.., in)
+        return math.prod(image.shape) * math.prod(kernel.shape[:3])
     summed = _SUMMED.get(node.type)
     return math.prod(node.outputs[0].shape) * summed(node) if summed else 0
 
@@ -55,10 +60,18 @@ def _rows(node):
     return node.inputs[1].shape[1 if node.get_attr("transpose_b") else 0]
 
 
+def _columns(node):
+    """Columns of the left factors of a batch of products."""
+    return node.inputs[0].shape[-2 if node.get_attr("adj_x") else -1]
+
+
 # By type, the products that one number of the output is a sum of.
 _SUMMED = {
     # Kernels are (height, width, in, out) and (height, width, channels, multiplier).
     "Conv2D": lambda node: math.prod(node.inputs[1].shape[:3]),
     "DepthwiseConv2dNative": lambda node: math.prod(node.inputs[1].shape[:2]),
     "MatMul": _rows,
+    "BatchMatMul": _columns,
+    "BatchMatMulV2": _columns,
+    "BatchMatMulV3": _columns,
 }

@@ -8,6 +8,7 @@ import keras
 
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
+from cnet_tf.image_ends import gives_probabilities, last_operation
 from cnet_tf.manifestation import unrolled
 from export.runtimes import SIGNATURE
 from export.source import Source
@@ -154,12 +155,11 @@ def _check_model(model) -> None:
             "build it on a keras.Input of float32; --std=0.00392156863 gives it pixels "
             "of 0 to 255",
         )
-    last = model.outputs[0]._keras_history.operation
-    functions = getattr(last, "activation", None), type(last)
-    if keras.activations.softmax in functions or keras.layers.Softmax in functions:
+    if gives_probabilities(model):
         raise _refused(
             "a model of logits",
-            f"{model.name!r}, whose last layer {last.name!r} takes a softmax",
+            f"{model.name!r}, whose last layer {last_operation(model).name!r} takes a "
+            "softmax or sigmoid",
             "give it `activation = keras.activations.linear` and save it again; "
             "exports return probabilities beside the logits",
         )
@@ -171,6 +171,12 @@ def _check_model(model) -> None:
             "one output of shape (batch, classes)",
             _shown(outputs),
             "end it with a Dense layer, or export keras.Model(model.inputs, logits)",
+        )
+    if model.outputs[0].shape[1] == 1:
+        raise _refused(
+            "logits of two classes at least",
+            _shown(outputs),
+            "the probability of a single class is always one; end it with Dense(2)",
         )
 
 

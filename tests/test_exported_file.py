@@ -213,6 +213,19 @@ def test_an_input_of_other_floats_takes_float32(saved, dtype):
             ),
             "a model of logits. Received 'sequential",
         ),
+        (
+            lambda: keras.Sequential(
+                [
+                    keras.Input((4,)),
+                    keras.Sequential([layers.Dense(3), layers.Activation("sigmoid")]),
+                ]
+            ),
+            "takes a softmax or sigmoid",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1)]),
+            "logits of two classes at least",
+        ),
         (lambda: _of_type("uint8"), "an input of floats. Received 'image' of shape"),
         (lambda: _of_type("bool"), "and type bool: build it on a keras.Input of floa"),
         (_two_outputs, "expected one output of shape (batch, classes). Received"),

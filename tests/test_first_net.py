@@ -31,6 +31,14 @@ def mine(classes=10, shape=(8, 8, 1)):
     return model
 
 
+def of(*last, dtype="float32"):
+    """A model whose last layers, or whose only part, are these."""
+    parts = [L.Flatten(), L.Dense(10), *last]
+    if isinstance(last[0], keras.Sequential):
+        parts = last
+    return keras.Sequential([keras.Input((8, 8, 1), dtype=dtype), *parts])
+
+
 @pytest.mark.slow
 def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
     net = mine()
@@ -73,6 +81,13 @@ def test_another_file_of_the_same_name_is_another_run(short_run, tmp_path):
     [
         (lambda: mine(classes=3), "--model: expected a model from images .*logits"),
         (lambda: mine(shape=(9, 9, 1)), r"--model: expected .*\(None, 8, 8, 1\)"),
+        (
+            lambda: of(L.Rescaling(1 / 255), dtype="uint8"),
+            "--model: .* input of floats",
+        ),
+        (lambda: of(L.Softmax()), "--model: expected a model of logits. .* 'softmax"),
+        (lambda: of(of(L.Softmax())), "--model: expected a model of logits. .*'soft"),
+        (lambda: of(L.Activation("sigmoid")), "--model: expected a model of logits"),
     ],
 )
 def test_a_model_of_other_images_or_classes_is_refused(

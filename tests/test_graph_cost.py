@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from cnet_tf import continuous_net
 from export import graph_cost
+from trainers.flops import forward_flops
 
 
 def test_macs_are_those_of_the_kernels():
@@ -63,6 +64,22 @@ def test_macs_grow_with_stages_and_steps(scheme, stages):
     one = continuous_net("digits", widths=(4,), strides=(1,), scheme="euler", steps=1)
     more = graph_cost.macs(net, (8, 8, 1)) - graph_cost.macs(one, (8, 8, 1))
     assert more == (3 * stages - 1) * evaluation
+
+
+def test_macs_of_attention_and_transposed_convolutions():
+    layers = keras.layers
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, padding="same")(inputs)  # 36 numbers of 8 channels.
+    x = layers.Reshape((36, 8))(x)
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    x = layers.Conv1DTranspose(4, 3, strides=1)(x)
+    net = keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling1D()(x)))
+    expected = 36 * 8 * 27  # Convolution.
+    expected += 4 * 36 * 8 * 8  # Projections to query, key, value and back.
+    expected += 2 * 2 * 36 * 36 * 4  # Scores of two heads, and sums by them.
+    expected += 36 * 8 * 3 * 4 + 4 * 5
+    assert graph_cost.macs(net, (6, 6, 3)) == expected
+    assert forward_flops(net, (6, 6, 3)) > 2 * expected
 
 
 def test_operations_of_constants_alone_are_not_counted():

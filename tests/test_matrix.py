@@ -9,7 +9,7 @@ from trained_run import parse, save_run
 
 from cnet_tf import checkpoint, continuous_net, manifest
 from cnet_tf.any_depth import with_members
-from trainers import grid, matrix, matrix_report
+from trainers import grid, matrix, matrix_report, trained_net
 from trainers.errors import OptionError
 
 NARROW = {"widths": (4,), "strides": (1,), "nodes": 2}
@@ -123,6 +123,20 @@ def test_forms_of_a_member_read_what_manifest_has_them_read(digits, monkeypatch)
         expected = accuracies(manifest(net, scheme, 2))["accuracy"]
         assert scores[scheme, statistics] == expected
     assert scores["rk4", "as trained"] != scores["rk4", "private"]
+
+
+def test_runs_of_one_name_are_told_apart(folder, digits, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best").symlink_to(folder / name)
+    paths = [tmp_path / "a" / "best", tmp_path / "b" / "best"]
+    runs = [dataclasses.replace(matrix.read(path), name="best") for path in paths]
+    found = trained_net.distinct(runs, paths)
+    assert [run.name for run in found] == [str(path) for path in paths]
+    assert trained_net.distinct(runs[:1], paths[:1]) == runs[:1]
+    rows = [r for run in found for r in matrix.scored(run, digits, [], OPTIONS)]
+    table = matrix_report.markdown(rows)
+    assert all(str(path) in table for path in paths)
 
 
 def test_as_a_command(folder, digits_dir, tmp_path, capsys):

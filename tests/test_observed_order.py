@@ -82,6 +82,14 @@ def distance_to_truth(outputs, truth):
     return np.linalg.norm(np.asarray(outputs[0]) - truth, axis=-1)
 
 
+def test_answers_that_are_images_are_wrong_in_a_part_of_their_places():
+    logits = np.eye(3)[[[0, 1], [2, 2]]]  # One example of (2, 2) places.
+    np.testing.assert_array_equal(
+        wrong_answers([logits[None]], [[[0, 1], [2, 0]]]), 0.25
+    )
+    np.testing.assert_array_equal(wrong_answers([logits[0]], [0, 0]), [0, 1])
+
+
 @pytest.mark.parametrize(
     ("scheme", "known", "kind"),
     [

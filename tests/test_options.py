@@ -72,6 +72,12 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"refine_epochs": (30,)}, "--refine_epochs: .*below --epochs=30"),
         ({"refine_epochs": (5, 3)}, "--refine_epochs: expected increasing"),
         ({"decay_epochs": (99,)}, "--decay_epochs: .*never come"),
+        ({"train_only": "head", "ema": 0.9}, "--ema: expected none with --train_only"),
+        ({"train_only": "head", "recalibrate": 5}, "--recalibrate: .* Received 5"),
+        (
+            {"train_only": "head", "any_depth": (("euler", 1),)},
+            "--any_depth: expected none with --train_only=head",
+        ),
         (
             {"preset": "resnet20", "refine_epochs": (3,)},
             "--refine_epochs: the depth of preset 'resnet20' is fixed",

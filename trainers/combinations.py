@@ -70,6 +70,19 @@ def _of_presets_alone(name):
     )
 
 
+def _of_all_layers(name):
+    """An option that changes batch norms, where the head alone is to learn."""
+    return (
+        name,
+        lambda options: options.train_only == "head" and getattr(options, name),
+        lambda options: (
+            "expected none with --train_only=head, as it moves the batch norms of "
+            f"features that are to stay. Received {getattr(options, name)!r}: leave "
+            "one of the two out."
+        ),
+    )
+
+
 def _bad_start(pairs, epochs):
     """Whether epochs do not start at 0, do not increase or never come."""
     starts = [start for start, *_ in pairs]
@@ -195,6 +208,7 @@ COMBINATIONS = (
             "factors of K. Choose --basis or --refine_epochs."
         ),
     ),
+    *map(_of_all_layers, ("ema", "recalibrate", "any_depth")),
     (
         "image_sizes",
         lambda options: _bad_start(options.image_sizes, options.epochs),

@@ -113,11 +113,19 @@ def main(options):
     with workspace:
         parts = (options.split, *(("train",) if options.recalibration_batches else ()))
         data = image_data.load_as_trained(said, options.data_dir, parts)
-        remark = changed_data(data.changes)
+        remark = " ".join(filter(None, (_of_what(options), changed_data(data.changes))))
         rows = grid.scored(trained.net, data, wanted, _tell)
         workspace.publish(grid.contents(rows, remark))
     print(grid.markdown(rows, remark))
     print(f"\nWritten to {line(workspace.parent)}: grid.csv, grid.md, grid.png")
+
+
+def _of_what(options) -> str:
+    """Which images were scored, unless it is the test set."""
+    if options.examples is None and options.split == "test":
+        return ""
+    count = "All" if options.examples is None else f"The first {options.examples}"
+    return f"{count} images of the {options.split} split."
 
 
 def _tell(row):

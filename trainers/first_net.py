@@ -5,6 +5,7 @@ import os
 from cnet_tf import checkpoint, keras_file, pretrained
 from cnet_tf.any_depth import with_members
 from cnet_tf.architecture import in_precision, readable
+from cnet_tf.image_ends import gives_probabilities, last_operation
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
 from cnet_tf.presets import continuous_net
@@ -159,6 +160,17 @@ def _of_file(options, data):
             f"--model: expected a model from images {expected[0][0]} to logits "
             f"{expected[1][0]} for {data.name!r}. Received one from {found[0]} to "
             f"{found[1]}: give it that input and output, or choose another --dataset."
+        )
+    if "float" not in net.inputs[0].dtype:  # Keras would cut normalised images.
+        raise OptionError(
+            f"--model: expected an input of floats. Received {net.inputs[0].dtype}: "
+            "build it on a keras.Input of float32."
+        )
+    if gives_probabilities(net):
+        raise OptionError(
+            "--model: expected a model of logits. Received one whose last layer "
+            f"{last_operation(net).name!r} takes a softmax or sigmoid: give it "
+            "`activation = keras.activations.linear` and save it again."
         )
     if options.image_sizes and net.input_shape[1:3] != (None, None):
         raise OptionError(

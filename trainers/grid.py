@@ -80,6 +80,7 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
             "steps": n,
             "evaluations": evaluations(member_name(scheme, n)) if found else None,
             "trained": not found or (scheme, n) in learned,
+            "split": wanted.split,
             **accuracies(twin, *images),
         }
         rows.append(row)

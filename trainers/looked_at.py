@@ -148,7 +148,8 @@ def read(options: Options) -> list[LookedAt]:
     """
     if options.model:
         return [_looked_at(options, "model", *_of_file(options))]
-    return [_looked_at(options, "run", *_of_run(run)) for run in options.runs]
+    found = [_looked_at(options, "run", *_of_run(run)) for run in options.runs]
+    return trained_net.distinct(found, options.runs)
 
 
 def _of_run(run):

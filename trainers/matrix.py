@@ -116,7 +116,7 @@ def read(run) -> Trained:
 def main(options):
     """Scores, writes and prints."""
     workspace = disk.Workspace(pathlib.Path(options.output))
-    runs = [read(run) for run in options.runs]
+    runs = trained_net.distinct([read(run) for run in options.runs], options.runs)
     for trained in runs:
         _check_nodes(trained, options.nodes)
     columns = [(trained.scheme, trained.steps) for trained in runs]

@@ -30,6 +30,15 @@ class TrainedNet:
     sha256: str
 
 
+def distinct(found, runs) -> list:
+    """What was read of several runs; where names are equal they become the paths."""
+    names = [one.name for one in found]
+    return [
+        dataclasses.replace(one, name=str(run)) if names.count(one.name) > 1 else one
+        for one, run in zip(found, runs, strict=True)
+    ]
+
+
 def read(run, option="run", sized=False) -> TrainedNet:
     """The net of a run, or of a folder that is one.
 
