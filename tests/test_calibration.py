@@ -29,7 +29,7 @@ def test_images_are_spread_over_the_split():
 
 
 def test_the_hash_tells_sets_apart():
-    images = calibration.calibration_images(_sorted_by_class(250), 100)
+    images = np.arange(0, 200, 2, dtype=np.uint8)[:, None, None, None]
     assert calibration.sha256(images) == calibration.sha256(images.copy())
     assert calibration.sha256(images) != calibration.sha256(images[::-1])
     # Of the bytes 0, 2, .. 198, as sha256sum gives it.
