@@ -39,7 +39,8 @@ def from_residual(model, least=2) -> keras.Model:
         A functional model with blocks `block_0`, `block_1` ..
 
     Raises:
-        ValueError: no stage of equal units; says why each sum is none.
+        ValueError: no stage of equal units, and why each sum is none; a mask that the
+            units lose.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
@@ -66,6 +67,7 @@ def from_residual(model, least=2) -> keras.Model:
         if call not in inside:
             flat_graph.run([call], known, twin)
         elif stage := next((ends[x] for x in call.outputs if x in ends), None):
+            _check_mask(stage, known)
             block = _block(stage, names.block())
             known[stage.end] = block(known[stage.start])
             blocks.append((stage, block))
@@ -79,6 +81,19 @@ def from_residual(model, least=2) -> keras.Model:
     for stage, block in blocks:
         _carry_over(stage, block)
     return net
+
+
+def _check_mask(stage, known):
+    """Refuses units that lose a mask, which a block would hand on behind itself."""
+    if getattr(known[stage.start], "_keras_mask", None) is None:
+        return
+    trial = dict(known)
+    flat_graph.run(stage.calls, trial, lambda call: copied(call.operation))
+    if getattr(trial[stage.end], "_keras_mask", None) is None:
+        raise ValueError(
+            "model: expected no mask in front of residual units that lose it. Received "
+            f"one at {stage.units[0].add.name!r}: take the mask off in front of them."
+        )
 
 
 class _Names:

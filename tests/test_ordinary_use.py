@@ -159,6 +159,29 @@ def test_attention_that_reads_a_mask_is_made_plain_in_no_net_with_one():
         to_plain(net)
 
 
+@pytest.mark.parametrize(
+    ("layer", "keeps"),
+    [
+        (lambda: L.Dense(4), True),
+        (lambda: L.Conv1D(4, 3, padding="same"), False),
+    ],
+    ids=["dense", "conv"],
+)
+def test_units_that_lose_a_mask_make_no_block_that_keeps_it(layer, keeps):
+    x = inputs = keras.Input((6, 4))
+    x = L.Masking()(x)
+    for _ in range(2):
+        x = L.Add()([x, layer()(x)])
+    model = keras.Model(inputs, L.GlobalAveragePooling1D()(x))
+    if not keeps:
+        with pytest.raises(ValueError, match="expected no mask in front of residual"):
+            from_residual(model)
+        return
+    images = X[:12].reshape(2, 6, 4).copy()
+    images[:, 4:] = 0
+    np.testing.assert_allclose(from_residual(model)(images), model(images), atol=1e-6)
+
+
 class Adds(L.Dense):
     def call(self, x):
         self.add_loss(ops.mean(x**2))
