@@ -4,11 +4,12 @@ import csv
 import json
 
 import keras
+import numpy as np
 import pytest
 from trained_run import DIGITS, SMALL, parse, save_run
 
-from cnet_tf import continuous_net
-from trainers import converge
+from cnet_tf import ContinuousBlock, continuous_net
+from trainers import converge, inside
 from trainers.errors import OptionError
 
 QUICK = ["--schemes=euler", "--factors=2", "--examples=8", "--batch_size=5"]
@@ -86,6 +87,11 @@ def test_norms_of_the_limit_are_a_column(runs, digits_dir, tmp_path):
         (["--model=/nowhere.keras"], "--model: expected a .keras file"),
         (["--model=a.keras", "--run=b"], "--model: expected either a file or --run"),
         (["--mean=0.5"], "--mean: expected --model=my.keras with it"),
+        (["--inputs=a.npy"], "--inputs: expected --model=my.keras with it"),
+        (
+            ["--model=a.keras", "--inputs=a.npy", "--mean=0.5"],
+            "--mean: expected none with --inputs",
+        ),
         (
             ["--model=a.keras", "--recalibration_batches=1"],
             "--recalibration_batches: expected 0 with --model. Received 1",
@@ -98,6 +104,61 @@ def test_what_cannot_be_judged_is_a_line(arguments, message, tmp_path):
     with pytest.raises(OptionError, match=f"^{message}"):
         converged(tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def of_features(tmp_path):
+    """A model of no images, and inputs and labels for it."""
+    unit = keras.Sequential([keras.layers.Dense(9, "tanh"), keras.layers.Dense(4)])
+    block = ContinuousBlock(unit, nodes=2, scheme="midpoint", name="block")
+    net = keras.Sequential([keras.Input((4,)), block, keras.layers.Dense(3)])
+    net.save(tmp_path / "my.keras")
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    np.savez(tmp_path / "my.npz", x=x, y=np.arange(12) % 3)
+    np.save(tmp_path / "my.npy", x)
+    return tmp_path
+
+
+def test_a_model_of_anything_on_inputs_of_ones_own(of_features, capsys):
+    model, name = f"--model={of_features / 'my.keras'}", of_features / "my.npz"
+    found = converged(of_features / "out", model, f"--inputs={name}")
+    assert [v["part"] for v in found["verdicts"]] == ["block", "whole net"]
+    assert found["verdicts"][0]["labelled"] and found["images"] == 8
+    assert found["remarks"] == [f"On inputs of {name}."]
+    again = [model, f"--inputs={of_features / 'my.npy'}"]
+    found = converged(of_features / "more", *again, "--examples=100")
+    assert not found["verdicts"][0]["labelled"] and found["images"] == 12
+    inside.main(parse([*again, f"--output={of_features / 'inside'}"], inside.Options))
+    assert (of_features / "inside" / "theta.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"x": np.zeros((3, 5))},
+            r"inputs \(examples, 4,\). Received x of shape \(3, 5",
+        ),
+        (
+            {"x": np.zeros((0, 4))},
+            r"inputs \(examples, 4,\). Received x of shape \(0, 4",
+        ),
+        ({"x": np.full((3, 4), np.nan)}, "finite numbers"),
+        ({"x": np.zeros((3, 4)), "y": np.zeros(2, int)}, "3 integer labels y"),
+        ({"x": np.zeros((3, 4)), "y": np.zeros(3)}, "3 integer labels y"),
+        ({"z": np.zeros((3, 4))}, "a .npy of inputs, or a .npz"),
+        ({"x": np.array([None] * 3)}, "a .npy of inputs, or a .npz"),
+        (None, "a .npy of inputs, or a .npz"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_a_line(of_features, arrays, message):
+    path = of_features / "other.npz"
+    if arrays is not None:
+        np.savez(path, **arrays)
+    arguments = f"--model={of_features / 'my.keras'}", f"--inputs={path}"
+    with pytest.raises(OptionError, match=f"^--inputs: expected {message}") as error:
+        converged(of_features / "out", *arguments)
+    assert "\n" not in str(error.value) and not (of_features / "out").exists()
 
 
 def test_nets_without_depth_are_refused(tmp_path):

@@ -4,6 +4,7 @@
     python trainers/converge.py --run=pretrained:cifar10_any_depth
     python trainers/converge.py --run=runs/seed-0,runs/seed-1,runs/seed-2
     python trainers/converge.py --model=my.keras      # with blocks, or a plain ResNet
+    python trainers/converge.py --model=my.keras --inputs=my.npz   # of no images
 
 The stages of a plain residual net are read as Euler with steps of one. Reported are,
 for every block and for the whole net, the observed order, the floor (how far the net as

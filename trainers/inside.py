@@ -3,6 +3,7 @@
     python trainers/inside.py                         # runs/latest
     python trainers/inside.py --run=pretrained:cifar10_any_depth --examples=100
     python trainers/inside.py --model=my.keras        # with blocks, or a plain ResNet
+    python trainers/inside.py --model=my.keras --inputs=my.npy     # of no images
 
 For each block, over its depth t: the norm of the state |h(t)| and its distance to the
 input, |h(t) - h(0)|, and the error of the states, which is their distance to those of

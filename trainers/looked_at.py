@@ -12,7 +12,7 @@ from cnet_tf.manifestation import manifest, unrolled
 from cnet_tf.pretrained import is_shipped
 from cnet_tf.tableaus import SCHEMES
 from cnet_tf.trajectory import TappedNet
-from trainers import trained_net
+from trainers import given_inputs, trained_net
 from trainers.data import (
     PARTS,
     ImageData,
@@ -67,13 +67,25 @@ class LookedAt:
     training: Callable
 
 
+def _beside_inputs(name):
+    return (
+        name,
+        lambda options: options.inputs and getattr(options, name),
+        lambda options: (
+            "expected none with --inputs, which are taken as they are. Received "
+            f"{getattr(options, name)!r}: leave one of the two out."
+        ),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
     """The options of what is looked into: runs or a model, and images."""
 
     COMBINATIONS = (
         file_or_run(lambda options: repr(",".join(options.run))),
-        *map(of_a_file, ("mean", "std")),
+        *map(of_a_file, ("mean", "std", "inputs")),
+        *map(_beside_inputs, ("images", "mean", "std")),
     )
 
     run: tuple[str, ...] = option(
@@ -107,6 +119,13 @@ class Options(OptionTable):
         text(),
         "Folder of images in place of the data set; nobody knows their labels",
         "the data set of the run, or generated images where there is none",
+    )
+    inputs: str | None = option(
+        None,
+        text(),
+        "A .npy of inputs, or a .npz of inputs x and labels y, for a --model of no "
+        "images",
+        "none",
     )
     split: str = option("test", one_of(PARTS), "Split of the data set")
     examples: int = option(500, integer(1), "Images; all there are if there are fewer")
@@ -165,11 +184,14 @@ def _of_file(options):
         raise OptionError(f"--model: {error}") from error
     shapes = [tuple(x.shape) for x in net.inputs]
     kinds = {str(x.dtype) for x in net.inputs}
+    name = pathlib.Path(options.model).stem
+    if options.inputs and len(shapes) == 1:
+        return name, net, {"name": options.inputs, "input_shape": shapes[0][1:]}
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise OptionError(
             "--model: expected a model of images of one size, (batch, height, width, "
-            f"channels). Received one of inputs {shapes}: call "
-            "cnet_tf.observed_order.observe on it in Python."
+            f"channels). Received one of inputs {shapes}: give --inputs=my.npy, or of "
+            "several inputs call cnet_tf.observed_order.observe in Python."
         )
     if not all("float" in kind for kind in kinds):
         raise OptionError(
@@ -184,7 +206,7 @@ def _of_file(options):
         "mean": per_channel("mean", options.mean or (0.0,), shape[-1]),
         "std": per_channel("std", options.std or (1.0,), shape[-1]),
     }
-    return pathlib.Path(options.model).stem, net, said
+    return name, net, said
 
 
 def _looked_at(options, source, name, net, said) -> LookedAt:
@@ -201,6 +223,10 @@ def _looked_at(options, source, name, net, said) -> LookedAt:
         raise OptionError(f"--{source}: {error}") from error
 
     def images():
+        if options.inputs:
+            shape = said["input_shape"]
+            found = given_inputs.batches(options.inputs, shape, options)
+            return found, f"On inputs of {options.inputs}."
         data, remark = _images(options, said)
         return _batches(options, data), remark
 
