@@ -9,7 +9,7 @@ import numpy as np
 from cnet_tf.checks import finite_values, per_block
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.prolongation import projection, prolongation
-from cnet_tf.surgery import chosen_blocks, series_of, with_blocks
+from cnet_tf.surgery import blocks_of, chosen_blocks, series_of, with_blocks
 
 
 def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
@@ -42,7 +42,7 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
         times = factors[i] if steps[i] is None else steps[i]
         return block.refined(factors[i], block.steps * times)
 
-    new = with_blocks(net, chosen, finer, share=False)
+    new = with_blocks(net, chosen, _sharing(net, chosen, finer), share=False)
     return _mapped(net, new, series_of(net), series_of(new), prolongation, optimizer)
 
 
@@ -72,8 +72,32 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
         size = size if sizes[i] is None else sizes[i]
         return block.rebased(basis or kind, size, counts[i])
 
-    new = with_blocks(net, chosen, nearest, share=False)
+    new = with_blocks(net, chosen, _sharing(net, chosen, nearest), share=False)
     return _mapped(net, new, series_of(net), series_of(new), projection, optimizer)
+
+
+def _sharing(net, chosen, make):
+    """`make`, its blocks around one rate where those of the net are around one."""
+    made, numbers = {}, set(map(id, chosen))
+    rates = {id(block.rate) for block in chosen}
+    for block in blocks_of(net):
+        if id(block) not in numbers and id(block.rate) in rates:
+            raise ValueError(
+                "blocks: expected all blocks around one rate or none of them. Received "
+                f"none of the name {block.name!r}: name it, too."
+            )
+
+    def shared(block, i):
+        new = make(block, i)
+        first = made.setdefault(id(block.rate), new)
+        if first.basis != new.basis:
+            raise ValueError(
+                f"blocks: expected one basis for {first.name!r} and {new.name!r}, "
+                f"which share a rate. Received K = {first.nodes} and {new.nodes}."
+            )
+        return new if first is new else new.around(lambda _: first.rate)
+
+    return shared
 
 
 def _mapped(net, new, old_series, new_series, matrix, optimizer):

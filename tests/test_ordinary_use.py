@@ -129,6 +129,41 @@ def test_the_best_weights_of_before_the_growth_are_refined():
     np.testing.assert_allclose(deep(X), worse.best, atol=1e-5)
 
 
+@pytest.fixture
+def twice():
+    """Two blocks around one rate."""
+    keras.utils.set_random_seed(0)
+    unit = keras.Sequential([L.Dense(8, "tanh"), L.Dense(4)])
+    first = ContinuousBlock(unit, nodes=2, name="first")
+    second = ContinuousBlock(first.rate, scheme="euler", name="second")
+    return keras.Sequential([keras.Input((4,)), first, second])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda net: refine(net, 2, steps_factor=1), lambda net: project(net, nodes=2)],
+    ids=["refine", "project"],
+)
+def test_blocks_around_one_rate_still_are(twice, change):
+    new = change(twice)
+    np.testing.assert_allclose(new(X), twice(X), atol=1e-6)
+    first, second = (new.get_layer(name) for name in ("first", "second"))
+    assert first.rate is second.rate and second.scheme == "euler"
+    assert len(new.trainable_variables) == len(twice.trainable_variables) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"factor": 2, "blocks": ["first"]}, "all blocks around one rate.*'second'"),
+        ({"factor": [2, 1]}, "expected one basis for 'first' and 'second'"),
+    ],
+)
+def test_blocks_around_one_rate_are_refined_alike(twice, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        refine(twice, **arguments)
+
+
 def within_another_layer():
     block = ContinuousBlock(L.Dense(4, "tanh"), nodes=2, name="block")
     return keras.Sequential([keras.Input((5, 4)), L.TimeDistributed(block)])
