@@ -49,22 +49,21 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
             f"grow: expected epochs in {first} .. {epochs - 1}. Received {late}, which "
             "would never come."
         )
+    verbose = settings.get("verbose", 1)
     training = _OneTraining(
-        callbacks, add_history=True, add_progbar=settings.get("verbose", 1) != 0
+        callbacks,
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=settings.get("steps_per_epoch"),
     )
     borders = sorted({first, epochs, *grow})
     for start, end in zip(borders[:-1], borders[1:], strict=True):
         if start in grow:
             model = _grown(model, grow[start], training.callbacks)
         training.set_model(model)
-        training.set_params(
-            {
-                "verbose": settings.get("verbose", 1),
-                "epochs": epochs,
-                "steps": settings.get("steps_per_epoch"),
-            }
-        )
-        with _unaveraged(model.optimizer, last=end == epochs):
+        with _unaveraged(model.optimizer):
             model.fit(
                 x,
                 y,
@@ -74,22 +73,18 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
                 **settings,
             )
         if model.stop_training:
-            if end != epochs:
-                model.optimizer.finalize_variable_values(model.trainable_variables)
             break
+    model.optimizer.finalize_variable_values(model.trainable_variables)
     training.end()
     return model, model.history
 
 
 @contextlib.contextmanager
-def _unaveraged(optimizer, last):
-    """Where `fit` ends but training does not, weights stay what they are.
+def _unaveraged(optimizer):
+    """`fit` ends here, training does not: weights stay what they are.
 
     An optimizer with `use_ema` puts their averages in their place at its end.
     """
-    if last:
-        yield
-        return
     optimizer.finalize_variable_values = lambda variables: None
     try:
         yield

@@ -69,9 +69,8 @@ class LiftedLayer(SeriesLayer):
     def __init__(self, layer, **kwargs):
         if isinstance(layer, dict):
             layer = keras.saving.deserialize_keras_object(layer)
+        direct = _direct(layer)
         # Keras derives what to build and to pass on from these signatures.
-        causal = getattr(layer, "padding", None) == "causal"
-        direct = None if causal else _DIRECT.get(type(layer))
         self.call = _with_signature(self._call, layer.call)
         self.build = _with_signature(self.build, layer.build)
         super().__init__(
@@ -206,6 +205,13 @@ _DIRECT = {
     keras.layers.Conv2D: _convolution,
     keras.layers.Conv3D: _convolution,
 }
+
+
+def _direct(layer):
+    """What computes a layer from given values, or None: a scope of values does."""
+    if getattr(layer, "padding", None) == "causal":
+        return None  # Keras pads in `call`.
+    return _DIRECT.get(type(layer))
 
 
 def lift(unit, basis="constant", nodes=1, dtype=None):

@@ -1,7 +1,7 @@
 """Manifestations of a trained net: the same theta(t), another graph."""
 
+import collections
 import contextlib
-import dataclasses
 import functools
 
 import numpy as np
@@ -156,10 +156,11 @@ def recalibrate(net, data) -> int:
     """
     totals, batches = None, 0
     with contextlib.ExitStack() as stack:
-        meters = [stack.enter_context(_meter(norm)) for norm in normalizations(net)]
+        calls = collections.Counter()  # Of each norm in a pass.
+        for norm in normalizations(net):
+            stack.enter_context(_averaging(norm, calls))
         for batch in data:
-            for meter in meters:
-                meter.calls = 0
+            calls.clear()
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
             net(inputs, training=True)
             values = statistics(net)
@@ -171,30 +172,23 @@ def recalibrate(net, data) -> int:
     return batches
 
 
-@dataclasses.dataclass
-class _Meter:
-    """Calls of a norm in one pass."""
-
-    calls: int = 0
-
-
 @contextlib.contextmanager
-def _meter(norm):
-    """Has the statistics of a norm be the mean over its calls in a pass."""
-    meter, before = _Meter(), (norm.momentum, norm.trainable)
+def _averaging(norm, calls):
+    """Has the statistics of a norm be the mean over its calls, which are counted."""
+    before = norm.momentum, norm.trainable
     name = "_move" if isinstance(norm, SeriesBatchNormalization) else "call"
     moved = getattr(norm, name)
 
     @functools.wraps(moved)
     def counted(*args, **kwargs):
-        norm.momentum = meter.calls / (meter.calls + 1)
-        meter.calls += 1
+        norm.momentum = calls[id(norm)] / (calls[id(norm)] + 1)
+        calls[id(norm)] += 1
         return moved(*args, **kwargs)
 
     norm.trainable = True  # A frozen one would not see the batch.
     setattr(norm, name, counted)
     try:
-        yield meter
+        yield
     finally:
         delattr(norm, name)
         norm.momentum, norm.trainable = before

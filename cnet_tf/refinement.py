@@ -78,10 +78,9 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
 
 def _sharing(net, chosen, make):
     """`make`, its blocks around one rate where those of the net are around one."""
-    made, numbers = {}, set(map(id, chosen))
-    rates = {id(block.rate) for block in chosen}
+    made, rates = {}, {id(block.rate) for block in chosen}
     for block in blocks_of(net):
-        if id(block) not in numbers and id(block.rate) in rates:
+        if block not in chosen and id(block.rate) in rates:
             raise ValueError(
                 "blocks: expected all blocks around one rate or none of them. Received "
                 f"none of the name {block.name!r}: name it, too."

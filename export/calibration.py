@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from trainers.data import ImageData
+from trainers.data.positions import examples_at, spread
 from trainers.errors import OptionError
 
 # With fewer, ranges fit a few images, and others are clipped.
@@ -41,11 +41,8 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
             f"in {data.name!r}. Received {count}: ask for fewer, but not below "
             f"{SMALLEST}."
         )
-    wanted = np.zeros(size, bool)
-    wanted[np.arange(count) * size // count] = True
-    spread = data.train.enumerate().filter(lambda i, _: tf.gather(wanted, i))
-    images = spread.map(lambda _, row: row["image"]).batch(count)
-    return next(images.as_numpy_iterator())
+    chosen = examples_at(data.train, size, spread(size, count)).batch(count)
+    return next(chosen.as_numpy_iterator())["image"]
 
 
 def whole_batches(images: np.ndarray, batch: int | None) -> Iterator[np.ndarray]:

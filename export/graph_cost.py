@@ -46,13 +46,16 @@ def macs(net, image_shape) -> int:
 
 
 def _macs(node: tf.Operation) -> int:
-    if node.type == "Einsum":
-        return einsum_macs(node)
-    if node.type == "Conv2DBackpropInput":  # As a layer: a transposed convolution.
-        _, kernel, image = node.inputs  # (height, width, out, in), (.., in)
-        return math.prod(image.shape) * math.prod(kernel.shape[:3])
+    if whole := _WHOLE.get(node.type):
+        return whole(node)
     summed = _SUMMED.get(node.type)
     return math.prod(node.outputs[0].shape) * summed(node) if summed else 0
+
+
+def _transposed_convolution(node):
+    """Every number of the image times a kernel of (height, width, out)."""
+    _, kernel, image = node.inputs
+    return math.prod(image.shape) * math.prod(kernel.shape[:3])
 
 
 def _rows(node):
@@ -65,6 +68,11 @@ def _columns(node):
     return node.inputs[0].shape[-2 if node.get_attr("adj_x") else -1]
 
 
+# By type, all products.
+_WHOLE = {
+    "Conv2DBackpropInput": _transposed_convolution,
+    "Einsum": einsum_macs,
+}
 # By type, the products that one number of the output is a sum of.
 _SUMMED = {
     # Kernels are (height, width, in, out) and (height, width, channels, multiplier).

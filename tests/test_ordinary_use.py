@@ -65,13 +65,10 @@ def test_a_model_compiled_with_known_names_stays_compiled():
 
 
 def test_growth_keeps_ones_own_loss_and_metric(compiled):
-    fixed, grown = compiled, None
-    weights = fixed.get_weights()
-    history = fixed.fit(X, Y, shuffle=False, epochs=3, verbose=0).history
-    fixed.set_weights(weights)
-    grown, again = fit_growing(
-        fixed, X, Y, grow={1: 1}, shuffle=False, epochs=3, verbose=0
-    )
+    weights, settings = compiled.get_weights(), {"shuffle": False, "verbose": 0}
+    history = compiled.fit(X, Y, epochs=3, **settings).history
+    compiled.set_weights(weights)
+    _, again = fit_growing(compiled, X, Y, grow={1: 1}, epochs=3, **settings)
     assert again.history.keys() == history.keys()
     for name, values in history.items():
         np.testing.assert_allclose(again.history[name], values, rtol=1e-5)

@@ -9,6 +9,7 @@ import math
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.member_name import member_name
 from cnet_tf.presets import PRESETS
+from trainers.option_table import excluded
 
 # Options that say how to build a net.
 OF_PRESETS = (
@@ -60,27 +61,14 @@ def _of_presets_alone(name):
     remedy = "leave one of the two out"
     if name == "grow":  # It may be from a flag file.
         remedy = "give an empty --grow=, and --scheme and --steps for another start"
-    return (
-        name,
-        lambda options: options.model and getattr(options, name),
-        lambda options: (
-            "expected none with --model, whose layers are what they are. Received "
-            f"{getattr(options, name)!r}: {remedy}."
-        ),
-    )
+    what = "--model, whose layers are what they are"
+    return excluded(name, lambda options: options.model, what, remedy)
 
 
 def _of_all_layers(name):
     """An option that changes batch norms, where the head alone is to learn."""
-    return (
-        name,
-        lambda options: options.train_only == "head" and getattr(options, name),
-        lambda options: (
-            "expected none with --train_only=head, as it moves the batch norms of "
-            f"features that are to stay. Received {getattr(options, name)!r}: leave "
-            "one of the two out."
-        ),
-    )
+    what = "--train_only=head, as it moves the batch norms of features that are to stay"
+    return excluded(name, lambda options: options.train_only == "head", what)
 
 
 def _bad_start(pairs, epochs):

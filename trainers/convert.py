@@ -46,7 +46,7 @@ from trainers.data.errors import tell
 from trainers.data_option import data_dir
 from trainers.errors import OptionError
 from trainers.option_kinds import integer, list_of, one_of, text, trained_model
-from trainers.option_table import OptionTable, option, run
+from trainers.option_table import OptionTable, excluded, option, run
 from trainers.steps import accuracy_of, evaluate
 
 # What rounding makes of logits; bases change them by more, and are not compared.
@@ -61,14 +61,8 @@ class ConversionError(LineError):
 
 
 def _alone(name):
-    return (
-        name,
-        lambda options: getattr(options, name) and options.to == "plain",
-        lambda options: (
-            f"expected none with --to=plain. Received {getattr(options, name)!r}: "
-            "project first, and make that file plain."
-        ),
-    )
+    remedy = "project first, and make that file plain"
+    return excluded(name, lambda options: options.to == "plain", "--to=plain", remedy)
 
 
 @dataclasses.dataclass(frozen=True)

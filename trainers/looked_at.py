@@ -43,7 +43,7 @@ from trainers.option_kinds import (
     run_folder,
     text,
 )
-from trainers.option_table import OptionTable, option
+from trainers.option_table import OptionTable, excluded, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,8 @@ class LookedAt:
 
 
 def _beside_inputs(name):
-    return (
-        name,
-        lambda options: options.inputs and getattr(options, name),
-        lambda options: (
-            "expected none with --inputs, which are taken as they are. Received "
-            f"{getattr(options, name)!r}: leave one of the two out."
-        ),
-    )
+    what = "--inputs, which are taken as they are"
+    return excluded(name, lambda options: options.inputs, what)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,6 +47,24 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def excluded(name, by, what, remedy="leave one of the two out") -> tuple:
+    """A combination: that option is given where something excludes it.
+
+    Args:
+        name: Of the option.
+        by: Function of the options: whether it does.
+        what: What excludes it, and why, for the message.
+        remedy: What to do.
+    """
+    return (
+        name,
+        lambda options: by(options) and getattr(options, name),
+        lambda options: (
+            f"expected none with {what}. Received {getattr(options, name)!r}: {remedy}."
+        ),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class OptionTable:
     """Base of the options of a command.

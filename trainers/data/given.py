@@ -9,6 +9,7 @@ from trainers.data import folder_tree, image_files, many_files
 from trainers.data.class_names import shown
 from trainers.data.errors import refuse
 from trainers.data.images import resized
+from trainers.data.positions import spread
 
 
 def images_of(folder: str, shape, limit: int) -> np.ndarray:
@@ -41,7 +42,7 @@ def images_of(folder: str, shape, limit: int) -> np.ndarray:
     if not paths:
         refuse("images", "images in the folder", repr(folder), "add some")
     count = min(limit, len(paths))
-    paths = [paths[i * len(paths) // count] for i in range(count)]
+    paths = [paths[i] for i in spread(len(paths), count)]
 
     def pixels(path):
         return resized(tf.constant(image_files.pixels(path, channels)), size).numpy()

@@ -11,10 +11,10 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from trainers.data.errors import MissingData, refuse
+from trainers.data.positions import examples_at
 from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
 
 # Names that a net may give. Others of TFDS name hosts, such as huggingface:set, or hold
@@ -81,14 +81,7 @@ def stored(name: str, builder, folder: str) -> Stored:
         examples = builder.as_dataset(split=name, read_config=config)
         if len(positions) == stop - start:
             return examples
-        chosen = np.zeros(stop - start, bool)
-        chosen[positions - start] = True
-        chosen = tf.constant(chosen)
-        return (
-            examples.enumerate()
-            .filter(lambda i, _: chosen[i])
-            .map(lambda _, example: example)
-        )
+        return examples_at(examples, stop - start, positions - start)
 
     def labels(split):
         undecoded = {image_key: tfds.decode.SkipDecoding()}
