@@ -34,13 +34,20 @@ def members(net) -> dict:
 
 
 def turns(net) -> list[tuple]:
-    """Who learns beside the net in successive updates, which take turns.
+    """Who learns beside the net in successive updates, which take turns."""
+    return in_turns(members(net).values())
 
-    The cheapest member always, and one of the others: the sandwich rule (Yu and Huang
-    2019, arXiv 1903.05134), in a fixed order, so that a resumed run ends with the same
-    bits.
+
+def in_turns(menu) -> list[tuple]:
+    """The cheapest member always, and one of the others.
+
+    That is the sandwich rule (Yu and Huang 2019, arXiv 1903.05134), in a fixed order,
+    so that a resumed run ends with the same bits.
+
+    Args:
+        menu: Members, cheapest first.
     """
-    if not others(net):
+    if not menu:
         return [()]
-    cheapest, *rest = members(net).values()
+    cheapest, *rest = menu
     return [(cheapest, other) for other in rest] or [(cheapest,)]

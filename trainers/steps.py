@@ -13,7 +13,9 @@ from keras import ops
 from trainers.loss import eval_step, sums, training_loss
 
 
-def gradients(net, images, labels, *, batch_size, weight_decay, **settings):
+def gradients(
+    net, images, labels, *, batch_size, weight_decay, weights=None, **settings
+):
     """The gradient of this replica's part of the batch, and its sums.
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
@@ -25,12 +27,13 @@ def gradients(net, images, labels, *, batch_size, weight_decay, **settings):
         images, labels: This replica's part of the batch.
         batch_size: Examples over all replicas.
         weight_decay: L2 weight decay per update, 0 for none.
+        weights: The theta, where it is more than the net's trainable variables.
         settings: See `training_loss`.
 
     Returns:
         (gradients, (sum of losses, correct, examples, squared norm of the gradient)).
     """
-    weights = net.trainable_variables
+    weights = net.trainable_variables if weights is None else weights
     with tf.GradientTape() as tape:
         total, losses, logits = training_loss(net, images, labels, **settings)
         loss = total / batch_size

@@ -1,0 +1,331 @@
+"""What short graphs of a net need for themselves: members trained in several ways.
+
+    python trainers/short_graphs.py --data_dir=/data/tfds
+    python trainers/short_graphs.py --nodes=4 --ways=norms \\
+        --menu=euler:1,midpoint:1,euler:2,midpoint:2
+
+A small net learns with shorter graphs of the same kernels beside it: each update the
+whole and the cheapest member, and one of the others in turn. --ways says what members
+have for themselves:
+
+    alone        nothing, and the whole learns alone
+    nothing      batch norms are shared
+    statistics   moving mean and variance of each evaluation
+    norms        scales and shifts of batch norms too, as with trainers/train.py
+    horizon      norms, and a factor of the horizon of each block
+    reading      norms, and how each evaluation reads theta: K numbers
+    correction   norms, and a convolution that corrects each step, after the
+                 hypersolvers of Poli et al. 2020, arXiv 2007.09601
+
+In the end statistics are estimated for every graph, and all are scored. Writes
+short_graphs.csv and short_graphs.md to --output. oneDNN is on, unless
+TF_ENABLE_ONEDNN_OPTS=0.
+"""
+
+import dataclasses
+import math
+import pathlib
+import statistics
+import sys
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    # Before anything imports TensorFlow.
+    from trainers import onednn
+
+    onednn.switch_on()
+
+import keras
+import tensorflow as tf
+
+from cnet_tf import ContinuousNet, manifest
+from cnet_tf.any_depth import member_read, with_members, with_own_norms
+from cnet_tf.bounds import MOST_NODES, MOST_STEPS
+from cnet_tf.escaping import line
+from cnet_tf.lifted_layer import layers_of
+from cnet_tf.manifestation import recalibrate
+from cnet_tf.member_name import evaluations, manifestation_of, member_name
+from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.surgery import blocks_of, normalizations, with_blocks
+from cnet_tf.tableaus import SCHEMES
+from trainers import data as image_data
+from trainers import disk, members, results, short_blocks, steps
+from trainers.data_option import data_dir
+from trainers.loss import MEMBER_TARGETS
+from trainers.option_kinds import integer, list_of, number, one_of, pair, text
+from trainers.option_table import OptionTable, option, run
+
+_WIDTHS = (8, 16, 32)
+_BATCH = 500  # Of images to score.
+_RECALIBRATION_BATCHES = 20
+_AUGMENT = "crop_flip"
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """What a member has for itself.
+
+    Attributes:
+        norms: Of batch norms: "nothing", "statistics" or "all".
+        block: A `ShortBlock` class, None for plain blocks.
+        learns: Whether members learn at all.
+    """
+
+    norms: str
+    block: type | None = None
+    learns: bool = True
+
+
+WAYS = {
+    "alone": Way("nothing", learns=False),
+    "nothing": Way("nothing"),
+    "statistics": Way("statistics"),
+    "norms": Way("all"),
+    "horizon": Way("all", short_blocks.LearnedHorizon),
+    "reading": Way("all", short_blocks.LearnedReading),
+    "correction": Way("all", short_blocks.LearnedCorrection),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(OptionTable):
+    """The flags of a comparison."""
+
+    ways: tuple[str, ...] = option(
+        tuple(WAYS),
+        list_of(one_of(WAYS), unique=True, empty=False),
+        "What members have for themselves, a training each",
+    )
+    menu: tuple[tuple[str, int], ...] = option(
+        (("euler", 1), ("midpoint", 1)),
+        list_of(
+            pair(
+                one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:N, like euler:1"
+            ),
+            unique=True,
+            empty=False,
+        ),
+        "The members",
+        "euler:1,midpoint:1",
+    )
+    scheme: str = option("midpoint", one_of(SCHEMES), "Scheme of the whole")
+    nodes: int = option(
+        2, integer(1, most=MOST_NODES), "K, pieces of theta a block, and N of the whole"
+    )
+    member_weight: float = option(
+        0.3, number("> 0"), "Weight of the loss of each, where that of the whole is 1"
+    )
+    member_targets: str = option(
+        "labels", one_of(MEMBER_TARGETS), "What they learn from, see trainers/train.py"
+    )
+    seeds: int = option(1, integer(1, most=100), "Trainings of each, of seeds 0, 1, ..")
+    epochs: int = option(12, integer(1), "Epochs of each")
+    batches_per_epoch: int = option(156, integer(1), "Updates of an epoch, at most")
+    batch_size: int = option(128, integer(1), "Images of an update")
+    learning_rate: float = option(
+        0.1, number("> 0"), "Of Nesterov's method, falling to 0 in a line"
+    )
+    dataset: str = option("cifar10", text(), "digits, or a set of TFDS")
+    image_size: int | None = option(
+        16, integer(1), "Side to resize images to, in pixels"
+    )
+    examples: int | None = option(
+        None, integer(1), "Test images to score", "all of them"
+    )
+    data_dir: str | None = data_dir()
+    output: str = option("short_graphs", text(), "Folder for the results")
+
+
+def main(options):
+    """Trains, scores, writes and prints."""
+    workspace = disk.Workspace(pathlib.Path(options.output))
+    # First, so that a folder that cannot be written is found before the work.
+    with workspace:
+        data = image_data.load(
+            options.dataset,
+            options.data_dir,
+            validation_fraction=0.0,
+            image_size=options.image_size,
+        )
+        rows = []
+        for way in options.ways:
+            for seed in range(options.seeds):
+                keras.backend.clear_session()
+                rows += scored(way, seed, data, options)
+                print(f"\n{markdown(rows)}", file=sys.stderr, flush=True)
+        files = {
+            "short_graphs.csv": results.csv_of(rows),
+            "short_graphs.md": f"{markdown(rows)}\n".encode(),
+        }
+        workspace.publish(files)
+    print(
+        f"\n{markdown(rows)}\n\nWritten to {line(workspace.parent)}: {', '.join(files)}"
+    )
+
+
+def scored(way, seed, data, options) -> list[dict]:
+    """Trains a net in one way and scores it and its members.
+
+    Returns:
+        Rows `{"way", "seed", "manifestation", "evaluations" (of the rate, per block),
+        "own" (numbers that are of this graph alone), "accuracy"}`, the whole first.
+    """
+    keras.utils.set_random_seed(seed)
+    net = ContinuousNet(
+        len(data.class_names),
+        widths=_WIDTHS,
+        nodes=options.nodes,
+        horizon=options.nodes,
+        scheme=options.scheme,
+        input_shape=data.image_shape,
+    )
+    names = [member_name(*one) for one in options.menu]
+    net, menu = with_menu(net, names, WAYS[way])
+    train(net, menu if WAYS[way].learns else {}, data, seed, options)
+    whole = member_name(options.scheme, options.nodes)
+    rows = []
+    for name, graph in {whole: net, **menu}.items():
+        row = {
+            "way": way,
+            "seed": seed,
+            "manifestation": name,
+            "evaluations": evaluations(name),
+            "own": own_numbers(graph, [net, *menu.values()]),
+            "accuracy": _accuracy(graph, data, options),
+        }
+        rows.append(row)
+    return rows
+
+
+def with_menu(net, names, way) -> tuple:
+    """A net and its members, which have for themselves what a way gives them.
+
+    Args:
+        net: A new net.
+        names: Of manifestations, such as `"euler:1"`.
+        way: A `Way`.
+
+    Returns:
+        (the net, {name: a model of the same kernels}, cheapest first).
+    """
+    if way.norms != "nothing":
+        net = with_members(net, names)
+    menu = {}
+    for name in sorted(names, key=evaluations):
+        graph = manifest(net, *manifestation_of(name))
+        if way.norms == "statistics":
+            for norm in normalizations(graph):
+                shared = norm.set_of(None)
+                norm.gamma, norm.beta = shared["gamma"], shared["beta"]
+        menu[name] = with_blocks_as(graph, way.block) if way.block else graph
+    return net, menu
+
+
+def with_blocks_as(graph, kind):
+    """A graph of the same weights in blocks of a kind, a `ShortBlock` class."""
+    blocks = blocks_of(graph)
+    return with_blocks(graph, blocks, lambda block, _: kind.of(block), share=True)
+
+
+def train(net, menu, data, seed, options):
+    """Trains a net and its members in place."""
+    per_epoch = min(
+        options.batches_per_epoch, data.sizes["train"] // options.batch_size
+    )
+    total = options.epochs * per_epoch
+    weights = list(
+        {
+            id(weight): weight
+            for graph in (net, *menu.values())
+            for weight in graph.trainable_variables
+        }.values()
+    )
+    rate = keras.optimizers.schedules.PolynomialDecay(options.learning_rate, total, 0.0)
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    optimizer.build(weights)
+    updates = [
+        steps.training_program(
+            net,
+            optimizer,
+            tf.distribute.get_strategy(),
+            weights=weights,
+            batch_size=options.batch_size,
+            weight_decay=0.0,
+            smoothing=0.0,
+            members=turn,
+            member_weight=options.member_weight,
+            member_targets=options.member_targets,
+        )
+        for turn in members.in_turns(menu.values())
+    ]
+    bar = keras.utils.Progbar(total, unit_name="update")
+    done = 0
+    for epoch in range(options.epochs):
+        batches = image_data.train_batches(
+            data, options.batch_size, seed, epoch, _AUGMENT
+        )
+        for images, labels in batches.take(per_epoch):
+            updates[done % len(updates)](images, labels)
+            done += 1
+            bar.update(done)
+
+
+def own_numbers(graph, graphs) -> int:
+    """Counts the numbers that one of several graphs alone reads."""
+    others = set().union(*(_read(one) for one in graphs if one is not graph))
+    read = _read(graph)
+    return sum(math.prod(read[key].shape) for key in read.keys() - others)
+
+
+def _read(graph) -> dict:
+    """The variables that a graph reads by their ids: not the norms of others."""
+    norms = [n for n in layers_of(graph) if isinstance(n, SeriesBatchNormalization)]
+    held = {id(variable) for norm in norms for variable in norm.variables}
+    read = {id(v): v for v in graph.variables if id(v) not in held}
+    for norm in norms:
+        for series in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance):
+            read[id(series.variable)] = series.variable
+    return read
+
+
+def _accuracy(graph, data, options) -> float:
+    # A member has statistics for itself; what a twin has for itself a block has not.
+    graph = graph if member_read(graph) else with_own_norms(graph)
+    augmented = image_data.recalibration_batches(data, _AUGMENT, _RECALIBRATION_BATCHES)
+    recalibrate(graph, augmented)
+    images = image_data.eval_batches(data, "test", _BATCH, options.examples)
+    return steps.accuracy_of(steps.scorer(graph)(images))
+
+
+def markdown(rows) -> str:
+    """A table: a row a way, a column a manifestation."""
+    names = list(dict.fromkeys(row["manifestation"] for row in rows))
+    lines = [
+        f"| own | {' | '.join(names)} | numbers |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for way in dict.fromkeys(row["way"] for row in rows):
+        mine = [row for row in rows if row["way"] == way]
+        cells = [
+            _spread([100 * r["accuracy"] for r in mine if r["manifestation"] == name])
+            for name in names
+        ]
+        most = max(row["own"] for row in mine[1:])
+        lines.append(f"| {way} | {' | '.join(cells)} | {most} |")
+    caption = (
+        "Test accuracy in %, mean of the seeds and in brackets each; numbers: what a "
+        "member has for itself, at most."
+    )
+    return "\n".join([*lines, "", caption])
+
+
+def _spread(values) -> str:
+    each = ", ".join(f"{value:.2f}" for value in values)
+    mean = f"{statistics.mean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ({each})"
+
+
+if __name__ == "__main__":
+    run(main, Options)
