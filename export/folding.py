@@ -1,6 +1,6 @@
 """Inference graphs with batch norms, step and horizon folded into the kernels.
 
-A slope enters the next state as x + f k with a constant f = h b_i: an affine map behind
+A slope enters the next state as x + f k with a constant f = h b_i: an affine map after
 the rate, folded like the batch norms in it (`affine`).
 """
 
@@ -31,17 +31,17 @@ def fold(model) -> keras.Model:
     Args:
         model: A functional or Sequential model in float32.
     """
-    if isinstance(model, keras.Sequential):
+    if type(model) is keras.Sequential:
         inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in model.inputs]
         return keras.Model(inputs, FoldedChain(model)(*inputs), name=model.name)
     return cloned(model, _folded_part)
 
 
 def _folded_part(layer):
-    # Not a subclass, whose arithmetic may be another.
+    # Not of a subclass, whose arithmetic may be another.
     if type(layer) is ContinuousBlock:
         return FoldedBlock(layer)
-    if isinstance(layer, keras.Sequential):
+    if type(layer) is keras.Sequential:
         return FoldedChain(layer)
     return cloned(layer, _folded_part) if is_graph(layer) else layer
 
@@ -70,7 +70,7 @@ class _Folded(keras.layers.Layer):
         return run
 
     def _operations(self, layer, depth) -> list:
-        if isinstance(layer, keras.Sequential):
+        if type(layer) is keras.Sequential:
             parts = (self._operations(part, depth) for part in layer.layers)
             return [operation for part in parts for operation in part]
         # Within a block, a functional model reads its series at the depth it is at.

@@ -8,6 +8,7 @@ from trainers.flops import einsum_macs, frozen_graph
 
 # Neither computes nor moves anything.
 _FREE = {"Const", "Placeholder", "Identity", "NoOp"}
+_LOOPS = {"While", "StatelessWhile", "LoopCond"}
 
 
 def node_count(net, image_shape) -> int:
@@ -36,20 +37,31 @@ def operations(net, image_shape) -> list[str]:
     return found
 
 
-def macs(net, image_shape) -> int:
+def macs(net, image_shape) -> int | None:
     """Counts multiply-accumulates of one image in convolutions and matrix products.
 
     Args:
         net, image_shape: See `node_count`.
+
+    Returns:
+        Their number; None of a graph with loops, as of recurrent layers, whose turns it
+        does not tell, or whose sizes are not known.
     """
-    return sum(_macs(node) for node in frozen_graph(net, image_shape).get_operations())
+    nodes = frozen_graph(net, image_shape).get_operations()
+    counts = [_macs(node) for node in nodes]
+    return None if None in counts else sum(counts)
 
 
-def _macs(node: tf.Operation) -> int:
-    if whole := _WHOLE.get(node.type):
-        return whole(node)
-    summed = _SUMMED.get(node.type)
-    return math.prod(node.outputs[0].shape) * summed(node) if summed else 0
+def _macs(node: tf.Operation) -> int | None:
+    if node.type in _LOOPS:
+        return None
+    try:
+        if whole := _WHOLE.get(node.type):
+            return whole(node)
+        summed = _SUMMED.get(node.type)
+        return math.prod(node.outputs[0].shape) * summed(node) if summed else 0
+    except (TypeError, ValueError):  # An unknown size is None, or raises.
+        return None
 
 
 def _transposed_convolution(node):
@@ -77,6 +89,7 @@ _WHOLE = {
 _SUMMED = {
     # Kernels are (height, width, in, out) and (height, width, channels, multiplier).
     "Conv2D": lambda node: math.prod(node.inputs[1].shape[:3]),
+    "Conv3D": lambda node: math.prod(node.inputs[1].shape[:4]),
     "DepthwiseConv2dNative": lambda node: math.prod(node.inputs[1].shape[:2]),
     "MatMul": _rows,
     "BatchMatMul": _columns,

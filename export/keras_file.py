@@ -9,15 +9,15 @@ import keras
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.image_ends import gives_probabilities, last_operation
+from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import unrolled
 from export.runtimes import SIGNATURE
 from export.source import Source
 from trainers.data.class_names import MOST_LETTERS, is_name
 from trainers.data.description import checked
-from trainers.data.errors import DataError
 from trainers.data.generated import GENERATED
 from trainers.data_option import per_channel
-from trainers.errors import OptionError
+from trainers.errors import OptionError, naming
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +59,8 @@ class File:
             "mean": per_channel("mean", self.mean or (0.0,), channels),
             "std": per_channel("std", self.std or (1.0,), channels),
         }
-        try:
+        with naming("--model"):
             checked({"data": data}, self.path, model)
-        except DataError as error:
-            raise OptionError(f"--model: {error}") from error
         sha256 = plain_file.sha256(self.path, follow=True)
         nets = {SIGNATURE: model}
         return Source(nets, nets, {"data": data}, (), sha256, self.path)
@@ -119,13 +117,13 @@ def read_model(path) -> keras.Model:
         OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, one of
             integers, a free dimension, a fixed batch, or an output of another rank.
     """
-    try:
+    with naming("--model"):
         model = keras_file.read(path)
-    except keras_file.KerasFileError as error:
-        raise OptionError(f"--model: {error}") from error
     _check_model(model)
+    if isinstance(model.output, dict):  # Of one entry.
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     model = unrolled(in_precision(model, "float32"))
-    # Layers of float32 may stand behind an input of less.
+    # Layers of float32 may follow an input of less.
     return model if model.inputs[0].dtype == "float32" else copied(model, "float32")
 
 
@@ -172,6 +170,15 @@ def _check_model(model) -> None:
             _shown(outputs),
             "end it with a Dense layer, or export keras.Model(model.inputs, logits)",
         )
+    for layer in layers_of(model):
+        function = getattr(layer, "activation", None)
+        if isinstance(function, keras.layers.Layer) and function.weights:
+            raise _refused(
+                "functions for activations",
+                f"{layer.name!r}, whose activation is the layer {function.name!r} with "
+                "weights, which Keras saves in no file",
+                "make it a layer of its own",
+            )
     if model.outputs[0].shape[1] == 1:
         raise _refused(
             "logits of two classes at least",

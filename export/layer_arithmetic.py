@@ -1,5 +1,7 @@
 """Layers as numbers: what each of them does at inference, at one depth."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -107,7 +109,10 @@ def _scale(layer, weights):
 
 
 def _rescaling(layer, weights):
-    return [Affine(np.array(layer.scale), np.array(layer.offset))]
+    values = [np.array(layer.scale), np.array(layer.offset)]
+    if any(v.size != math.prod(v.shape[-1:]) for v in values):
+        return None  # Other numbers in other places of an image.
+    return [Affine(*(v.reshape(v.shape[-1:]) for v in values))]
 
 
 def _padding(layer, weights):

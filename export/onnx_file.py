@@ -26,6 +26,7 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
         node.name, node.doc_string = f"n{i}", ""
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
+        _rename_inside(node, names)
         node.attribute.sort(key=lambda attribute: attribute.name)
     weights = [weight for weight in graph.initializer if weight.name in names]
     for weight in weights:
@@ -67,8 +68,69 @@ def _from_the_outputs(graph) -> list:
         else:
             seen.add(id(node))
             stack.append((name, True))
-            stack.extend((source, False) for source in reversed(node.input))
+            sources = [*node.input, *_read_inside(node)]
+            stack.extend((source, False) for source in reversed(sources))
     return done
+
+
+def _bodies(node) -> list:
+    """The graphs within a node: of a loop, of branches."""
+    single = [a.g for a in node.attribute if a.HasField("g")]
+    return [*single, *(graph for a in node.attribute for graph in a.graphs)]
+
+
+def _read_inside(node) -> list[str]:
+    """What the graphs within a node read from around them, in order."""
+    found = {}
+    for body in _bodies(node):
+        made = {value.name for value in (*body.input, *body.initializer)}
+        made |= {name for inner in body.node for name in inner.output}
+        read = [
+            *(name for inner in body.node for name in inner.input),
+            *(name for inner in body.node for name in _read_inside(inner)),
+            *(value.name for value in body.output),
+        ]
+        found |= dict.fromkeys(name for name in read if name not in made)
+    return list(found)
+
+
+def _rename_inside(node, names, depth=1):
+    """Names what is in the graphs within a node, by their structure alone too.
+
+    Args:
+        node: Of a graph.
+        names: New names by old ones, of all that the graphs may read around them.
+        depth: Of the graphs; names of another depth are others, as a graph sees them.
+    """
+    for body in _bodies(node):
+        letters, inside = "b" * depth, dict(names)
+        nodes = _from_the_outputs(body)
+        made = {value.name for value in (*body.input, *body.initializer)}
+        made |= {name for inner in nodes for name in inner.output}
+        own = [value.name for value in body.input]
+        own += [n for inner in nodes for n in (*inner.input, *inner.output)]
+        own += [value.name for value in body.output]
+        for name in dict.fromkeys(own):
+            if name and name in made:
+                inside[name] = f"{letters}{len(inside)}"
+        weights = [weight for weight in body.initializer if weight.name in own]
+        for value in (*body.input, *weights, *body.output):
+            value.name = inside[value.name]
+        for value in (*body.input, *body.output):
+            for size in value.type.tensor_type.shape.dim:
+                if size.dim_param:  # Free, and numbered by the converter.
+                    size.ClearField("dim_param")
+        for i, inner in enumerate(nodes):
+            inner.name, inner.doc_string = f"{letters}n{i}", ""
+            inner.input[:] = [inside[name] for name in inner.input]
+            inner.output[:] = [inside[name] for name in inner.output]
+            _rename_inside(inner, inside, depth + 1)
+            inner.attribute.sort(key=lambda attribute: attribute.name)
+        weights.sort(key=lambda weight: int(weight.name[depth:]))
+        body.name, body.doc_string = letters, ""
+        del body.node[:], body.initializer[:], body.value_info[:]
+        body.node.extend(nodes)
+        body.initializer.extend(weights)
 
 
 def read_metadata(path) -> dict:

@@ -10,8 +10,8 @@ those that `--outputs` names. Labels and metadata are in the file's metadata_pro
 
 The export is checked by onnx and run by ONNX Runtime. In float32 it must agree with
 Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may lose
-half a point. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2
-nothing is left.
+half a point. Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite
+answers; after all but 0 nothing is left.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
 """Affine maps of channels in an ONNX graph, as norms.
 
-A norm behind a ReLU leaves y = s x + d, which no convolution takes where zeros are
+A norm after a ReLU leaves y = s x + d, which no convolution takes where zeros are
 padded (`affine`). Written as Mul and Add it costs ONNX Runtime more than its
 arithmetic: these have no form in the blocked layout of its convolutions on x86, NCHWc,
 so that images are reordered before and after. BatchNormalization has one, a depthwise
-convolution, which also takes a sum behind it if nothing else reads the norm.
+convolution, which also takes a sum after it if nothing else reads the norm.
 """
 
 import collections

@@ -16,6 +16,7 @@ import numpy as np
 
 from cnet_tf.escaping import markdown
 from cnet_tf.line_error import LineError
+from trainers.errors import OptionError
 
 # What the heading of the one cell begins with that differs from export to export.
 LATENCY = "latency"
@@ -23,6 +24,8 @@ LATENCY = "latency"
 # One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
 # fails.
 BATCH_SIZES = (1, 7, 128)
+# How far sums of probabilities are from one, in half precision too.
+_ROUNDED = 1e-2
 
 
 # What an export is compared by, the first that it gives; how much of the delta of
@@ -154,12 +157,19 @@ def max_delta(reference, candidate) -> float:
 
 
 def check_usable(name: str, logits) -> None:
-    """Refuses a net whose own logits are not finite: no export of it is of use.
+    """Refuses a net whose own logits are not finite, or are no logits.
 
     Raises:
-        UnusableNet: some are not; names the manifestation.
+        UnusableNet: some are not finite; names the manifestation.
+        OptionError: they are probabilities, of which exports would take a softmax.
     """
     logits = np.asarray(logits)
+    sums = logits.astype("float64").sum(axis=-1)
+    if np.all(logits >= 0) and np.all(np.abs(sums - 1) < _ROUNDED):
+        raise OptionError(
+            f"--run, --model: expected logits. Received {name}, whose answers are "
+            "probabilities: leave the softmax out, exports return both."
+        )
     finite = np.isfinite(logits).all(axis=-1)
     if not finite.all():
         raise UnusableNet(

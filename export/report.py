@@ -11,7 +11,8 @@ is not there it measures no accuracy, but how often an artefact gives the label 
 net as trained.
 
 Latencies and memory are those of one image in a process of its own on this machine.
-Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input.
+Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input, 3 a net without finite
+answers.
 """
 
 import dataclasses

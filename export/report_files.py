@@ -38,7 +38,7 @@ def markdown(rows, unmeasured: str = "") -> str:
             "Keras, %": f"{row[f'keras_{score}']:.2f}",
             "max abs delta logits": f"{row['max_abs_delta_logits']:.1e}",
             "size, kB": f"{row['size_kb']:,.0f}",
-            "M MACs": f"{row['macs'] / 1e6:,.1f}",
+            "M MACs": _millions(row["macs"]),
             "latency, ms (5..95 %)": f"{row['median_ms']:.3g} "
             f"({row['p5_ms']:.3g}..{row['p95_ms']:.3g})",
             "peak memory, MB": f"{row['peak_memory_mb']:,}",
@@ -66,3 +66,7 @@ def contents(
         "report.md": f"{markdown(rows, unmeasured)}\n".encode(),
         "pareto.png": picture(rows, budgets, chosen),
     }
+
+
+def _millions(macs) -> str:
+    return "not counted" if macs is None else f"{macs / 1e6:,.1f}"

@@ -12,7 +12,8 @@ for the server lie beside the models.
 The export is loaded again and must agree with Keras within 1e-5 in all logits and
 within 0.02 points of accuracy. A version appears complete or not at all, and none is
 ever overwritten. The same export in a new process writes the same bytes. Exit codes: 0
-written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
+written, 1 no agreement, 2 bad input, 3 a net without finite answers; after all but 0
+nothing is left.
 """
 
 import dataclasses

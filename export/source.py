@@ -14,7 +14,7 @@ from export.runtimes import SIGNATURE
 from trainers.data import ImageData
 from trainers.data.batches import recalibration_batches_of
 from trainers.data.generated import GENERATED
-from trainers.errors import OptionError
+from trainers.errors import naming
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +70,13 @@ class Source:
         """
         if size is None:
             return self
-        try:
+        with naming("--basis_size"):
             blocks = chosen_blocks(self.net)
             sizes = [block.nodes for block in blocks]
             if size > min(sizes):
                 raise ValueError(f"expected at most K = {min(sizes)}. Received {size}")
             steps = [block.steps for block in blocks]
             net = cnet_tf.project(self.net, nodes=size, steps=steps)
-        except ValueError as error:
-            raise OptionError(f"--basis_size: {error}") from error
         change = f"weights projected from K = {max(sizes)} to {size}"
         return self._with({SIGNATURE: net}, change)
 
@@ -93,10 +91,8 @@ class Source:
         """
         if restriction is None:
             return self
-        try:
+        with naming("--restriction"):
             net = cnet_tf.manifest(self.net, restriction=restriction)
-        except ValueError as error:
-            raise OptionError(f"--restriction: {error}") from error
         change = f"fewer steps than cells read theta by {restriction}"
         return self._with({SIGNATURE: net}, change)
 
@@ -112,15 +108,12 @@ class Source:
             OptionError: the depth of the net is fixed.
         """
         net = self.net
-        try:
+        with naming("--scheme, --steps, --manifestations"):
             if scheme is not None or steps is not None:
                 net = cnet_tf.manifest(net, scheme, steps)
             nets = {SIGNATURE: net}
             for other, count in others:
                 nets[f"{other}_{count}"] = cnet_tf.manifest(net, other, count)
-        except ValueError as error:
-            message = f"--scheme, --steps, --manifestations: {error}"
-            raise OptionError(message) from error
         return self._with(nets)
 
     def recalibrated(self, data: ImageData, batches: int) -> "Source":

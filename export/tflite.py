@@ -13,7 +13,8 @@ standard ones included, and a zip archive of its labels.
 
 LiteRT runs the export again. In float32 it must agree with Keras within 1e-4 in all
 logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
-Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing is left.
+Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite answers;
+after all but 0 nothing is left.
 """
 
 import dataclasses

@@ -108,6 +108,9 @@ def convert(
 def _unknown_layers(error) -> OptionError:
     """The operations that LiteRT lacks stand in a line of a long message."""
     lines = re.findall("(?:Custom|Select TF|Flex) ops: .*", str(error))
+    lines = lines or re.findall(r"error: '(tf\.\w+)' op", str(error))
+    if not lines and "tensor list" in str(error).lower():
+        lines = ["loops of recurrent layers"]
     reason = "; ".join(dict.fromkeys(lines)) or str(error).strip().splitlines()[-1]
     return OptionError(
         "--run, --model: expected layers that LiteRT has built in. Received "

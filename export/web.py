@@ -13,8 +13,8 @@ accuracy and cost. An earlier page there is replaced.
 ONNX Runtime Web is taken from the npm package, through npm the first time.
 Each manifestation is a graph of its own beside one file of weights. ONNX Runtime runs
 them again: they must agree with Keras within 1e-4 in all logits and within 0.02 points
-of accuracy. Exit codes: 0 written, 1 no agreement, 2 bad input; after 1 and 2 nothing
-is left.
+of accuracy. Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite
+answers; after all but 0 nothing is left.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ if not __package__:
     # Silences TensorFlow's own notes; it reads this when it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from cnet_tf.escaping import line
 from export import gated_export, options, staging, web_page, web_runtime
 from export.formats.web import FORMAT
 from export.job import Job
@@ -87,7 +88,8 @@ def main(options) -> pathlib.Path:
         path, card = gated_export.write(job, workspace.folder, _NAME)
         web_page.finish(path, job, card, runtime, options.samples)
         target = workspace.publish_folder(path, _NAME, web_page.MARKS)
-    print(f"Wrote {target}\nServe it: python -m http.server --directory {target}")
+    shown = line(target)
+    print(f"Wrote {shown}\nServe it: python -m http.server --directory {shown}")
     return target
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnet_tf.surgery import blocks_of
-from export import graph_cost, pareto, serving, staging, web_runtime
+from export import graph_cost, pareto, parity, serving, staging, web_runtime
 from export.formats.web import WEIGHTS
 from export.job import Job
 from export.runtimes import SIGNATURE
@@ -104,12 +104,16 @@ def describe(path: pathlib.Path, job: Job) -> dict:
     source, form = job.source, job.form
     feed = serving.feeder(source.data, job.recipe.kind)
     calls = form.reload(path)
-    truth = job.labels
-    if truth is None:
-        truth = calls[SIGNATURE](feed(job.images))["label"]
+
+    def votes(signature):
+        # In parts, as the states of all images at once may be more than memory.
+        parts = map(feed, parity.split(job.images))
+        return np.concatenate([calls[signature](part)["label"] for part in parts])
+
+    truth = votes(SIGNATURE) if job.labels is None else job.labels
     rows = []
     for signature, net in source.nets.items():
-        right = calls[signature](feed(job.images))["label"] == truth
+        right = votes(signature) == truth
         blocks = blocks_of(net)
         rows.append(
             {
@@ -117,7 +121,7 @@ def describe(path: pathlib.Path, job: Job) -> dict:
                 "scheme": _each([block.scheme for block in blocks]),
                 "steps": _each([str(block.steps) for block in blocks]),
                 "trained": signature == SIGNATURE,
-                "macs": graph_cost.macs(net, job.images.shape[1:]),
+                "macs": _macs(net, job.images.shape[1:]),
                 "score": round(100 * float(np.mean(right)), 4),
             }
         )
@@ -138,6 +142,22 @@ def describe(path: pathlib.Path, job: Job) -> dict:
         else "same label as exported",
         "manifestations": rows,
     }
+
+
+def _macs(net, image_shape) -> int:
+    """Multiply-accumulates, over which a page draws.
+
+    Raises:
+        OptionError: they cannot be counted.
+    """
+    found = graph_cost.macs(net, image_shape)
+    if found is None:
+        raise OptionError(
+            "--run, --model: expected a net whose multiply-adds can be counted, as a "
+            "page draws accuracy over them. Received one with loops: use another "
+            "format."
+        )
+    return found
 
 
 def _each(words) -> str:

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -18,6 +19,7 @@ from trained_run import (
 
 import export
 from export import calibration, onnx_file, onnx_graph, runtimes, serving
+from export.formats import onnx_graph as onnx_format
 from export.onnx_int8 import quantize
 from trainers.errors import OptionError
 
@@ -182,6 +184,23 @@ def test_int8(runs, flags_for, no_gate, digits):
         "images": 500,
         "sha256": calibration.sha256(samples),
     }
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_normalization_is_a_part_of_the_graph(adapted, tmp_path):
+    images = np.random.default_rng(0).normal(2, 3, (8, 4, 4, 1)).astype("float32")
+    layer = keras.layers.Normalization(mean=[2.0], variance=[9.0])
+    if adapted:
+        layer = keras.layers.Normalization()
+        layer.adapt(images)
+    net = keras.Sequential(
+        [keras.Input((4, 4, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    graph = onnx_format.convert(net, {"image_shape": [4, 4, 1]}, "normalized")
+    assert [value.name for value in graph.graph.input] == ["image"]
+    onnx.save(graph, tmp_path / "net.onnx")
+    found = _call(tmp_path / "net.onnx")(images)["logits"]
+    np.testing.assert_allclose(found, net(images), atol=1e-5)
 
 
 def test_bad_flags_are_refused(flags_for, tmp_path):

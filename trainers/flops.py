@@ -26,7 +26,24 @@ def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
     def forward(images):
         return net(images, training=False)
 
-    return convert_variables_to_constants_v2(forward.get_concrete_function()).graph
+    with inlined():
+        traced = forward.get_concrete_function()
+    return convert_variables_to_constants_v2(traced).graph
+
+
+@contextlib.contextmanager
+def inlined():
+    """Traces functions within functions as a part of them.
+
+    Keras has XLA compile some layers alone, as convolutions in groups. What reads a
+    graph without running it, to count or to convert, does not look into such calls.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def forward_flops(net, image_shape) -> int | None:

@@ -1,13 +1,17 @@
 """ONNX graphs, opset 18, for ONNX Runtime."""
 
+import contextlib
 import json
 import logging
 import pathlib
 
+import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
 
+from cnet_tf.lifted_layer import layers_of
 from export import runtimes, serving, staging
 from export.calibration import whole_batches
 from export.formats.record import Format, Precision, Recipe, Tensor
@@ -17,6 +21,7 @@ from export.onnx_norms import with_norms
 from export.parity import Gate
 from export.source import Source
 from trainers.errors import OptionError
+from trainers.flops import inlined
 
 OPSET = 18
 
@@ -79,9 +84,10 @@ def convert(
         input_signature=[serving.image_spec(kind, data, batch)],
     )
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    model, _ = tf2onnx.convert.from_function(
-        serve, input_signature=serve.input_signature, opset=OPSET
-    )
+    with _constants(graph), inlined():
+        model, _ = tf2onnx.convert.from_function(
+            serve, input_signature=serve.input_signature, opset=OPSET
+        )
     found = {value.name: value for value in model.graph.output}
     del model.graph.output[:]
     model.graph.output.extend(found[name] for name in outputs)
@@ -92,6 +98,23 @@ def convert(
         else:
             first.dim_value = batch
     return without_erfc(model)
+
+
+@contextlib.contextmanager
+def _constants(graph):
+    """Has `Normalization` layers compute with arrays, which are constants of a graph.
+
+    They compute with tensors of their own, which tf2onnx takes for inputs.
+    """
+    found = [x for x in layers_of(graph) if isinstance(x, keras.layers.Normalization)]
+    kept = [(layer.mean, layer.variance) for layer in found]
+    for layer, values in zip(found, kept, strict=True):
+        layer.mean, layer.variance = map(np.array, values)
+    try:
+        yield
+    finally:
+        for layer, values in zip(found, kept, strict=True):
+            layer.mean, layer.variance = values
 
 
 def tensors(path) -> dict[str, Tensor]:

@@ -1,0 +1,136 @@
+"""Exports of models whose layers our own nets do not have."""
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from cnet_tf.image_ends import gives_probabilities
+from export import graph_cost, keras_file, onnx_file, parity, runtimes
+from export.folding import fold
+from export.formats import onnx_graph
+from trainers.errors import OptionError
+from trainers.flops import forward_flops
+
+layers = keras.layers
+
+
+def chain(*parts, shape=(6, 6, 4)):
+    return keras.Sequential([keras.Input(shape), *parts])
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        (
+            chain(
+                layers.Conv2D(6, 3, groups=2, padding="same"),
+                layers.Conv2D(2, 1),
+                layers.Flatten(),
+            ),
+            6 * 6 * 6 * (3 * 3 * 2) + 6 * 6 * 2 * 6,
+        ),
+        (
+            chain(
+                layers.Reshape((6, 6, 2, 2)),
+                layers.Conv3D(5, (3, 3, 1), padding="same"),
+                layers.Flatten(),
+            ),
+            6 * 6 * 2 * 5 * (3 * 3 * 1 * 2),
+        ),
+        (chain(layers.Reshape((6, 24)), layers.LSTM(3)), None),
+    ],
+    ids=["groups", "volume", "loop"],
+)
+def test_multiply_adds_of_other_layers(net, expected):
+    assert graph_cost.macs(net, (6, 6, 4)) == expected
+
+
+def test_convolutions_in_groups_are_convolutions_of_onnx(tmp_path):
+    net = chain(layers.Conv2D(6, 3, groups=2), layers.Flatten(), layers.Dense(2))
+    graph = onnx_graph.convert(net, {"image_shape": [6, 6, 4]}, "normalized")
+    onnx.save(graph, tmp_path / "net.onnx")
+    images = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype("float32")
+    found = runtimes.onnx(tmp_path / "net.onnx")["serving_default"](images)["logits"]
+    np.testing.assert_allclose(found, net(images), atol=1e-5)
+    assert forward_flops(net, (6, 6, 4)) > 2 * 4 * 4 * 6 * (3 * 3 * 2)
+
+
+@pytest.mark.parametrize("kind", [layers.GRU, layers.SimpleRNN, layers.LSTM])
+def test_loops_keep_what_their_bodies_read(kind, tmp_path):
+    net = chain(layers.Reshape((6, 24)), kind(3), layers.Dense(2))
+
+    def converted():
+        data = {"image_shape": [6, 6, 4]}
+        return onnx_file.in_fixed_order(onnx_graph.convert(net, data, "normalized"))
+
+    model = converted()
+    onnx.checker.check_model(model, full_check=True)
+    # TensorFlow has numbered on, what is written has not.
+    assert converted().SerializeToString() == model.SerializeToString()
+    onnx.save(model, tmp_path / "net.onnx")
+    images = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype("float32")
+    found = runtimes.onnx(tmp_path / "net.onnx")["serving_default"](images)["logits"]
+    np.testing.assert_allclose(found, net(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "scale", [2.0, [1.0, 2.0, 3.0, 4.0], [[[2.0, 3.0, 4.0, 1.0]]], np.ones((6, 6, 1))]
+)
+def test_rescaling_of_any_shape_is_folded_or_left(scale):
+    net = chain(layers.Rescaling(scale), layers.Conv2D(2, 3), layers.Flatten())
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
+    np.testing.assert_allclose(fold(net)(images), net(images), atol=1e-5)
+
+
+def ends(*parts):
+    return chain(layers.Flatten(), layers.Dense(4, "softmax"), *parts)
+
+
+def ensemble(*activations):
+    inputs = keras.Input((3,))
+    parts = [layers.Dense(4, activation)(inputs) for activation in activations]
+    return keras.Model(inputs, layers.Average()(parts))
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (ends(), True),
+        (ends(layers.Activation("linear", dtype="float32")), True),
+        (ends(layers.Dropout(0.1), layers.Reshape((4,)), layers.Identity()), True),
+        (ends(layers.Dense(3)), False),
+        (ends(layers.Activation("relu")), False),
+        (ensemble("softmax", "sigmoid"), True),
+        (ensemble("softmax", None), False),
+        (keras.Sequential([keras.Input((6, 6, 4)), ends()]), True),
+    ],
+)
+def test_probabilities_are_found_behind_layers_that_hand_them_on(model, found):
+    assert gives_probabilities(model) == found
+
+
+def test_answers_that_are_probabilities_are_refused():
+    logits = np.random.default_rng(0).normal(size=(5, 3))
+    parity.check_usable("euler:1", logits)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    with pytest.raises(OptionError, match="expected logits. Received euler:1"):
+        parity.check_usable("euler:1", shares)
+
+
+def test_a_model_with_a_name_for_its_output_is_one_of_one_output(tmp_path):
+    inputs = keras.Input((6, 6, 4))
+    y = layers.Dense(2)(layers.Flatten()(inputs))
+    keras.Model({"image": inputs}, {"logits": y}).save(tmp_path / "my.keras")
+    model = keras_file.read_model(tmp_path / "my.keras")
+    assert tuple(model(np.ones((1, 6, 6, 4), "float32")).shape) == (1, 2)
+
+
+def test_activations_with_weights_are_refused(tmp_path):
+    net = chain(
+        layers.Flatten(), layers.Dense(3, activation=layers.PReLU()), layers.Dense(2)
+    )
+    net(np.ones((1, 6, 6, 4), "float32"))
+    net.save(tmp_path / "my.keras")
+    with pytest.raises(OptionError, match="functions for activations. Received 'dense"):
+        keras_file.read_model(tmp_path / "my.keras")
