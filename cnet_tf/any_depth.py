@@ -18,6 +18,7 @@ from fractions import Fraction
 import numpy as np
 from keras import ops
 
+from cnet_tf.adapted import settle
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.lifted_layer import layers_of
@@ -126,6 +127,19 @@ def with_statistics_apart(net, depth_cells=None):
     return _with_norms_of_its_own(net, depth_cells=depth_cells)[0]
 
 
+def share_scales(net):
+    """Gives what is no member the scales and shifts that a net reads as a member.
+
+    Those learned with the net, while nobody read the shared ones. In place.
+    """
+    for norm in _norms(net):
+        if norm.member is not None:
+            shared = norm.set_of(None)
+            for name, series in norm.set_of(norm.member).items():
+                if series.basis == shared[name].basis and series.variable.trainable:
+                    shared[name].variable.assign(series.variable)
+
+
 def with_own_norms(net):
     """A twin that gives what the net gives, its batch norms being its own.
 
@@ -142,6 +156,7 @@ def with_own_norms(net):
             return reading_own_norms(_with_norms_of_its_own(net, [name])[0])
     twin = copied(net)
     twin.set_weights(net.get_weights())
+    settle(twin)
     return twin
 
 
@@ -252,14 +267,12 @@ def reading_own_norms(net, before=None):
     def own(norm):
         return name if name in norm.members else norm.member if same else None
 
-    read = _reading(net, own)
-    return _with_norms(net, read) if read else net
+    return _with_norms(net, _reading(net, own))
 
 
 def reading_shared_norms(net):
     """The net, its norms reading the values of what is no member."""
-    read = _reading(net, lambda norm: None)
-    return _with_norms(net, read) if read else net
+    return _with_norms(net, _reading(net, lambda norm: None))
 
 
 def block_reading_own_norms(block):
@@ -269,8 +282,7 @@ def block_reading_own_norms(block):
     def own(norm):
         return name if name in norm.members else None
 
-    read = _reading(block, own)
-    return _block_with_norms(block, read) if read else block
+    return _block_with_norms(block, _reading(block, own))
 
 
 def _reading(part, own) -> dict:
@@ -285,7 +297,8 @@ def _norms(net) -> list[SeriesBatchNormalization]:
 
 def _with_norms(net, replacements):
     """The net with norms replaced, those in the rates of its blocks too."""
-
+    if not replacements:
+        return net
     blocks = dict.fromkeys(
         map(id, blocks_of(net)), lambda block: _block_with_norms(block, replacements)
     )
@@ -293,4 +306,6 @@ def _with_norms(net, replacements):
 
 
 def _block_with_norms(block, replacements):
+    if not replacements:
+        return block
     return block.around(lambda rate: with_layers(rate, replacements, share=True))

@@ -14,20 +14,42 @@ from collections.abc import Callable
 import keras
 
 from cnet_tf import bounds
+from cnet_tf.adapted import check_described, settle
 from cnet_tf.config_check import check
 from cnet_tf.lifted_layer import is_graph, layers_of, without_draws
 from cnet_tf.paths import named_layers, named_variables
 
 
 def described(model) -> dict:
-    """A functional or Sequential model as data for JSON, see `rebuilt`."""
+    """A functional or Sequential model as data for JSON, see `rebuilt`.
+
+    Raises:
+        ValueError: a layer whose vocabulary is in no config, see `check_described`.
+    """
+    for layer in layers_of(model):
+        check_described(layer)
     return {
         "config": _uncompiled(keras.saving.serialize_keras_object(model)),
         # Models within a model do not keep this in their configs.
         "frozen": [
             path for path, layer in named_layers(model).items() if not layer.trainable
         ],
+        **_frozen_weights(model),
     }
+
+
+def _frozen_weights(model) -> dict:
+    """Weights that are frozen where their layer is not; rare, so left out if none."""
+    # No public list has them: a frozen weight is not among `trainable_variables`.
+    frozen = {
+        id(weight)
+        for layer in layers_of(model)
+        if isinstance(layer, keras.layers.Layer) and layer.trainable
+        for weight in layer._trainable_variables
+        if not weight.trainable
+    }
+    paths = [path for path, v in named_variables(model).items() if id(v) in frozen]
+    return {"frozen_weights": paths} if paths else {}
 
 
 def _uncompiled(config):
@@ -81,6 +103,10 @@ def rebuilt(
         trainable = path not in frozen
         if layer.trainable != trainable:
             layer.trainable = trainable
+    if weights := description.get("frozen_weights"):
+        variables = named_variables(model)
+        for path in weights:
+            variables[path].trainable = False
     return model
 
 
@@ -154,6 +180,7 @@ def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
     twin = rebuilt(description, dtype)
     for new, old in zip(twin.variables, model.variables, strict=True):
         new.assign(keras.ops.cast(old, new.dtype))
+    settle(twin)
     return twin
 
 

@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from cnet_tf import plain_file, tensor_file
+from cnet_tf.adapted import settle
 from cnet_tf.architecture import readable, rebuilt
 from cnet_tf.atomic_file import write_bytes, write_json
 from cnet_tf.lifted_layer import is_graph
@@ -149,6 +150,7 @@ def _load(directory, description, verified) -> Checkpoint:
         expected = {name: (v.shape, v.dtype) for name, v in targets.items()}
         for name, value in weights.read(expected).items():
             targets[name].assign(value)
+        settle(net)
     except tensor_file.TensorFileError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # A hand-edited config may break anything.

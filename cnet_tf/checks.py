@@ -6,6 +6,8 @@ import operator
 import numpy as np
 from keras import ops
 
+from cnet_tf.bounds import MOST_FACTOR
+
 
 def positive_integer(name: str, value, most: int | None = None) -> int:
     """The value as an int.
@@ -27,6 +29,27 @@ def positive_integer(name: str, value, most: int | None = None) -> int:
     if most is not None and number > most:
         raise ValueError(f"{name}: expected at most {most:,}. Received {number:,}.")
     return number
+
+
+def finite_number(name: str, value):
+    """The value, a finite number, as an int, float or Fraction.
+
+    Args:
+        name: Of the argument.
+        value: Any. Scalars of NumPy become floats.
+
+    Raises:
+        ValueError: it is none, or too large; names the argument.
+    """
+    if isinstance(value, np.number):
+        value = value.item()
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not abs(value) <= MOST_FACTOR:
+        raise ValueError(
+            f"{name}: expected a number of at most {MOST_FACTOR:,.0f}. "
+            f"Received {value!r}."
+        )
+    return value
 
 
 def per_block(name, value, count):

@@ -7,11 +7,11 @@ import keras
 
 from cnet_tf import recomputed, rolled
 from cnet_tf.bounds import MOST_STEPS
-from cnet_tf.checks import positive_integer
+from cnet_tf.checks import finite_number, positive_integer
 from cnet_tf.lifted_layer import basis_of, is_graph, layers_of, lift
 from cnet_tf.prolongation import refined
 from cnet_tf.runge_kutta import integrate
-from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer, at_depth
+from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer
 from cnet_tf.tableaus import get_scheme
 
 
@@ -57,12 +57,13 @@ class ContinuousBlock(keras.layers.Layer):
         training: Handed to R.
         mask: Boolean (batch, length), the steps of a sequence that count, or None.
             Keras sets it from the layers in front. R sees it at every evaluation if it
-            is a model, and so do the layers behind the block.
+            is a model, and so do the layers after the block.
 
     Shapes: the output has the shape of the input.
 
     Raises:
-        ValueError: unknown scheme, basis or restriction, steps < 1, a unit that is a
+        ValueError: unknown scheme, basis or restriction, steps < 1, a horizon that is
+            no finite number, a unit that is a
             subclassed model, has state of its own or no weights, or changes the shape;
             unroll=False or recompute=True with a unit that draws random numbers or
             regularises activity.
@@ -111,7 +112,7 @@ class ContinuousBlock(keras.layers.Layer):
         self.steps = positive_integer(
             "steps", self.basis.cells if steps is None else steps, MOST_STEPS
         )
-        self.horizon = horizon
+        self.horizon = finite_number("horizon", horizon)
         self.restriction = restriction
         self.unroll = unroll
         self.recompute = recompute
@@ -123,22 +124,19 @@ class ContinuousBlock(keras.layers.Layer):
     @property
     def series(self):
         """The parameter series of the rate, each once, in a fixed order."""
-        found = {
-            id(series): series
-            for layer in layers_of(self.rate)
-            if isinstance(layer, SeriesLayer)
-            for series in layer.series
-        }
-        return list(found.values())
+        return self._each_once(lambda layer: layer.series)
 
     @property
     def series_read(self):
         """Those of them that this manifestation reads: not those of other members."""
+        return self._each_once(lambda layer: layer.series_read)
+
+    def _each_once(self, series_of):
         found = {
             id(series): series
             for layer in layers_of(self.rate)
             if isinstance(layer, SeriesLayer)
-            for series in layer.series_read
+            for series in series_of(layer)
         }
         return list(found.values())
 
@@ -170,23 +168,14 @@ class ContinuousBlock(keras.layers.Layer):
     def call(self, x, training=None, mask=None):
         # Keras ties masks to tensors: a state, a sum of tensors, has lost its own.
         masks = {"mask": mask} if mask is not None and is_graph(self.rate) else {}
+        rate = functools.partial(self.rate, training=training, **masks)
         if not self.unroll:
-            return rolled.integrate(
-                self,
-                functools.partial(self.rate, training=training, **masks),
-                x,
-                training,
-            )
+            return rolled.integrate(self, rate, x, training)
         if self.recompute and training:
-            rate = functools.partial(self.rate, training=training, **masks)
             return recomputed.integrate(self, rate, x)
         forward = ForwardPass(self.restriction)
-
-        def rate(time, state):
-            with at_depth(forward.at(time)):
-                return self.rate(state, training=training, **masks)
-
-        x = integrate(self.scheme, rate, x, self.steps, scale=self.horizon)
+        slope = forward.reading(rate)
+        x = integrate(self.scheme, slope, x, self.steps, scale=self.horizon)
         forward.finish()
         return x
 
@@ -238,9 +227,14 @@ class ContinuousBlock(keras.layers.Layer):
             yield
 
     def _with(self, rate, **form):
-        config = keras.layers.Layer.get_config(self)
+        # A subclass may have arguments of its own. Only then, as `get_config`
+        # serializes the rate.
+        plain = type(self) is ContinuousBlock
+        config = keras.layers.Layer.get_config(self) if plain else self.get_config()
         form = {k: getattr(self, k) if form.get(k) is None else form[k] for k in _FORM}
-        return type(self)(rate, horizon=self.horizon, **form, **config)
+        return type(self).from_config(
+            {**config, "unit": rate, "horizon": self.horizon, **form}
+        )
 
     def get_config(self):
         return {
@@ -257,6 +251,21 @@ class ContinuousBlock(keras.layers.Layer):
 
 # What makes a manifestation; theta and eps are the same in all.
 _FORM = ("scheme", "steps", "restriction", "unroll", "recompute")
+
+
+def check_call(block):
+    """Refuses a block of a subclass with a `call` of its own, where steps are taken
+    one by one.
+
+    Raises:
+        ValueError: names it.
+    """
+    if type(block).call is not ContinuousBlock.call:
+        raise ValueError(
+            f"net: expected blocks whose `call` is that of ContinuousBlock. Received "
+            f"{block.name!r}, a {type(block).__name__}: what it does besides its steps "
+            "would be left out."
+        )
 
 
 def _fits(found, expected) -> bool:

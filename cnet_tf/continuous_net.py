@@ -8,7 +8,7 @@ import dataclasses
 import keras
 
 from cnet_tf.any_depth import menu_net
-from cnet_tf.checks import per_block, positive_integer
+from cnet_tf.checks import finite_number, per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.image_ends import head, image_input, stem, tail
 from cnet_tf.layer_factory import LayerFactory
@@ -94,6 +94,7 @@ def ContinuousNet(
     count = len(widths)
     nodes = per_block("nodes", nodes, count)
     if stitch is None:
+        horizon = finite_number("horizon", horizon)
         stitch = tuple(horizon / positive_integer("nodes", k) for k in nodes)
     stages = zip(
         widths,

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from cnet_tf import flat_graph
+from cnet_tf.adapted import settle
 from cnet_tf.checks import finite_values
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.lifted_layer import inputs_like, layers_of, without_draws
@@ -78,13 +79,14 @@ def from_residual(model, least=2) -> keras.Model:
             getattr(old, "variables", ()), getattr(new, "variables", ()), strict=True
         ):
             other.assign(finite_values(one))
+    settle(net)
     for stage, block in blocks:
         _carry_over(stage, block)
     return net
 
 
 def _check_mask(stage, known):
-    """Refuses units that lose a mask, which a block would hand on behind itself."""
+    """Refuses units that lose a mask, which a block would pass on."""
     if getattr(known[stage.start], "_keras_mask", None) is None:
         return
     trial = dict(known)

@@ -1,6 +1,7 @@
 """Training under Keras' `fit` while the depth grows."""
 
 import contextlib
+import math
 
 import keras
 
@@ -56,7 +57,7 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
         add_progbar=verbose != 0,
         verbose=verbose,
         epochs=epochs,
-        steps=settings.get("steps_per_epoch"),
+        steps=settings.get("steps_per_epoch") or _batches(x, settings),
     )
     borders = sorted({first, epochs, *grow})
     for start, end in zip(borders[:-1], borders[1:], strict=True):
@@ -77,6 +78,18 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
     model.optimizer.finalize_variable_values(model.trainable_variables)
     training.end()
     return model, model.history
+
+
+def _batches(x, settings) -> int | None:
+    """Batches of an epoch, which callbacks may ask for; None where x does not tell."""
+    first, *_ = keras.tree.flatten(x)
+    if not getattr(first, "shape", None):
+        try:
+            return len(first)  # A data set, of batches.
+        except TypeError:
+            return None
+    count = math.floor(first.shape[0] * (1 - settings.get("validation_split", 0.0)))
+    return math.ceil(count / (settings.get("batch_size") or 32))
 
 
 @contextlib.contextmanager

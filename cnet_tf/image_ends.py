@@ -2,6 +2,7 @@
 
 import keras
 
+from cnet_tf.checks import positive_integer
 from cnet_tf.layer_factory import LayerFactory
 from cnet_tf.lifted_layer import is_graph
 
@@ -37,8 +38,13 @@ def head(x, classes, dtype):
 
 
 def logits(x, classes, dtype=None):
-    """A dense layer in the precision of the weights, as is the loss, whatever x has."""
+    """A dense layer in the precision of the weights, as is the loss, whatever x has.
+
+    Raises:
+        ValueError: fewer classes than one.
+    """
     policy = keras.dtype_policies.get(dtype)
+    classes = positive_integer("classes", classes)
     return keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")(x)
 
 
@@ -51,8 +57,36 @@ def last_operation(model):
 
 
 def gives_probabilities(model) -> bool:
-    """Whether a model ends in a softmax or sigmoid, not in logits."""
-    last = last_operation(model)
-    activation = getattr(last, "activation", None)
-    known = keras.activations.softmax, keras.activations.sigmoid
-    return activation in known or type(last).__name__ in ("Softmax", "Sigmoid")
+    """Whether a model ends in softmaxes or sigmoids, not in logits.
+
+    Also where layers come after them that hand them on, or average them.
+    """
+    return _are_probabilities(model.outputs[0])
+
+
+def _are_probabilities(tensor) -> bool:
+    operation, index, _ = tensor._keras_history
+    if is_graph(operation):
+        return _are_probabilities(operation.outputs[0])
+    activation = getattr(operation, "activation", None)
+    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+        return True
+    if type(operation).__name__ in ("Softmax", "Sigmoid"):
+        return True
+    if not isinstance(operation, _HANDING_ON) or activation not in (
+        None,
+        keras.activations.linear,
+    ):
+        return False
+    given = operation._inbound_nodes[index].input_tensors
+    return bool(given) and all(map(_are_probabilities, given))
+
+
+_HANDING_ON = (
+    keras.layers.Activation,
+    keras.layers.Average,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Reshape,
+)

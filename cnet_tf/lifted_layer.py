@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from cnet_tf.basis import get_basis
+from cnet_tf.fresh_layer import fresh
 from cnet_tf.kernels import add_bias
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -118,6 +119,8 @@ class LiftedLayer(SeriesLayer):
                 regularizer=slicewise(pattern.regularizer),
                 constraint=slicewise(pattern.constraint),
             )
+        # As the direct arithmetic does not ask the template.
+        self.input_spec = template.input_spec
         # Tracked here, so that draws go on from where they were.
         weights = {id(v) for v in template.weights}
         self.seeds = [v for v in template.variables if id(v) not in weights]
@@ -178,10 +181,8 @@ def _with_signature(function, pattern):
 
 def _copy(layer):
     """A layer of the same settings, not built and not frozen, with draws of its own."""
-    config = layer.get_config()
-    if "trainable" in config:
-        config["trainable"] = True
-    return type(layer).from_config(config)
+    thawed = {"trainable": True} if "trainable" in layer.get_config() else {}
+    return fresh(layer, **thawed)
 
 
 def _name(variable, layer):
@@ -250,9 +251,9 @@ def lift(unit, basis="constant", nodes=1, dtype=None):
             )
         if not isinstance(layer, keras.layers.Layer):
             # An operation of a functional model, such as a sum written `x + y`.
-            return type(layer).from_config(layer.get_config())
+            return fresh(layer)
         if layer.built and not layer.weights:
-            return type(layer).from_config(layer.get_config())
+            return fresh(layer)
         return LiftedLayer(layer, basis=basis, nodes=nodes)
 
     return part(unit)
@@ -339,10 +340,11 @@ def basis_of(unit):
 
 def is_graph(layer) -> bool:
     """Whether a layer is a functional or Sequential model, whose layers are known."""
-    if isinstance(layer, keras.Sequential):
-        return True
-    # A functional model is of the class that `keras.Model(inputs, outputs)` makes.
-    return isinstance(layer, keras.Model) and type(layer) is _functional()
+    # Not a subclass, whose `call` may do more. A functional model is of the class that
+    # `keras.Model(inputs, outputs)` makes.
+    return type(layer) is keras.Sequential or (
+        isinstance(layer, keras.Model) and type(layer) is _functional()
+    )
 
 
 @functools.cache

@@ -176,7 +176,7 @@ def recalibrate(net, data) -> int:
 def _averaging(norm, calls):
     """Has the statistics of a norm be the mean over its calls, which are counted."""
     before = norm.momentum, norm.trainable
-    name = "_move" if isinstance(norm, SeriesBatchNormalization) else "call"
+    name = "move" if isinstance(norm, SeriesBatchNormalization) else "call"
     moved = getattr(norm, name)
 
     @functools.wraps(moved)

@@ -8,7 +8,8 @@ import keras
 from cnet_tf.any_depth import menu_net
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.image_ends import head, image_input
+from cnet_tf.layer_factory import LayerFactory
 
 layers = keras.layers
 
@@ -32,7 +33,7 @@ def ContinuousMobileNet(
     depth_cells=None,
     dtype=None,
     name="continuous_mobile_net",
-):
+) -> keras.Model:
     """An image classifier of blocks dx/dt = eps R(theta(t), x), for small devices.
 
         R(x) = norm(project(relu6(norm(depthwise(relu6(norm(expand(x))))))))
@@ -104,7 +105,7 @@ def ContinuousMobileNet(
         per_block("horizon", horizon, count),
         strict=True,
     )
-    x = inputs = keras.Input(input_shape, dtype=policy.variable_dtype, name="image")
+    x = inputs = image_input(input_shape, policy)
     x = _named("stem", x, _convolution("stem", stem_width, 3, **shared))
     for i, (width, times, stride, k, n, eps) in enumerate(stages):
         transition = f"transition_{i}"
@@ -125,12 +126,7 @@ def ContinuousMobileNet(
             name=f"block_{i}",
         )(x)
     x = _named("tail", x, _convolution("tail", tail_width, 1, **shared))
-    x = layers.GlobalAveragePooling2D(dtype=policy, name="pool")(x)
-    # Logits and loss have the precision of the weights under mixed precision.
-    head = layers.Dense(
-        positive_integer("classes", classes), dtype=policy.variable_dtype, name="head"
-    )
-    net = keras.Model(inputs, head(x), name=name)
+    net = keras.Model(inputs, head(x, classes, policy), name=name)
     return menu_net(net, members, depth_cells)
 
 
@@ -184,4 +180,4 @@ def _convolution(prefix, width, kernel, synchronized=False, dtype=None):
 def _norm(name, synchronized, dtype):
     # One node: the arithmetic of Keras' batch norm, which however leaves TensorFlow's
     # fused training kernel unused. Blocks take it into their basis.
-    return SeriesBatchNormalization(synchronized=synchronized, dtype=dtype, name=name)
+    return LayerFactory(synchronized=synchronized, dtype=dtype).norm(name)

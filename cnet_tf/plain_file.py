@@ -123,21 +123,19 @@ def read_text(path, most: int = MOST_BYTES, *, follow=False) -> str:
         ) from None
 
 
-def read_json(path, expected: type = dict):
-    """The value in a JSON file.
+def read_json(path) -> dict:
+    """The dictionary in a JSON file.
 
     Args:
         path: See `opened`.
-        expected: Its type, `dict` by default.
 
     Raises:
         PlainFileError: see `read_bytes` and `parse_json`; another type.
     """
     value = parse_json(read_bytes(path), path)
-    if not isinstance(value, expected):
+    if not isinstance(value, dict):
         raise PlainFileError(
-            f"{path}: not readable: expected a {expected.__name__}. Received a "
-            f"{type(value).__name__}."
+            f"{path}: not readable: expected a dict. Received a {type(value).__name__}."
         )
     return value
 

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from cnet_tf import flat_graph
-from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.adapted import settle
+from cnet_tf.continuous_block import ContinuousBlock, check_call
 from cnet_tf.flat_graph import Call
 from cnet_tf.lifted_layer import LiftedLayer, cloned, inputs_like, is_graph, layers_of
 from cnet_tf.runge_kutta import stage_times
@@ -38,9 +39,16 @@ def to_plain(net) -> keras.Model:
         A functional model whose config names no class of this package.
 
     Raises:
-        ValueError: a layer of another package, a block within a layer that is no model,
-            or a mask in front of a position embedding, or of a block with attention.
+        ValueError: a subclassed model; a block with a `call` of its own, that is called
+            with `training`, or that is within a layer which is no model; a layer of
+            another package; or a mask in front of a position embedding, or of a block
+            with attention.
     """
+    if not is_graph(net):
+        raise ValueError(
+            "net: expected a functional or Sequential model. Received "
+            f"{getattr(net, 'name', net)!r}, a {type(net).__name__}."
+        )
     graph = flat_graph.read(net, _holds_blocks)
     check_reached(blocks_of(net), {id(call.operation) for call in graph.calls})
     maker = _Maker(_taken(graph))
@@ -93,7 +101,7 @@ class _Maker:
         """
         rows = ()
         if isinstance(part, SeriesLayer):
-            rows = tuple(depth().row(series.basis) for series in part.series)
+            rows = tuple(depth().row(series.basis) for series in part.series_read)
         key = id(part), rows
         if key not in self._made:
             self._made[key] = part, self._plain(part, depth, name)
@@ -106,12 +114,12 @@ class _Maker:
             return inside
         pattern = part.template if isinstance(part, LiftedLayer) else part
         values = list(getattr(part, "weights", ()))
-        if isinstance(part, SeriesBatchNormalization):
-            values = [depth()(one) for one in part.set_of(part.member).values()]
-        elif isinstance(part, SeriesLayer):
-            values = [depth()(one) for one in part.series]
+        if isinstance(part, SeriesLayer):
+            values = [depth()(one) for one in part.series_read]
         make = _PLAIN.get(type(pattern), _copy)
         twin, values = make(pattern, values)
+        if twin is part:
+            return part
         twin.name = name
         if isinstance(part, keras.layers.Layer):
             twin.trainable = part.trainable
@@ -120,6 +128,13 @@ class _Maker:
 
     def _without_mask(self, block, x, mask=None, training=None):
         """`_unrolled`, of whose layers the first alone would see a mask."""
+        check_call(block)
+        if training is not None:
+            raise ValueError(
+                "net: expected blocks that are called without `training`. Received "
+                f"{block.name!r} with training={training}, which plain layers would "
+                "not know."
+            )
         if mask is not None or getattr(x, "_keras_mask", None) is not None:
             for layer in layers_of(block.rate):
                 pattern = getattr(layer, "template", layer)
@@ -129,7 +144,7 @@ class _Maker:
                     raise ValueError(
                         f"net: expected no mask in front of block {block.name!r}. "
                         f"Received one, which {layer.name!r} reads at every evaluation:"
-                        " plain layers lose it behind the first sum."
+                        " plain layers lose it after the first sum."
                     )
         return self._unrolled(block, x)
 
@@ -165,6 +180,7 @@ class _Maker:
             weights = getattr(twin, "weights", ())
             for variable, value in zip(weights, values, strict=True):
                 variable.assign(ops.reshape(value, variable.shape))
+            settle(twin)
 
 
 def _sum(x, h, coefficients, slopes, name):

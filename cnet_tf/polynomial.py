@@ -4,6 +4,7 @@ from fractions import Fraction
 
 
 def evaluate(p, t):
+    """p(t)."""
     value = Fraction(0)
     for coefficient in reversed(p):
         value = value * t + coefficient
@@ -11,16 +12,19 @@ def evaluate(p, t):
 
 
 def add(p, q):
+    """p + q."""
     if len(p) < len(q):
         p, q = q, p
     return tuple(c + (q[i] if i < len(q) else 0) for i, c in enumerate(p))
 
 
 def scale(p, factor):
+    """factor p."""
     return tuple(factor * c for c in p)
 
 
 def multiply(p, q):
+    """p q."""
     product = [Fraction(0)] * (len(p) + len(q) - 1)
     for i, c in enumerate(p):
         for j, d in enumerate(q):

@@ -127,7 +127,7 @@ def continuous_net(preset: str, weights: str | None = None, **overrides) -> kera
         **overrides: Arguments of the preset's builder.
 
     Returns:
-        A functional model, for images of `input_shape`.
+        A functional model, for inputs of `input_shape`: images, or tokens.
 
     Raises:
         ValueError: no preset has that name, its builder has no such argument, no such
@@ -141,7 +141,7 @@ def continuous_net(preset: str, weights: str | None = None, **overrides) -> kera
         )
     arguments = {**PRESETS[preset], **overrides}
     build = arguments.pop("net")
-    known = inspect.signature(build).parameters
+    known = _arguments(preset)
     unknown = [name for name in overrides if name not in known]
     if unknown:
         raise ValueError(
@@ -152,3 +152,12 @@ def continuous_net(preset: str, weights: str | None = None, **overrides) -> kera
     if weights is not None:
         load_weights(net, preset, weights)
     return net
+
+
+def has_blocks(preset) -> bool:
+    """Whether the net of a preset has blocks; the depth of others is fixed."""
+    return "nodes" in _arguments(preset)
+
+
+def _arguments(preset):
+    return inspect.signature(PRESETS[preset]["net"]).parameters

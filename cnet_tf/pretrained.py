@@ -69,13 +69,15 @@ def data_of(preset: str) -> dict:
     return checkpoint.metadata(run_directory(f"{_PREFIX}{preset}") / "net")["data"]
 
 
-def load_weights(net, preset: str, data: str) -> None:
+def load_weights(net, preset: str, data: str, class_names=None) -> None:
     """Gives a net the weights that ship for its preset.
 
     Args:
         net: `continuous_net(preset, ..)`. With other classes its head stays as it is.
         preset: Its name.
         data: Name of the data set they were trained on.
+        class_names: Of the classes of the net, where they may be others than those of
+            the weights though as many. Default: those.
 
     Raises:
         ValueError: none ship for that preset and data, or weights of the net have other
@@ -89,7 +91,11 @@ def load_weights(net, preset: str, data: str) -> None:
             f"Received {data!r}."
         )
     sources = named_variables(trained.net)
+    known = trained.metadata["data"]["class_names"]
+    other_classes = class_names is not None and list(class_names) != list(known)
     for path, target in named_variables(net).items():
+        if other_classes and path.startswith(_HEAD):
+            continue
         source = sources.get(path)
         if source is not None and source.shape == target.shape:
             target.assign(source)

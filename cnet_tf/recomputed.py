@@ -35,7 +35,7 @@ def integrate(block, rate, x):
 
 
 def _segment(block, forward, rate, x, numbers):
-    """The state behind the steps of these numbers."""
+    """The state after the steps of these numbers."""
     tableau = get_scheme(block.scheme)
     h = Fraction(block.horizon) / block.steps
     times = [stage_times(tableau, n, block.steps) for n in numbers]

@@ -6,6 +6,7 @@ and so is the momentum that an optimizer keeps for it (`optimizer_slots`).
 
 import numpy as np
 
+from cnet_tf.adapted import settle
 from cnet_tf.checks import finite_values, per_block
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.prolongation import projection, prolongation
@@ -108,6 +109,9 @@ def _mapped(net, new, old_series, new_series, matrix, optimizer):
             matrices[id(old.variable)] = np.array(exact, dtype="float64")
     for old, target in zip(net.variables, new.variables, strict=True):
         target.assign(_carried(old, target, matrices.get(id(old))))
+        # A single weight may be frozen, where its layer is not.
+        target.trainable = old.trainable
+    settle(new)
     if optimizer is None:
         return new
     weights = net.trainable_variables

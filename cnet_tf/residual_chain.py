@@ -19,7 +19,7 @@ import keras
 from cnet_tf import flat_graph, residual_search
 from cnet_tf.basis import get_basis
 from cnet_tf.flat_graph import Call, Graph
-from cnet_tf.runge_kutta import path
+from cnet_tf.runge_kutta import integrate
 from cnet_tf.tableaus import get_scheme
 
 
@@ -68,7 +68,7 @@ class ResidualChain:
         return self.branches[row.index(1)](x)
 
     def __call__(self, x):
-        *_, x = path(
+        return integrate(
             self.scheme,
             self.rate,
             x,
@@ -76,7 +76,6 @@ class ResidualChain:
             scale=self.horizon,
             project=self.project,
         )
-        return x
 
     def manifested(self, scheme=None, steps=None):
         """The same units in another form; what is None stays as it is."""

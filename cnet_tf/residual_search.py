@@ -181,7 +181,7 @@ def _chains(units, search) -> list[Stage]:
 
 
 def _next(unit, activated, following, search):
-    """(the unit behind, whether an activation is between), or None."""
+    """(the next unit, whether an activation is between), or None."""
     kinds = (False, True) if activated is None else (activated,)
     for kind in kinds:
         if kind and unit.activation is None:

@@ -11,7 +11,7 @@ from cnet_tf.flat_graph import Call, Value
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unit:
-    """x -> x + f(x), and perhaps an activation behind.
+    """x -> x + f(x), and perhaps an activation after the sum.
 
     Attributes:
         start: x.
@@ -41,7 +41,7 @@ class Stage:
 
     Attributes:
         units: In order.
-        activated: Whether an activation behind the sum is a part of each.
+        activated: Whether an activation after the sum is a part of each.
     """
 
     units: tuple[Unit, ...]
@@ -72,7 +72,7 @@ class Stage:
 
     @property
     def end(self) -> Value:
-        """The state behind the last unit."""
+        """The state after the last unit."""
         return self.units[-1].end(self.activated)
 
 

@@ -70,11 +70,8 @@ def step(scheme, f, x, times, h):
     Returns:
         The state after the step.
     """
-    tableau: ButcherTableau = get_scheme(scheme)
-    slopes = []
-    for row, t in zip(tableau.a, times, strict=True):
-        slopes.append(f(t, advance(x, h, row, slopes)))
-    return advance(x, h, tableau.b, slopes)
+    tableau = get_scheme(scheme)
+    return advance(x, h, tableau.b, _slopes(tableau, f, x, times, h))
 
 
 def step_with_error(scheme, f, x, times, h):
@@ -83,16 +80,22 @@ def step_with_error(scheme, f, x, times, h):
     Args:
         scheme: A `ButcherTableau` with an embedded formula, or its name.
         f, x, h: See `step`.
-        times: As there, and behind them that of the end of the step.
+        times: As there, and after them that of the end of the step.
 
     Returns:
         (the state after the step, an estimate of the error of the formula of lower
         order in it).
+
+    Raises:
+        ValueError: unknown scheme, or one without an embedded formula.
     """
-    tableau: ButcherTableau = get_scheme(scheme)
-    slopes, start = [], x
-    for row, t in zip(tableau.a, times, strict=False):
-        slopes.append(f(t, advance(x, h, row, slopes)))
+    tableau = get_scheme(scheme)
+    if not tableau.embedded:
+        raise ValueError(
+            "scheme: expected one with an embedded formula. Received "
+            f"{tableau.name!r}, which has none."
+        )
+    slopes, start = _slopes(tableau, f, x, times[: tableau.stages], h), x
     x = advance(x, h, tableau.b, slopes)
     if len(tableau.embedded) > tableau.stages:
         slopes.append(f(times[-1], x))
@@ -100,7 +103,15 @@ def step_with_error(scheme, f, x, times, h):
     return x, advance(0 * start, h, [b - other for b, other in weights], slopes)
 
 
-def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
+def _slopes(tableau: ButcherTableau, f, x, times, h) -> list:
+    """k_i = f(t_i, x + h sum_j a_ij k_j) of all stages."""
+    slopes = []
+    for row, t in zip(tableau.a, times, strict=True):
+        slopes.append(f(t, advance(x, h, row, slopes)))
+    return slopes
+
+
+def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
     """Integrates dx/dt = scale * f(t, x) from t0 to t1 in N equal steps.
 
     Args:
@@ -111,6 +122,8 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
         t0, t1: The interval; ints, Fractions or floats (taken as the exact binary
             rationals they are). Defaults 0 and 1.
         scale: A factor of the rate, exact like t0 and t1. Default 1.
+        project: Function of the state after each step to the state that goes on, such
+            as a projection onto a set that it may not leave. Default: none.
 
     Returns:
         The state at t1.
@@ -118,18 +131,18 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1):
     Raises:
         ValueError: unknown scheme, or steps < 1.
     """
-    for state in path(scheme, f, x, steps, t0, t1, scale):
+    for state in path(scheme, f, x, steps, t0, t1, scale, project):
         x = state
     return x
 
 
 def path(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
-    """The N states behind the steps of `integrate`, the last of them at t1.
+    """The states after the N steps of `integrate`, the last of them at t1.
 
-    Args:
-        project: Function of the state after each step to the state that goes on, such
-            as a projection onto a set that it may not leave. Default: none.
-        Others: As for `integrate`.
+    Arguments and errors are those of `integrate`.
+
+    Yields:
+        A state.
     """
     tableau = get_scheme(scheme)
     steps = positive_integer("steps", steps)

@@ -95,16 +95,6 @@ class SeriesLayer(keras.layers.Layer):
         return {**super().get_config(), "basis": kind, "nodes": nodes}
 
 
-def constant_function(value, basis: Basis):
-    """Initializer of a series: theta(t) = value everywhere, in any basis."""
-
-    def initializer(shape, dtype=None):
-        alike = [np.full(shape[1:], value, "float64")] * basis.size
-        return ops.convert_to_tensor(initial_series(alike, basis), dtype=dtype)
-
-    return initializer
-
-
 def initial_series(draws, basis: Basis) -> np.ndarray:
     """The coefficients (K, *shape) at the start, from K draws of one weight.
 
@@ -142,6 +132,15 @@ class ForwardPass:
 
     def at(self, time: StageTime) -> "Depth":
         return Depth(self, time)
+
+    def reading(self, rate):
+        """f(t, x) of a rate of x, whose series are read at t."""
+
+        def slope(time, x):
+            with at_depth(self.at(time)):
+                return rate(x)
+
+        return slope
 
     def row(self, basis: Basis, time: StageTime):
         """The K exact coefficients phi_k of theta for the stage at that time."""

@@ -140,8 +140,15 @@ class SeriesBatchNormalization(SeriesLayer):
         """The series norm with the settings of a `keras.layers.BatchNormalization`.
 
         Raises:
-            UnsuitableNorm: it is over another axis than the last, or renormalises.
+            UnsuitableNorm: it is of a subclass, over another axis than the last, or
+                renormalises.
         """
+        if type(norm) is not keras.layers.BatchNormalization:
+            raise UnsuitableNorm(
+                f"layer: expected a batch norm of Keras. Received {norm.name!r}, a "
+                f"{type(norm).__name__}, whose arithmetic may be another: leave it "
+                "outside of the block."
+            )
         config = norm.get_config()
         axis, renorm = config.pop("axis"), config.pop("renorm", False)
         config = {k: v for k, v in config.items() if not k.startswith("renorm")}
@@ -157,6 +164,7 @@ class SeriesBatchNormalization(SeriesLayer):
         return cls(**config, basis=basis, nodes=nodes)
 
     def build(self, input_shape):
+        self.input_spec = keras.layers.InputSpec(axes={-1: input_shape[-1]})
         if self._lender is None:
             for member in (None, *self.members):
                 self._add_set(member, (input_shape[-1],))
@@ -266,7 +274,7 @@ class SeriesBatchNormalization(SeriesLayer):
             dtype = self.moving_mean.variable.dtype
             return mix(weights, ops.stack([ops.cast(m, dtype) for m in moments]))
 
-        self._move(total, average(means), average(variances))
+        self.move(total, average(means), average(variances))
 
     def update_by_sums(self, total, means, variances):
         """`update` from sums over the evaluations.
@@ -276,9 +284,10 @@ class SeriesBatchNormalization(SeriesLayer):
             means, variances: sum_i w_ik m_i, (cells, channels).
         """
         inverse = ops.cast(_inverse(total)[:, None], means.dtype)
-        self._move(total, means * inverse, variances * inverse)
+        self.move(total, means * inverse, variances * inverse)
 
-    def _move(self, total, mean, variance):
+    def move(self, total, mean, variance):
+        """Moves the statistics of cells that were read (total > 0) towards these."""
         keep = np.where(total > 0, self.momentum, 1.0)[:, None]
         for series, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving = series.variable

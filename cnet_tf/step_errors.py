@@ -27,7 +27,7 @@ from cnet_tf.trajectory import TappedNet, rate_of, squares
 
 @dataclasses.dataclass(frozen=True)
 class BlockError:
-    """What is wrong with a block; relative to the norm of the state behind it.
+    """What is wrong with a block; relative to the norm of the state after it.
 
     Attributes:
         block: Its name.

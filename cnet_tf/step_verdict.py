@@ -30,7 +30,7 @@ from cnet_tf.sweep_plan import MIXED
 from cnet_tf.tableaus import get_scheme
 
 INTEGRATOR, OWN_STEP, UNDECIDED = "integrator", "learned its own step", "undecided"
-# Of the floor: a tenth of what the block does, as in `convergence.verdict`.
+# Of the floor: a tenth of what the block does.
 TOLERANCE = 0.1
 # Of the fall: an answer in a hundred.
 POINTS = 0.01

@@ -9,6 +9,7 @@ import functools
 import keras
 
 from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.fresh_layer import fresh
 from cnet_tf.lifted_layer import cloned, is_graph, layers_of
 from cnet_tf.series import ParameterSeries
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -87,7 +88,7 @@ def with_layers(model, replacements, share: bool):
         replaced = any(id(x) in replacements for x in layers_of(layer))
         if is_graph(layer) and (replaced or not share):
             return cloned(layer, part)
-        return layer if share else type(layer).from_config(layer.get_config())
+        return layer if share else fresh(layer)
 
     new = part(model)
     if not share:
@@ -102,7 +103,7 @@ def copied(part):
     """A fresh layer, model or operation of the same settings; weights are new."""
     if is_graph(part):
         return with_layers(part, {}, share=False)
-    twin = type(part).from_config(part.get_config())
+    twin = fresh(part)
     if isinstance(part, keras.layers.Layer):
         twin.trainable = part.trainable
     return twin

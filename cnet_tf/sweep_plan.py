@@ -81,12 +81,14 @@ def order_of(scheme) -> int:
 
 
 def _can(flow, factor) -> bool:
+    steps = flow.steps * factor
+    if steps.denominator != 1:
+        return False
     try:
-        return (flow.steps * factor).denominator == 1 and bool(
-            flow.manifested(steps=int(flow.steps * factor))
-        )
+        flow.manifested(steps=int(steps))
     except ValueError:
         return False
+    return True
 
 
 def cells_of(flow) -> int:

@@ -30,9 +30,9 @@ class ButcherTableau:
         b: Weights of the stages, sum b = 1.
         c: Nodes of the stages, c_i = sum_j a_ij.
         embedded: Weights b^ of a second formula of another order, whose difference from
-            the first estimates the error of a step. One number more than there are
-            stages: the last is that of f at the end of the step, k_{s+1} =
-            f(t + h, x'). Default: none.
+            the first estimates the error of a step. As many numbers as there are
+            stages, or one more: then the last is that of f at the end of the step,
+            k_{s+1} = f(t + h, x'). Default: none.
 
     Numbers may be ints, strings such as `"1/6"` or Fractions; floats are refused,
     because the tableau is exact.

@@ -22,6 +22,7 @@ from fractions import Fraction
 import keras
 from keras import ops
 
+from cnet_tf.continuous_block import check_call
 from cnet_tf.manifestation import manifest
 from cnet_tf.runge_kutta import StageTime, stage_times, step_with_error
 from cnet_tf.surgery import chosen_blocks, with_blocks
@@ -56,7 +57,7 @@ def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
         e_n = h sum_i (b_i - b^_i) k_i in step n
 
     with norms over a whole batch. The pair alone sees what a step does wrong, but not
-    how it grows in the steps behind it: by 1.3 to 7 times in a small net of horizon 4.
+    how it grows in the steps after it: by 1.3 to 7 times in a small net of horizon 4.
     N is a multiple of the cells of the basis: shorter steps than cells meet no jump of
     theta within them, and longer ones read averages of theta, another field, whose
     error no pair sees.
@@ -64,7 +65,7 @@ def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
         data: Iterable of batches of inputs, or of (inputs, labels) pairs.
-        tolerance: > 0, of the state behind each block, relative to its norm.
+        tolerance: > 0, of the state after each block, relative to its norm.
         scheme: One of `PAIRS`. Default `"bosh3"`.
 
     Returns:
@@ -84,6 +85,8 @@ def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
     # Members of an any-depth net have norms that other forms do not read.
     net = manifest(net, scheme)
     blocks = chosen_blocks(net)
+    for block in blocks:
+        check_call(block)
     probes = [_Probe(block, tolerance, scheme) for block in blocks]
     probed = with_blocks(net, blocks, lambda block, i: probes[i], share=True)
     empty = True

@@ -1,12 +1,13 @@
 """Looking inside: the states h(t) that a net runs through, and theta(t).
 
-    h(0) = what a block takes,   h(n/N) = the state behind step n,   h(1) = its output
+    h(0) = what a block takes,   h(n/N) = the state after step n,   h(1) = its output
 
 A *flow* is what integrates: a `ContinuousBlock`, or a `ResidualChain`, which is a plain
 residual net read as one.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,13 +18,12 @@ from keras import ops
 
 from cnet_tf import flat_graph
 from cnet_tf.any_depth import block_reading_own_norms
-from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.lifted_layer import is_graph, layers_of
+from cnet_tf.continuous_block import ContinuousBlock, check_call
+from cnet_tf.lifted_layer import is_graph
 from cnet_tf.paths import named_variables
 from cnet_tf.residual_chain import ResidualChain, with_chains
 from cnet_tf.runge_kutta import StageTime, path, stage_times, step
-from cnet_tf.series import ForwardPass, SeriesLayer, at_depth
-from cnet_tf.series_norm import SeriesBatchNormalization
+from cnet_tf.series import ForwardPass
 
 
 class TappedNet:
@@ -59,6 +59,9 @@ class TappedNet:
                 "model: expected continuous blocks, or two residual units x + f(x) of "
                 f"one shape in a row. Received {model.name!r}, which has neither."
             )
+        for flow in self.flows:
+            if isinstance(flow, ContinuousBlock):
+                check_call(flow)
         self._dtypes = [x.dtype for x in model.inputs]
 
     def __call__(self, inputs, replaced=None) -> list:
@@ -178,12 +181,7 @@ def rate_of(flow, mask=None, restriction=None):
         return flow.rate
     forward = ForwardPass(restriction or flow.restriction)
     masks = {} if mask is None or not is_graph(flow.rate) else {"mask": mask}
-
-    def rate(time, state):
-        with at_depth(forward.at(time)):
-            return flow.rate(state, training=False, **masks)
-
-    return rate
+    return forward.reading(functools.partial(flow.rate, training=False, **masks))
 
 
 def state_at(net, block, inputs, t, refined=1):
@@ -260,21 +258,12 @@ def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     ]
     names = {id(v): name for name, v in named_variables(block.rate).items()}
     curves = {}
-    for series in _read_by(block.rate):
+    for series in block.series_read:
         rows = [series.basis.weights(t, side) for t, side in depths]
         values = ops.convert_to_numpy(series.variable)
         name = names.get(id(series.variable), series.variable.path)
         curves[name] = np.tensordot(np.array(rows, "float64"), values, axes=1)
     return np.array([float(t) for t, _ in depths]), curves
-
-
-def _read_by(rate):
-    """The series that a rate reads: norms may hold those of members, too."""
-    for layer in layers_of(rate):
-        if isinstance(layer, SeriesBatchNormalization):
-            yield from layer.set_of(layer.member).values()
-        elif isinstance(layer, SeriesLayer):
-            yield from layer.series
 
 
 def per_channel(curve) -> np.ndarray:

@@ -7,6 +7,7 @@ import keras
 
 from cnet_tf.checks import per_block, positive_integer
 from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.image_ends import logits
 
 layers = keras.layers
 
@@ -32,7 +33,7 @@ def ContinuousTransformer(
     restriction="average",
     dtype=None,
     name="continuous_transformer",
-):
+) -> keras.Model:
     """A classifier of sequences or images by blocks dx/dt = eps R(theta(t), x).
 
         R(x) = A(LN(x)) + M(LN(x + A(LN(x)))),    M = dense - gelu - dense
@@ -126,11 +127,7 @@ def ContinuousTransformer(
         )(x)
     x = layers.LayerNormalization(epsilon=_EPSILON, dtype=policy, name="tail")(x)
     x = layers.GlobalAveragePooling1D(dtype=policy, name="pool")(x)
-    # Logits and loss have the precision of the weights under mixed precision.
-    head = layers.Dense(
-        positive_integer("classes", classes), dtype=policy.variable_dtype, name="head"
-    )
-    return keras.Model(inputs, head(x), name=name)
+    return keras.Model(inputs, logits(x, classes, policy), name=name)
 
 
 def _encoder_unit(shape, heads, mlp_width, policy):

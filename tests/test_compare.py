@@ -11,7 +11,7 @@ from trainers import compare
 from trainers.errors import OptionError
 
 
-def a_run(folder, accuracies, seconds, key="val_accuracy", grid=(), test=None):
+def a_run(folder, accuracies, seconds, key="val_accuracy", grid=(), test=None, more=""):
     """A folder with what a training and an evaluation leave in it."""
     folder.mkdir()
     epochs = range(len(accuracies))
@@ -21,7 +21,10 @@ def a_run(folder, accuracies, seconds, key="val_accuracy", grid=(), test=None):
     (folder / "timing.csv").write_text("\n".join(times))
     if grid:
         (folder / "evaluation").mkdir()
-        rows = ["scheme,evaluations,trained,accuracy,recalibrated_accuracy", *grid]
+        rows = [
+            f"scheme,evaluations,trained,accuracy,recalibrated_accuracy{more}",
+            *grid,
+        ]
         (folder / "evaluation" / "grid.csv").write_text("\n".join(rows))
     if test:
         (folder / "summary.json").write_text(json.dumps({"test_accuracy": test}))
@@ -54,6 +57,54 @@ def test_the_best_scheme_counts_at_each_cost(tmp_path):
     # What was not trained counts with recalibrated norms where that is better.
     assert [point.accuracy for point in run.points] == [0.5, 0.6, 0.7]
     assert run.best() == [(1, 0.6), (4, 0.7)]
+
+
+def test_scores_of_other_splits_are_left_out(tmp_path):
+    grid = ["euler,1,True,0.6,,train", "euler,4,True,0.5,,test"]
+    folder = a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid, more=",split")
+    assert [point.accuracy for point in compare.read(folder).points] == [0.5]
+
+
+def test_scores_of_a_part_are_left_out(tmp_path):
+    grid = ["euler,1,True,0.6,,test,100", "euler,4,True,0.5,,test,"]
+    more = ",split,examples"
+    folder = a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid, more=more)
+    assert [point.accuracy for point in compare.read(folder).points] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", "[0.5"),
+        ("summary.json", "[0.5]"),
+        ("summary.json", '{"test_accuracy": "x"}'),
+        ("summary.json", "[" * 200_000),
+        ("log.csv", "epoch,loss\n0,0.5"),
+        ("log.csv", "epoch,accuracy\n0,zz"),
+        ("timing.csv", "epoch\n0"),
+        ("evaluation/grid.csv", "scheme,trained\neuler,True"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, name, content):
+    grid = ("euler,1,True,0.6,",)
+    folder = a_run(tmp_path / "run", (0.5,), seconds=1, grid=grid)
+    (folder / name).write_text(content)
+    with pytest.raises(OptionError, match="--runs: "):
+        compare.read(folder)
+
+
+def test_a_log_that_is_a_link_is_refused(tmp_path):
+    folder = a_run(tmp_path / "run", (0.5,), seconds=1)
+    (folder / "log.csv").rename(tmp_path / "elsewhere.csv")
+    (folder / "log.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(OptionError, match="--runs: .*log.csv"):
+        compare.read(folder)
+
+
+def test_an_accuracy_is_reached_where_it_is_met(tmp_path):
+    run = compare.read(a_run(tmp_path / "run", (0.5, 0.75, 0.9), seconds=60))
+    assert run.reached(0.75) == 2.0
+    assert run.reached(0.76) == 3.0
 
 
 def test_a_net_of_fixed_depth_is_a_level(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from cnet_tf import checkpoint
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.surgery import blocks_of
-from trainers import fit
+from trainers import first_net, fit
+from trainers.data import load
 from trainers.errors import OptionError
 from trainers.interruption import Interrupted
 from trainers.options import Options
@@ -122,3 +124,47 @@ def test_how_to_build_a_net_is_not_asked_of_a_file(change):
 def test_a_missing_file_is_refused(short_run, tmp_path):
     with pytest.raises(OptionError, match="--model: expected a .keras file"):
         fit.fit(short_run(model=str(tmp_path / "none.keras")))
+
+
+def test_features_that_were_frozen_for_one_training_learn_in_the_next(
+    short_run, capsys
+):
+    """As with --train_only=all, which is the default."""
+    first = fit.fit(short_run(epochs=1, train_only="head"))
+    found = checkpoint.load(f"{first['run']}/net")
+    assert len(found.net.trainable_variables) == 2
+    options = short_run(model=first["run"], epochs=1)
+    plan = SimpleNamespace(options=options, data=data_of(options))
+    net = first_net.first_net(plan)
+    assert len(net.trainable_variables) > 2
+    assert "note: --model: all layers of" in capsys.readouterr().err
+    head = dataclasses.replace(options, train_only="head")
+    net = first_net.first_net(SimpleNamespace(options=head, data=plan.data))
+    assert len(net.trainable_variables) == 2
+
+
+def data_of(options):
+    return load(options.dataset, options.data_dir)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({"refine_epochs": (1,)}, {"euler:2"}),
+        ({"refine_epochs": (1, 2), "refine_factor": (3, 2)}, {"euler:3", "euler:6"}),
+        ({"refine": "on_plateau", "refine_times": 2}, {"euler:2", "euler:4"}),
+        ({}, set()),
+    ],
+)
+def test_a_member_is_no_manifestation_that_the_net_will_be(short_run, change, refused):
+    for name in ("euler:2", "euler:3", "euler:4", "euler:6", "midpoint:2"):
+        scheme, steps = name.split(":")
+        options = short_run(
+            scheme="euler", epochs=4, any_depth=((scheme, int(steps)),), **change
+        )
+        plan = SimpleNamespace(options=options, data=data_of(options))
+        if name in refused:
+            with pytest.raises(OptionError, match=f"--any_depth: .*Received {name}"):
+                first_net.first_net(plan)
+        else:
+            assert first_net.first_net(plan)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cnet_tf import checkpoint, continuous_net, manifest, recalibrate
+from cnet_tf import checkpoint, continuous_net, manifest, recalibrate, recalibrated
 from cnet_tf.any_depth import with_members
 from cnet_tf.manifestation import restore_statistics, statistics
+from cnet_tf.surgery import normalizations
 from trainers import data as image_data
 from trainers import grid
 from trainers.data.batches import eval_batches, train_batches
@@ -51,6 +52,36 @@ def test_scores_are_those_of_the_manifestation(scored, data):
     (row,) = [r for r in rows if (r["scheme"], r["steps"]) == ("rk4", 4)]
     assert row["accuracy"] == direct["accuracy"]
     np.testing.assert_allclose(row["loss"], direct["loss"], rtol=1e-5)
+
+
+def test_recalibrated_scores_are_those_of_the_recalibrated_twin(data):
+    net = continuous_net("digits", widths=(4,), strides=(1,), nodes=2)
+    for norm in normalizations(net):
+        mean, variance = norm.moving_mean.variable, norm.moving_variance.variable
+        mean.assign(np.random.default_rng(0).normal(size=mean.shape))
+        variance.assign(variance * np.geomspace(1e-2, 1e2, variance.shape[-1]))
+    wanted = grid.Grid((), (), examples=300, recalibration_batches=2)
+    examples, images = grid.scored_images(data, wanted)
+    found = grid.accuracies(net, examples, images)
+    twin = recalibrated(net, images)
+    assert found["accuracy"] == evaluate(net, examples)["accuracy"]
+    assert found["recalibrated_accuracy"] == evaluate(twin, examples)["accuracy"]
+    assert found["recalibrated_accuracy"] != found["accuracy"]
+    assert grid.accuracies(net, examples, None)["recalibrated_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "restriction", "trained"),
+    [(1, None, True), (1, "average", True), (1, "point", False), (2, "point", True)],
+)
+def test_what_reads_theta_otherwise_did_not_learn_so(data, steps, restriction, trained):
+    net = continuous_net("digits", widths=(4,), strides=(1,), nodes=2, steps=steps)
+    wanted = grid.Grid((), (), "test", 20, 0, restriction=restriction)
+    (row,) = grid.scored(net, data, wanted)
+    assert row["trained"] == trained
+    assert (row["examples"], row["restriction"]) == (20, restriction)
+    whole = grid.Grid((), (), "test", 10**6, 0)
+    assert grid._part(data, whole) is grid._part(data, grid.Grid((), ())) is None
 
 
 def test_nothing_changed(scored):

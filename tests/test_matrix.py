@@ -67,6 +67,15 @@ def test_cells_are_scores_of_the_manifestation(rows, digits):
             assert row["accuracy"] == expected[row["reading"]]
 
 
+def test_a_cell_is_as_trained_where_theta_is_read_so_too(rows):
+    _, (first, second) = rows
+    for found, own in ((first, ("euler", 2)), (second, ("midpoint", 1))):
+        for row in found:
+            cell = row["scheme"], row["steps"]
+            assert row["trained"] == (cell == own and row["reading"] == "average")
+    assert sum(row["reading"] == "point" for row in second) > 0
+
+
 def test_tables_and_picture(rows):
     _, found = rows
     written = matrix_report.files(sum(found, []), ("Of other images.", ""))

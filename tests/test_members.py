@@ -1,6 +1,7 @@
 """--any_depth: members that learn beside the net."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,19 @@ from keras import ops
 from short_runs import After, assert_equal, weights
 
 from cnet_tf import checkpoint, continuous_net, manifest, recalibrated, refine
-from cnet_tf.any_depth import members_of, with_members
+from cnet_tf.any_depth import (
+    member_read,
+    members_of,
+    reading_own_norms,
+    share_scales,
+    with_members,
+)
+from cnet_tf.surgery import normalizations
 from trainers import fit, members, steps
 from trainers.errors import OptionError
 from trainers.interruption import Interrupted
+from trainers.options import Options
+from trainers.plan import Plan
 
 NAMES = ["euler:1", "midpoint:1", "rk4:1"]
 RK4 = ("rk4", 1, 2)
@@ -198,3 +208,41 @@ def test_the_net_is_no_member_of_itself(options, tmp_path):
     with pytest.raises(OptionError, match="other manifestations .* Received rk4:1"):
         fit.fit(dataclasses.replace(options, **changes))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "batches"),
+    [
+        ({}, 20),
+        ({"recalibrate": 0}, 0),
+        ({"recalibrate": 3}, 3),
+        ({"train_only": "head"}, 0),
+    ],
+)
+def test_a_net_with_members_is_recalibrated_by_default(net, change, batches):
+    """Whether --any_depth made them, or --model or --weights brought them."""
+    plan = SimpleNamespace(options=Options(preset="digits", **change))
+    assert Plan.recalibration_batches(plan, net) == batches
+    alone = continuous_net("digits", widths=(4,), strides=(1,))
+    assert Plan.recalibration_batches(plan, alone) == change.get("recalibrate", 0)
+
+
+def test_what_is_no_member_gets_the_scales_that_learned(net, batch):
+    """Those of the member that the net reads: nobody else has trained."""
+    own = reading_own_norms(with_members(net, ["rk4:2"]))
+    assert member_read(own) == "rk4:2"
+    for v in own.trainable_variables:
+        if "rk4_2" in v.path:
+            v.assign(v + 0.5)
+    moving = [np.array(v) for v in own.non_trainable_variables]
+    before = np.array(own(batch[0]))
+    euler = np.array(manifest(own, "euler", 1)(batch[0]))
+    share_scales(own)
+    np.testing.assert_array_equal(own(batch[0]), before)
+    np.testing.assert_array_equal(manifest(own, "euler", 1)(batch[0]), euler)
+    for value, kept in zip(own.non_trainable_variables, moving, strict=True):
+        np.testing.assert_array_equal(value, kept)
+    for norm in normalizations(own):
+        shared, mine = norm.set_of(None), norm.set_of("rk4:2")
+        for name in ("gamma", "beta"):
+            np.testing.assert_array_equal(shared[name].variable, mine[name].variable)

@@ -80,7 +80,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ),
         (
             {"preset": "resnet20", "refine_epochs": (3,)},
-            "--refine_epochs: the depth of preset 'resnet20' is fixed",
+            "--refine_epochs: expected a preset with blocks. Received 'resnet20'",
         ),
         ({"refine_factor": (1,)}, "--refine_factor: .*integers >= 2. Received '1'"),
         (
@@ -95,7 +95,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ),
         (
             {"preset": "resnet20", "refine": "on_plateau"},
-            "--refine_epochs: the depth of preset 'resnet20' is fixed",
+            "--refine_epochs: expected a preset with blocks. Received 'resnet20'",
         ),
         (
             {"refine": "adaptive"},
@@ -103,7 +103,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ),
         (
             {"preset": "resnet20", "refine": "adaptive", "refine_epochs": (3,)},
-            "--refine_epochs: the depth of preset 'resnet20' is fixed",
+            "--refine_epochs: expected a preset with blocks. Received 'resnet20'",
         ),
         ({"refine_bulk": 0.0}, "--refine_bulk: expected a number in "),
         ({"plateau_delta": -0.1}, "--plateau_delta: "),

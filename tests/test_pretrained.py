@@ -132,6 +132,22 @@ def test_training_starts_from_the_weights_that_ship(fine_tuning, shipped, part):
     assert (len(moved) == 2) == (part == "head")
 
 
+@pytest.mark.parametrize(
+    ("names", "kept"), [("0123456789", True), ("abcdefghij", False)]
+)
+def test_the_head_is_of_the_classes_not_of_their_number(shipped, names, kept):
+    trained = continuous_net("tiny", weights="digits")
+    net = continuous_net("tiny")
+    first = [np.array(v) for v in net.get_layer("head").variables]
+    pretrained.load_weights(net, "tiny", "digits", list(names))
+    head = trained.get_layer("head").variables if kept else first
+    for value, expected in zip(net.get_layer("head").variables, head, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    block = trained.get_layer("block_0").variables
+    for value, other in zip(net.get_layer("block_0").variables, block, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
 def test_weights_that_do_not_fit_leave_no_run(fine_tuning, tmp_path):
     with pytest.raises(OptionError, match="--preset and its overrides: weights: exp"):
         fit(dataclasses.replace(fine_tuning, nodes=(4,)))

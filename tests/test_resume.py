@@ -68,8 +68,12 @@ def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
         with pytest.raises(Interrupted, match="test: .* Give the same command again"):
             fit.fit(options)
     monkeypatch.undo()
-    fit.fit(options)
+    summary = fit.fit(options)
     assert outcome(options) == uninterrupted
+    # Epochs have the time of all processes that trained them.
+    rows = (only_run(options.runs_dir) / "timing.csv").read_text().splitlines()[1:]
+    seconds = sum(float(row.split(",")[-1]) for row in rows)
+    assert seconds == pytest.approx(summary["train_seconds"], rel=1e-6)
 
 
 @pytest.mark.slow

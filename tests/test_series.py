@@ -15,7 +15,7 @@ from cnet_tf.series import (
     ParameterSeries,
     SeriesLayer,
     combine,
-    constant_function,
+    initial_series,
 )
 from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.tableaus import SCHEMES, get_scheme
@@ -215,9 +215,9 @@ def test_every_node_has_its_own_draw(kind, size):
 
 
 @pytest.mark.parametrize(("kind", "size"), SPACES)
-def test_constant_function_is_constant_in_any_basis(kind, size):
+def test_draws_that_are_alike_are_constant_in_any_basis(kind, size):
     basis = get_basis(kind, size)
-    initial = constant_function(2.5, basis)((size, 3), dtype="float64")
+    initial = initial_series([np.full(3, 2.5)] * size, basis)
     series = ParameterSeries(keras.Variable(initial, dtype="float64"), basis)
     for t in (StageTime(0, 0, 1), StageTime(1, Fraction(1, 3), 5), StageTime(6, 1, 7)):
         got = ForwardPass("point").at(t)(series)

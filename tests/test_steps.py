@@ -10,7 +10,7 @@ from keras import ops
 
 from cnet_tf import continuous_net
 from trainers import steps
-from trainers.loss import loss_per_example
+from trainers.loss import loss_per_example, training_loss
 from trainers.options import Options
 from trainers.strategy import make_strategy
 
@@ -37,8 +37,20 @@ def test_loss_is_the_smoothed_cross_entropy(smoothing):
     labels = np.array([0, 1, 2, 3, 0, 1])
     targets = np.eye(4)[labels] * (1 - smoothing) + smoothing / 4
     logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    loss = loss_per_example(labels, tf.constant(logits), smoothing)
-    np.testing.assert_allclose(loss, -(targets * logp).sum(axis=1), rtol=1e-6)
+    expected = -(targets * logp).sum(axis=1)
+    total, losses, _ = training_loss(
+        giving(tf.constant(logits)), None, labels, smoothing=smoothing
+    )
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    np.testing.assert_allclose(total, expected.sum(), rtol=1e-6)
+    if not smoothing:
+        found = loss_per_example(labels, tf.constant(logits))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def giving(logits):
+    """A net with these answers to whatever it is shown."""
+    return lambda images, training: logits
 
 
 def test_sgd_step_is_gradient_plus_l2(net, batch):
@@ -117,5 +129,6 @@ def test_label_smoothing_is_the_formula():
     labels = np.array([0, 3, 1, 1, 2])
     logs = -logits + np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
     expected = 0.9 * logs[np.arange(5), labels] + 0.1 * np.mean(logs, axis=1)
-    found = loss_per_example(labels, keras.ops.convert_to_tensor(logits), 0.1)
+    net = giving(keras.ops.convert_to_tensor(logits))
+    _, found, _ = training_loss(net, None, labels, smoothing=0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)

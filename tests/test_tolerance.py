@@ -13,8 +13,10 @@ from cnet_tf.runge_kutta import StageTime, step, step_with_error
 from cnet_tf.surgery import blocks_of
 from cnet_tf.tableaus import PAIRS, SCHEMES, ButcherTableau
 from cnet_tf.tolerance import steps_for_tolerance
-from trainers import tolerance
+from trainers import data as image_data
+from trainers import tolerance, trained_net
 from trainers.errors import OptionError
+from trainers.steps import evaluate
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -42,6 +44,12 @@ def test_the_estimate_is_the_difference_of_both_formulas(name):
     assert x == step(scheme, rate, 0.5, times[:-1], h)
     second = step(scheme.second, rate, 0.5, times[: scheme.second.stages], h)
     np.testing.assert_allclose(error, x - second, rtol=1e-9)
+
+
+def test_a_scheme_without_a_second_formula_estimates_no_error():
+    times = [StageTime(0, c, 1) for c in SCHEMES["rk4"].c]
+    with pytest.raises(ValueError, match="expected one with an embedded formula.*rk4"):
+        step_with_error("rk4", lambda t, x: x, 1.0, times, 1)
 
 
 @pytest.fixture
@@ -114,8 +122,22 @@ def test_a_member_is_probed_with_the_norms_that_the_export_reads():
 def test_the_command_prints_steps_to_export(tmp_path, digits_dir, capsys):
     run = save_run(tmp_path / "run", widths=(4, 4), strides=(1, 1))
     flags = [f"--run={run}", f"--data_dir={digits_dir}", "--examples=50"]
+    flags.append("--batches=1")
     tolerance.main(parse([*flags, "--tolerances=0.5"], tolerance.Options))
     out = capsys.readouterr().out
-    assert "| 0.5 | " in out and "0.5: --scheme=bosh3 --steps=" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("| 0.5 |")]
+    _, steps, evaluations, estimate, accuracy = row.strip("| ").split(" | ")
+    steps = [int(n) for n in steps.split(", ")]
+    assert int(evaluations) == SCHEMES["bosh3"].stages * sum(steps)
+    assert f"0.5: --scheme=bosh3 --steps={','.join(map(str, steps))}" in out
+    trained = trained_net.read(run)
+    data = image_data.load_as_trained(trained.data, digits_dir)
+    batches = image_data.recalibration_batches(data, "none", 1)
+    found = steps_for_tolerance(trained.net, batches, 0.5, "bosh3")
+    assert [choice.steps for choice in found] == steps
+    assert estimate == f"{max(choice.error for choice in found):.1e}"
+    examples = image_data.eval_batches(data, "test", 50, 50)
+    score = evaluate(manifest(trained.net, "bosh3", steps), examples)["accuracy"]
+    assert accuracy == f"{100 * score:.2f}"
     with pytest.raises(OptionError, match="--tolerances: tolerance: expected one"):
         tolerance.main(parse([*flags, "--tolerances=1e-9"], tolerance.Options))

@@ -38,6 +38,7 @@ if __name__ == "__main__":
     onednn.switch_on()
 
 from cnet_tf.bounds import MOST_NODES
+from cnet_tf.escaping import line
 from cnet_tf.presets import PRESETS
 from trainers import command_times, disk, own_speed
 from trainers.environment import revision
@@ -199,7 +200,7 @@ def _write(workspace, name, rows, columns, draw=None):
     drawn = draw(rows) if draw else None
     workspace.publish(peers.contents(name, rows, columns, drawn))
     print(f"\n{figures.markdown(rows, columns)}\n\n{peers.note()}")
-    print(f"Wrote {name}.* to {workspace.parent}")
+    print(f"Wrote {name}.* to {line(workspace.parent)}")
 
 
 if __name__ == "__main__":

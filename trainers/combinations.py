@@ -8,7 +8,7 @@ import math
 
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.member_name import member_name
-from cnet_tf.presets import PRESETS
+from cnet_tf.presets import PRESETS, has_blocks
 from trainers.option_table import excluded
 
 # Options that say how to build a net.
@@ -120,6 +120,13 @@ def _members_in_force(options):
     return [n for n in (member_name(*m) for m in options.any_depth) if n in names]
 
 
+def _fixed(options, remedy):
+    return (
+        f"expected a preset with blocks. Received {options.preset!r}, whose depth is "
+        f"fixed: choose another, or {remedy}."
+    )
+
+
 def grows(options):
     """Whether a run is to refine the depth."""
     return options.refine_epochs or options.refine != "at_epochs"
@@ -132,21 +139,14 @@ COMBINATIONS = (
     (
         "refine_epochs",
         lambda options: (
-            grows(options)
-            and not options.model
-            and "nodes" not in PRESETS[options.preset]
+            grows(options) and not options.model and not has_blocks(options.preset)
         ),
-        lambda options: (
-            f"the depth of preset {options.preset!r} is fixed. Choose one with blocks "
-            "or do not refine."
-        ),
+        lambda options: _fixed(options, "do not refine"),
     ),
-    (
+    excluded(
         "refine_epochs",
-        lambda options: options.refine_epochs and options.refine == "on_plateau",
-        lambda options: (
-            "expected none with --refine=on_plateau. Received both: leave one out."
-        ),
+        lambda options: options.refine == "on_plateau",
+        "--refine=on_plateau, which chooses when",
     ),
     (
         "refine_epochs",
@@ -182,11 +182,8 @@ COMBINATIONS = (
     ),
     (
         "grow",
-        lambda options: options.grow and "nodes" not in PRESETS[options.preset],
-        lambda options: (
-            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
-            "ContinuousNet or do not grow."
-        ),
+        lambda options: options.grow and not has_blocks(options.preset),
+        lambda options: _fixed(options, "do not grow"),
     ),
     (
         "grow",
@@ -208,14 +205,9 @@ COMBINATIONS = (
     (
         "any_depth",
         lambda options: (
-            options.any_depth
-            and not options.model
-            and "nodes" not in PRESETS[options.preset]
+            options.any_depth and not options.model and not has_blocks(options.preset)
         ),
-        lambda options: (
-            f"preset {options.preset!r} is a ResNet, whose depth is fixed. Choose a "
-            "ContinuousNet or leave it out."
-        ),
+        lambda options: _fixed(options, "leave it out"),
     ),
     (
         "any_depth",

@@ -11,8 +11,8 @@ Writes compare.csv, compare.md and compare.png to --output.
 
 import csv
 import dataclasses
+import io
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -24,8 +24,10 @@ if not __package__:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from cnet_tf import escaping
+from cnet_tf import escaping, plain_file
+from cnet_tf.line_error import LineError
 from trainers import disk, results
+from trainers.data_option import LATEST
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, run_folder, text
 from trainers.option_table import OptionTable, option, run
@@ -38,7 +40,7 @@ class Options(OptionTable):
     """The flags of a comparison."""
 
     runs: tuple[str, ...] = option(
-        ("runs/latest",),
+        (LATEST,),
         list_of(run_folder(), empty=False),
         "Runs, ended or not; the first one is the measure",
     )
@@ -95,9 +97,21 @@ def read(folder) -> Course:
     """The course of a run, from its log, its times and its grid.
 
     Raises:
-        OptionError: the folder has no log of an epoch.
+        OptionError: the folder has no log of an epoch, or a file that is damaged.
     """
-    folder = pathlib.Path(folder)
+    try:
+        return _read(pathlib.Path(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, LineError):  # It says which file, and why.
+            raise OptionError(f"--runs: {error}") from error
+        raise OptionError(
+            "--runs: expected folders with log.csv, timing.csv and grid.csv as a run "
+            f"wrote them. Received {str(folder)!r}, of which one is damaged "
+            f"({type(error).__name__}: {error}): restore it."
+        ) from error
+
+
+def _read(folder):
     log, timing = _rows(folder / "log.csv"), _rows(folder / "timing.csv")
     seconds = {row["epoch"]: float(row["seconds"]) for row in timing}
     if not log or any(row["epoch"] not in seconds for row in log):
@@ -111,16 +125,20 @@ def read(folder) -> Course:
         total += seconds[row["epoch"]] / 60
         minutes.append(total)
     summary = folder / "summary.json"
-    ended = json.loads(summary.read_text()) if summary.is_file() else {}
+    ended = plain_file.read_json(summary) if summary.is_file() else {}
     rows = _rows(folder / "evaluation" / "grid.csv")
-    # Grids from before 2026-11-27 do not say what they are of.
-    points = (_point(row) for row in rows if row.get("split", "test") == "test")
+    # Of the whole test set. Older grids do not say what they are of.
+    points = (
+        _point(row)
+        for row in rows
+        if row.get("split", "test") == "test" and not row.get("examples")
+    )
     return Course(
         folder.resolve().name,
         key,
         tuple(minutes),
         tuple(float(row[key]) for row in log),
-        ended.get("test_accuracy"),
+        None if (test := ended.get("test_accuracy")) is None else float(test),
         tuple(point for point in points if math.isfinite(point.accuracy)),
     )
 
@@ -137,8 +155,7 @@ def _point(row) -> Point:
 def _rows(path) -> list[dict]:
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(plain_file.read_text(path), newline="")))
 
 
 def main(options):
@@ -158,7 +175,8 @@ def main(options):
     workspace = disk.Workspace(pathlib.Path(options.output))
     with workspace:
         workspace.publish(files)
-    print(f"{markdown(courses)}\n\nWritten to {workspace.parent}: {', '.join(files)}")
+    print(f"{markdown(courses)}\n")
+    print(f"Written to {escaping.line(workspace.parent)}: {', '.join(files)}")
 
 
 def _csv(courses) -> bytes:

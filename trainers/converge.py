@@ -37,7 +37,7 @@ from cnet_tf.escaping import line
 from cnet_tf.recalibrated_limit import as_continuous, limit_errors
 from cnet_tf.tableaus import SCHEMES
 from trainers import convergence_report, disk, looked_at
-from trainers.errors import OptionError
+from trainers.errors import OptionError, naming
 from trainers.option_kinds import integer, list_of, number, one_of, ratio
 from trainers.option_table import option
 from trainers.option_table import run as run_program
@@ -122,12 +122,10 @@ def _study(found, options) -> convergence_report.Study:
         bar.target = total
         bar.update(done)
 
-    try:
+    with naming("--factors"):
         parts = observed_order.observe(
             found.net, batches, options.schemes, options.factors, progress=progress
         )
-    except ValueError as error:
-        raise OptionError(f"--factors: {error}") from error
     bounds = options.tolerance, options.points / 100
     verdicts = [step_verdict.judged(part, *bounds) for part in parts[:-1]]
     again = limit_errors(net, parts[-1], batches, training) if count else None

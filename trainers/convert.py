@@ -44,7 +44,7 @@ from trainers import disk, trained_net
 from trainers.data import batches
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
-from trainers.errors import OptionError
+from trainers.errors import naming
 from trainers.option_kinds import integer, list_of, one_of, text, trained_model
 from trainers.option_table import OptionTable, excluded, option, run
 from trainers.steps import accuracy_of, evaluate
@@ -131,10 +131,8 @@ def main(options):
     output = pathlib.Path(options.output)
     with disk.Workspace(output.parent) as workspace:
         convert = _continuous if options.to == "continuous" else to_plain
-        try:
+        with naming("--model"):
             new = convert(net)
-        except ValueError as error:
-            raise OptionError(f"--model: {error}") from error
         _check_logits(net, new)
         score = _scorer(data)
         score("as given", net)
@@ -159,10 +157,8 @@ def main(options):
 def _read(options):
     """(net, its data or None, what it says of them)."""
     if not os.path.isdir(options.model):
-        try:
+        with naming("--model"):
             return keras_file.read(options.model), None, {}
-        except ValueError as error:
-            raise OptionError(f"--model: {error}") from error
     trained = trained_net.read(options.model, "model")
     net, said = trained.net, trained.data
     parts = ("train", "test") if options.recalibrate else ("test",)
@@ -195,10 +191,8 @@ def _projected(net, options):
         return values[0] if len(values) == 1 else values or None
 
     steps = numbers(options.steps) or [block.steps for block in blocks_of(net)]
-    try:
+    with naming("--basis, --nodes, --steps"):
         return project(net, options.basis, numbers(options.nodes), steps)
-    except ValueError as error:
-        raise OptionError(f"--basis, --nodes, --steps: {error}") from error
 
 
 def _check_logits(net, new):

@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from cnet_tf import convergence
+from cnet_tf.escaping import line
 from cnet_tf.tableaus import SCHEMES
 from trainers import disk, dynamics_picture, one_step, results
 from trainers.motions import MOTIONS
@@ -152,7 +153,8 @@ def main(options):
         curves = [measured(*kind, options.seeds, recipe, bar.add) for kind in kinds]
         files = contents(curves)
         workspace.publish(files)
-    print(f"\n{markdown(curves)}\n\nWritten to {workspace.parent}: {', '.join(files)}")
+    print(f"\n{markdown(curves)}")
+    print(f"\nWritten to {line(workspace.parent)}: {', '.join(files)}")
 
 
 def measured(motion, scheme, spacing, seeds, recipe, progress=lambda done: None):

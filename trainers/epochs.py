@@ -52,7 +52,7 @@ def _train_epoch(training, callbacks):
     callbacks.on_epoch_begin(epoch)
     before, first = progress.seconds, progress.batch
     _train_batches(training, callbacks)
-    seconds = progress.seconds - before
+    here = progress.seconds - before
     examples = (plan.per_epoch - first) * plan.place.batch_size
     # The rate of the first batch, even where this process began in the middle.
     at_start = dataclasses.replace(progress, updates=progress.updates - progress.batch)
@@ -60,8 +60,9 @@ def _train_epoch(training, callbacks):
         **_means(progress.totals),
         "learning_rate": learning_rate(options, plan.per_epoch, at_start),
         **_depth(training.state.net),
-        "seconds": seconds,
-        "images_per_second": examples / max(seconds, 1e-9),
+        # Earlier processes had a part in it, and rollbacks are of an epoch, too.
+        "seconds": progress.seconds - sum(e["seconds"] for e in progress.history),
+        "images_per_second": examples / max(here, 1e-9),
     }
     if plan.data.validation is not None:
         scores = training.score("validation")

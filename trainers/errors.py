@@ -27,6 +27,19 @@ class OptionError(LineError):
     """A flag has a value that cannot be used; the message is one line."""
 
 
+@contextlib.contextmanager
+def naming(flags: str):
+    """Turns what the library refuses within it into an `OptionError` of these flags.
+
+    Args:
+        flags: As a message begins, such as `"--scheme, --steps"`.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise OptionError(f"{flags}: {error}") from error
+
+
 class _Ended(SystemExit):
     """A signal: what is open is closed and what is temporary removed on its way up."""
 

@@ -34,7 +34,7 @@ from trainers import disk, grid, trained_net
 from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.contents import changed as changed_data
 from trainers.data.errors import tell
-from trainers.data_option import data_dir
+from trainers.data_option import LATEST, data_dir
 from trainers.identity import other_code
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -45,7 +45,7 @@ from trainers.option_table import run as run_program
 class Options(OptionTable):
     """The flags of an evaluation."""
 
-    run: str = option("runs/latest", run_folder(), "What to score")
+    run: str = option(LATEST, run_folder(), "What to score")
     output: str | None = option(
         None,
         text(),

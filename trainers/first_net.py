@@ -5,6 +5,7 @@ import os
 from cnet_tf import checkpoint, keras_file, pretrained
 from cnet_tf.any_depth import with_members
 from cnet_tf.architecture import in_precision, readable
+from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.image_ends import gives_probabilities, last_operation
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
@@ -12,7 +13,8 @@ from cnet_tf.presets import continuous_net
 from cnet_tf.surgery import blocks_of, chosen_blocks
 from trainers import members
 from trainers.combinations import grows
-from trainers.errors import OptionError
+from trainers.data.errors import tell
+from trainers.errors import OptionError, naming
 
 # Options that are arguments of the net as they are.
 OVERRIDES = (
@@ -45,19 +47,14 @@ def first_net(plan):
         _check_members(net, options)
     if options.train_only == "head":
         _freeze_features(net)
-    try:
+    with naming("--model" if options.model else "--preset and its overrides"):
         readable(net)  # Before it is trained, not after.
-    except ValueError as error:
-        name = "--model" if options.model else "--preset and its overrides"
-        raise OptionError(f"{name}: {error}") from error
     return net
 
 
 def _manifested(net, flag, **form):
-    try:
+    with naming(f"--{flag}"):
         return manifest(net, **form)
-    except ValueError as error:
-        raise OptionError(f"--{flag}: {error}") from error
 
 
 def _freeze_features(net):
@@ -80,17 +77,38 @@ def _check_members(net, options):
             f"--any_depth: expected the members of --model, {','.join(known)}. "
             f"Received {','.join(wanted)}."
         )
-    own = {member_name(block.scheme, block.steps) for block in blocks_of(net)}
+    own = _forms_to_come(net, options)
     if not options.grow and own & set(wanted):
         raise OptionError(
-            "--any_depth: expected other manifestations than that of the net, which "
-            f"learns in every update. Received {', '.join(own)}: leave it out."
+            "--any_depth: expected other manifestations than those that the net has, "
+            "which learn in every update, refined ones included. Received "
+            f"{', '.join(sorted(own & set(wanted)))}: leave it out."
         )
-    try:
+    with naming("--any_depth"):
         if not known:
             with_members(net, wanted)
-    except ValueError as error:
-        raise OptionError(f"--any_depth: {error}") from error
+
+
+def _forms_to_come(net, options) -> set[str]:
+    """Names of the manifestations that a net has from its start to its end.
+
+    Of --refine=adaptive those in which all blocks are refined alike.
+    """
+    times = len(options.refine_epochs)
+    if options.refine == "on_plateau":
+        times = options.refine_times
+    factors = options.refine_factor
+    multiples = [1]
+    for i in range(times):
+        multiples.append(multiples[-1] * factors[min(i, len(factors) - 1)])
+    blocks = blocks_of(net)
+    if len({block.scheme for block in blocks}) != 1:
+        return set()
+    return {
+        member_name(blocks[0].scheme, [m * block.steps for block in blocks])
+        for m in multiples
+        if m * max(block.steps for block in blocks) <= MOST_STEPS
+    }
 
 
 def _of_preset(options, data):
@@ -113,7 +131,7 @@ def _of_preset(options, data):
         _check_channels(options, data)
     if options.image_sizes:
         shape = (None, None, shape[-1])
-    try:
+    with naming("--preset and its overrides"):
         # All of them, as a stage that cannot be should not end a run in the middle.
         net, *_ = [
             continuous_net(
@@ -121,14 +139,14 @@ def _of_preset(options, data):
                 classes=len(data.class_names),
                 dtype=options.precision,
                 input_shape=shape,
-                weights=options.weights,
                 **overrides | stage,
             )
             for stage in stages
         ]
+        if options.weights:
+            names = data.class_names
+            pretrained.load_weights(net, options.preset, options.weights, names)
         return net
-    except ValueError as error:
-        raise OptionError(f"--preset and its overrides: {error}") from error
 
 
 def _check_channels(options, data):
@@ -144,15 +162,13 @@ def _check_channels(options, data):
 
 
 def _of_file(options, data):
-    try:
-        net = _read(options.model)
+    with naming("--model"):
+        net = _read(options.model, options.train_only)
         net = in_precision(net, options.precision)
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
         if grows(options):
             chosen_blocks(net)  # Refuses a net without any before it trains.
-    except ValueError as error:
-        raise OptionError(f"--model: {error}") from error
     expected = [(None, *data.image_shape)], [(None, len(data.class_names))]
     found = [tuple(x.shape) for x in net.inputs], [tuple(x.shape) for x in net.outputs]
     if not all(map(_fits, found, expected)):
@@ -180,10 +196,15 @@ def _of_file(options, data):
     return net
 
 
-def _read(path):
-    if os.path.isdir(path):
-        return checkpoint.load(checkpoint.folder_of(path)).net
-    return keras_file.read(path)
+def _read(path, train_only):
+    if not os.path.isdir(path):
+        return keras_file.read(path)
+    found = checkpoint.load(checkpoint.folder_of(path))
+    if train_only == "all" and found.metadata.get("train_only") == "head":
+        for layer in found.net.layers:
+            layer.trainable = True
+        tell(f"--model: all layers of {path} learn, its features were frozen till now.")
+    return found.net
 
 
 def _numbers(values):

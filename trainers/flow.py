@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.datasets import make_circles, make_moons
 
 from cnet_tf import ContinuousBlock
+from cnet_tf.escaping import line as shown
 from cnet_tf.trajectory import states
 from trainers import disk, results
 from trainers.option_kinds import integer, text
@@ -109,7 +110,7 @@ def main(options):
             accuracy = net.evaluate(points, labels, verbose=0)[1]
             print(f"{name}: {100 * accuracy:.1f} % of its points are parted")
         workspace.publish({"flow.png": picture(rows)})
-    print(f"Written to {workspace.parent}: flow.png")
+    print(f"Written to {shown(workspace.parent)}: flow.png")
 
 
 def picture(rows) -> bytes:

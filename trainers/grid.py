@@ -53,8 +53,10 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
     Returns:
         Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
         (whether it learned: the net's own manifestation, or a member of an any-depth
-        net), "accuracy", "loss", "recalibrated_accuracy"}`; accuracies in [0, 1], NaN
-        where logits are not finite.
+        net, reading theta as then), "split", "examples" (None for all of it),
+        "restriction" (None for as trained), "accuracy", "loss",
+        "recalibrated_accuracy"}`; accuracies in [0, 1], NaN where logits are not
+        finite.
     """
     images = scored_images(data, wanted)
     found = [(block.scheme, block.steps) for block in blocks_of(net)]
@@ -79,13 +81,29 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
             "scheme": scheme,
             "steps": n,
             "evaluations": evaluations(member_name(scheme, n)) if found else None,
-            "trained": not found or (scheme, n) in learned,
+            "trained": not found or ((scheme, n) in learned and _read_alike(net, twin)),
             "split": wanted.split,
+            "examples": _part(data, wanted),
+            "restriction": wanted.restriction,
             **accuracies(twin, *images),
         }
         rows.append(row)
         progress(row)
     return rows
+
+
+def _read_alike(net, twin) -> bool:
+    """Whether a manifestation reads theta as the net does, or has no choice."""
+    return all(
+        block.restriction == other.restriction or other.steps >= other.basis.cells
+        for block, other in zip(blocks_of(net), blocks_of(twin), strict=True)
+    )
+
+
+def _part(data, wanted) -> int | None:
+    """How many examples are scored, None for all of the split."""
+    count = wanted.examples
+    return count if count and count < data.sizes[wanted.split] else None
 
 
 def scored_images(data, wanted: Grid) -> tuple:

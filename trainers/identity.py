@@ -143,10 +143,10 @@ def other_code(metadata: dict) -> str:
     if not isinstance(was, dict):
         return ""
     names = [name for name in was if was[name] != code().get(name)]
+    if not names:
+        return ""
     changes = (f"{name} (was {was[name]}, is {code().get(name)})" for name in names)
-    return f"the code has changed since the run began, {', '.join(changes)}" * (
-        len(names) > 0
-    )
+    return f"the code has changed since the run began, {', '.join(changes)}"
 
 
 def differing(was: dict, now: dict) -> list[str]:

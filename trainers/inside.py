@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 from cnet_tf.escaping import line
 from trainers import disk, inside_report, looked_at
-from trainers.errors import OptionError
+from trainers.errors import naming
 from trainers.option_kinds import integer, switch
 from trainers.option_table import option
 from trainers.option_table import run as run_program
@@ -63,10 +63,8 @@ def main(options):
     # First, so that a folder that cannot be written is found before the work.
     with workspace:
         batches, remark = found.images()
-        try:
+        with naming("--refined"):
             courses = inside_report.courses(found.net, batches, options.refined)
-        except ValueError as error:
-            raise OptionError(f"--refined: {error}") from error
         curves = inside_report.thetas(found.net)
         files = inside_report.files(courses, curves)
         workspace.publish(files)

@@ -34,7 +34,7 @@ from trainers.data_option import (
     per_channel,
     std_of_pixels,
 )
-from trainers.errors import OptionError
+from trainers.errors import OptionError, naming
 from trainers.option_kinds import (
     integer,
     list_of,
@@ -136,7 +136,7 @@ class Options(OptionTable):
     @property
     def sources(self) -> list[pathlib.Path]:
         """The file, or the runs."""
-        return list(map(pathlib.Path, (self.model and [self.model]) or self.runs))
+        return list(map(pathlib.Path, [self.model] if self.model else self.runs))
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -172,10 +172,8 @@ def _of_run(run):
 
 
 def _of_file(options):
-    try:
+    with naming("--model"):
         net = keras_file.read(options.model)
-    except keras_file.KerasFileError as error:
-        raise OptionError(f"--model: {error}") from error
     shapes = [tuple(x.shape) for x in net.inputs]
     kinds = {str(x.dtype) for x in net.inputs}
     name = pathlib.Path(options.model).stem
@@ -206,15 +204,11 @@ def _of_file(options):
 def _looked_at(options, source, name, net, said) -> LookedAt:
     net = unrolled(in_precision(net, options.precision))
     if options.manifestation:
-        try:
+        with naming("--manifestation"):
             net = manifest(net, *options.manifestation)
-        except ValueError as error:
-            raise OptionError(f"--manifestation: {error}") from error
 
-    try:
+    with naming(f"--{source}"):
         tapped = TappedNet(net)
-    except ValueError as error:
-        raise OptionError(f"--{source}: {error}") from error
 
     def images():
         if options.inputs:

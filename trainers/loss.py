@@ -4,15 +4,15 @@ import keras
 from keras import ops
 
 
-def loss_per_example(labels, logits, label_smoothing=0.0):
-    """Cross entropy (batch,) of integer labels, smoothed towards uniform."""
-    return _cross_entropy(_targets(labels, logits, label_smoothing), logits)
+def loss_per_example(labels, logits):
+    """Cross entropy (batch,) of integer labels."""
+    return _cross_entropy(_targets(labels, logits), logits)
 
 
-def _targets(labels, logits, label_smoothing):
+def _targets(labels, logits, smoothing=0.0):
     targets = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    if label_smoothing:
-        targets = targets * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    if smoothing:
+        targets = targets * (1 - smoothing) + smoothing / logits.shape[-1]
     return targets
 
 

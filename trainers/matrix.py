@@ -38,8 +38,8 @@ from cnet_tf.tableaus import SCHEMES
 from trainers import data as image_data
 from trainers import disk, grid, matrix_report, trained_net
 from trainers.data.contents import changed as changed_data
-from trainers.data_option import data_dir
-from trainers.errors import OptionError
+from trainers.data_option import LATEST, data_dir
+from trainers.errors import OptionError, naming
 from trainers.matrix_report import STATISTICS
 from trainers.option_kinds import integer, list_of, one_of, run_folder, text
 from trainers.option_table import OptionTable, option
@@ -51,7 +51,7 @@ class Options(OptionTable):
     """The flags of a matrix."""
 
     runs: tuple[str, ...] = option(
-        ("runs/latest",), list_of(run_folder(), unique=True, empty=False), "Its rows"
+        (LATEST,), list_of(run_folder(), unique=True, empty=False), "Its rows"
     )
     output: str = option("matrix", text(), "Folder for the results")
     schemes: tuple[str, ...] = option(
@@ -101,10 +101,8 @@ def read(run) -> Trained:
         OptionError: no run, a damaged net, one without blocks, or whose blocks differ.
     """
     trained = trained_net.read(run, "runs")
-    try:
+    with naming("--runs"):
         found = {(block.scheme, block.steps) for block in chosen_blocks(trained.net)}
-    except ValueError as error:
-        raise OptionError(f"--runs: {error}") from error
     if len(found) > 1:
         raise OptionError(
             f"--runs: expected blocks of one scheme and one N. Received {run!r} with "
@@ -145,7 +143,8 @@ def scored(trained, data, columns, options) -> list[dict]:
 
     Returns:
         `{"run", "trained_scheme", "trained_steps", "nodes" (K' if compressed, else
-        None), "reading", "statistics", "scheme", "steps", "accuracy"}`.
+        None), "reading", "trained" (whether it learned so), "statistics", "scheme",
+        "steps", "accuracy"}`.
     """
     own = trained.scheme, trained.steps
     nets = [(None, trained.net, columns)]
@@ -166,11 +165,20 @@ def scored(trained, data, columns, options) -> list[dict]:
                     "trained_steps": trained.steps,
                     "nodes": nodes,
                     "reading": reading,
+                    "trained": _is_trained(trained, net, row, reading),
                     **row,
                 }
                 for row in rows
             ]
     return found
+
+
+def _is_trained(trained, net, row, reading) -> bool:
+    """Whether a cell is what a run learned as, in how it reads theta too."""
+    cell = row["scheme"], row["steps"]
+    alike = all(block.restriction == reading for block in blocks_of(net))
+    own = cell == (trained.scheme, trained.steps)
+    return own and (alike or not _is_coarse(net, cell))
 
 
 def _is_coarse(net, cell) -> bool:

@@ -72,7 +72,7 @@ def _columns(rows) -> list[str]:
 def _cell(row) -> str:
     if row is None:
         return ""
-    return _percent(row) + " *" * (tested_as(row) == trained_as(row))
+    return _percent(row) + (" *" if row["trained"] else "")
 
 
 def _percent(row) -> str:
@@ -140,7 +140,7 @@ def picture(rows) -> bytes:
                     fontsize=8,
                     color="white" if dark else "black",
                 )
-                if tested_as(row) == trained_as(row):
+                if row["trained"]:
                     axes.add_patch(
                         Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=2)
                     )

@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.manifestation import manifest
-from cnet_tf.presets import PRESETS, continuous_net
+from cnet_tf.presets import PRESETS, continuous_net, has_blocks
 from trainers import steps
 from trainers.errors import OptionError
 from trainers.option_kinds import integer, list_of, one_of
@@ -51,7 +51,7 @@ class Options(OptionTable):
     COMBINATIONS = (
         (
             "preset",
-            lambda options: "nodes" not in PRESETS[options.preset],
+            lambda options: not has_blocks(options.preset),
             lambda options: (
                 f"expected a net with blocks. Received {options.preset!r}, whose depth "
                 "is fixed: choose another."

@@ -117,7 +117,7 @@ class Options(OptionTable):
     train_only: str = option(
         "all",
         one_of(PARTS),
-        "Layers that learn: all, or the head alone, behind features that stay",
+        "Layers that learn: all, or the head alone, on features that stay",
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
@@ -153,7 +153,7 @@ class Options(OptionTable):
         None,
         number(most=MOST_FACTOR),
         "Factor of the branch of every transition",
-        "horizon / K of the block behind it, at the start",
+        "horizon / K of the next block, at the start",
     )
     padding: str | None = option(
         None,

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 
+from cnet_tf.any_depth import members_of
 from trainers.data import ImageData
 from trainers.data.description import check_new
 from trainers.errors import OptionError
@@ -47,12 +48,16 @@ class Plan:
         whole = self.data.sizes["train"] // self.place.batch_size
         return min(whole, self.options.batches_per_epoch or whole)
 
-    @property
-    def recalibration_batches(self) -> int:
-        """Batches to estimate batch norms on when the training ends."""
+    def recalibration_batches(self, net) -> int:
+        """Batches to estimate batch norms on when the training of a net ends.
+
+        By default none, but where it has members, as --any_depth makes it or --model
+        and --weights may bring it: it is to run in every form.
+        """
         if self.options.recalibrate is not None:
             return self.options.recalibrate
-        return _RECALIBRATION_BATCHES if self.options.any_depth else 0
+        features_stay = self.options.train_only == "head"
+        return 0 if features_stay or not members_of(net) else _RECALIBRATION_BATCHES
 
     @property
     def description(self) -> dict:
@@ -72,4 +77,8 @@ class Plan:
     def metadata(self) -> dict:
         """What is saved with every net."""
         identity = {"digest": self.identity.digest, "code": self.identity.code}
-        return {"data": self.description, "identity": identity}
+        return {
+            "data": self.description,
+            "identity": identity,
+            "train_only": self.options.train_only,
+        }

@@ -33,7 +33,7 @@ from trainers import data as image_data
 from trainers import disk
 from trainers.data.batches import eval_batches, recalibration_batches_of
 from trainers.data.description import checked
-from trainers.data_option import data_dir
+from trainers.data_option import LATEST, data_dir
 from trainers.errors import OptionError
 from trainers.members import members
 from trainers.option_kinds import integer, one_of, run_folder, text
@@ -59,7 +59,7 @@ _RECORDS = (
 class Options(OptionTable):
     """The flags of a shipment."""
 
-    run: str = option("runs/latest", run_folder(), "What to ship")
+    run: str = option(LATEST, run_folder(), "What to ship")
     preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset that it is")
     recipe: str = option(
         "",

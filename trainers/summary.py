@@ -34,8 +34,8 @@ def finish(training, began) -> dict:
     progress, net = training.progress, training.state.net
     if plan.options.ema:
         training.average()
-    if plan.recalibration_batches:
-        training.recalibrate()
+    if count := plan.recalibration_batches(net):
+        training.recalibrate(count)
     recorder.save_net(training.state)
     recorder.log(progress.history)
     test = training.score("test")

@@ -34,8 +34,8 @@ from cnet_tf.tolerance import steps_for_tolerance
 from trainers import data as image_data
 from trainers import trained_net
 from trainers.data import batches
-from trainers.data_option import data_dir
-from trainers.errors import OptionError
+from trainers.data_option import LATEST, data_dir
+from trainers.errors import naming
 from trainers.option_kinds import integer, list_of, number, one_of, run_folder
 from trainers.option_table import OptionTable, option, run
 from trainers.steps import accuracy_of, evaluate
@@ -45,12 +45,12 @@ from trainers.steps import accuracy_of, evaluate
 class Options(OptionTable):
     """The flags of a search for steps."""
 
-    run: str = option("runs/latest", run_folder(), "What to search steps for")
+    run: str = option(LATEST, run_folder(), "What to search steps for")
     scheme: str = option("bosh3", one_of(PAIRS), "Embedded pair")
     tolerances: tuple[float, ...] = option(
         (0.1, 0.03, 0.01),
         list_of(number("> 0"), empty=False),
-        "Errors of the state behind a block, relative to its norm",
+        "Errors of the state after a block, relative to its norm",
     )
     batches: int = option(
         1, integer(1), "Batches of 128 training images to choose the steps on"
@@ -72,10 +72,8 @@ def main(options):
     print("|---|---|---|---|---|")
     lines, graphs = [], [trained.net]
     for tolerance in options.tolerances:
-        try:
+        with naming("--run, --tolerances"):
             found = steps_for_tolerance(trained.net, images, tolerance, options.scheme)
-        except ValueError as error:
-            raise OptionError(f"--run, --tolerances: {error}") from error
         steps = [choice.steps for choice in found]
         graphs.append(manifest(trained.net, options.scheme, steps))
         scores = evaluate(graphs[-1], examples)

@@ -5,7 +5,7 @@ import json
 from typing import NoReturn
 
 from cnet_tf import checkpoint
-from cnet_tf.any_depth import member_read
+from cnet_tf.any_depth import member_read, share_scales
 from cnet_tf.manifestation import recalibrate, recalibrated, recalibrated_along
 from trainers import growth, snapshots, steps
 from trainers.broadcast import anyone, gathered, shared_folder
@@ -183,14 +183,18 @@ class Training:
         for one in (net, *members(net).values()):
             recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
 
-    def recalibrate(self):
+    def recalibrate(self, count):
         """Replaces the net by a twin with statistics of each of its evaluations.
 
-        What is neither the net nor a member reads moments along depth.
+        What is neither the net nor a member reads moments along depth, with the scales
+        and shifts of the net.
+
+        Args:
+            count: Batches to estimate them on.
         """
         # Of another epoch that is not trained.
-        batches = self._train_batches(self.plan.options.epochs + 1)
-        batches = batches.take(self.plan.recalibration_batches)
+        batches = self._train_batches(self.plan.options.epochs + 1).take(count)
+        share_scales(self.state.net)
         net = recalibrated(self.state.net, self._watched(batches))
         if member_read(net):
             net = recalibrated_along(net, self._watched(batches))

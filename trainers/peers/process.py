@@ -102,7 +102,5 @@ class PeerProcess:
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
         # Some libraries say more below an exception.
-        raised = [
-            line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)
-        ]
+        raised = [line for line in lines if _RAISED.match(line)]
         return (raised or lines or [f"exit code {code}"])[-1]

@@ -1,0 +1,33 @@
+"""What preprocessing layers learned by `adapt`, beside their variables.
+
+Keras' `Normalization` computes with tensors that it makes of its variables when it is
+adapted or read from a file of Keras. Lookups keep their vocabulary in a table that is
+in no variable and no config.
+"""
+
+import keras
+
+from cnet_tf.fresh_layer import LOOKUPS
+from cnet_tf.lifted_layer import layers_of
+
+
+def settle(model):
+    """Has the layers of a model compute with the values that were assigned to it."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def check_described(layer):
+    """Refuses a layer whose config does not tell what it was adapted to.
+
+    Raises:
+        ValueError: a lookup without a vocabulary among its arguments; names it.
+    """
+    if isinstance(layer, LOOKUPS) and layer.get_config()["vocabulary"] is None:
+        raise ValueError(
+            f"net: expected lookups with a vocabulary as an argument. Received "
+            f"{layer.name!r}, which was adapted: no config has that. Give "
+            "vocabulary=layer.get_vocabulary() where the layer is made, or leave it "
+            "outside of the net."
+        )
