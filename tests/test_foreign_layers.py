@@ -60,14 +60,9 @@ def test_convolutions_in_groups_are_convolutions_of_onnx(tmp_path):
 def test_loops_keep_what_their_bodies_read(kind, tmp_path):
     net = chain(layers.Reshape((6, 24)), kind(3), layers.Dense(2))
 
-    def converted():
-        data = {"image_shape": [6, 6, 4]}
-        return onnx_file.in_fixed_order(onnx_graph.convert(net, data, "normalized"))
-
-    model = converted()
+    data = {"image_shape": [6, 6, 4]}
+    model = onnx_file.in_fixed_order(onnx_graph.convert(net, data, "normalized"))
     onnx.checker.check_model(model, full_check=True)
-    # TensorFlow has numbered on, what is written has not.
-    assert converted().SerializeToString() == model.SerializeToString()
     onnx.save(model, tmp_path / "net.onnx")
     images = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype("float32")
     found = runtimes.onnx(tmp_path / "net.onnx")["serving_default"](images)["logits"]
