@@ -5,9 +5,11 @@ import os
 import pathlib
 
 import keras
+import numpy as np
 
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
+from cnet_tf.escaping import line
 from cnet_tf.image_ends import gives_probabilities, last_operation
 from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import unrolled
@@ -15,9 +17,13 @@ from export.runtimes import SIGNATURE
 from export.source import Source
 from trainers.data.class_names import MOST_LETTERS, is_name
 from trainers.data.description import checked
+from trainers.data.errors import tell
 from trainers.data.generated import GENERATED
 from trainers.data_option import per_channel
 from trainers.errors import OptionError, naming
+
+# Factors and means of pixels of 0 to 255: pixels of 0 to 1 have none of these.
+_SMALL, _LARGE = 0.02, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +65,12 @@ class File:
             "mean": per_channel("mean", self.mean or (0.0,), channels),
             "std": per_channel("std", self.std or (1.0,), channels),
         }
+        if not self.std and _takes_pixels(model):
+            tell(
+                f"--std: {line(self.path)} seems to take pixels of 0 to 255, as it "
+                "scales them itself. Then give --std=0.00392156863; exports divide "
+                "pixels by 255 first."
+            )
         with naming("--model"):
             checked({"data": data}, self.path, model)
         sha256 = plain_file.sha256(self.path, follow=True)
@@ -120,7 +132,8 @@ def read_model(path) -> keras.Model:
     with naming("--model"):
         model = keras_file.read(path)
     _check_model(model)
-    if isinstance(model.output, dict):  # Of one entry.
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        # Of one entry.
         model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     model = unrolled(in_precision(model, "float32"))
     # Layers of float32 may follow an input of less.
@@ -185,6 +198,18 @@ def _check_model(model) -> None:
             _shown(outputs),
             "the probability of a single class is always one; end it with Dense(2)",
         )
+
+
+def _takes_pixels(model) -> bool:
+    """Whether a model begins by scaling numbers far beyond 0..1."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Rescaling):
+            return bool(np.all(np.abs(layer.scale) < _SMALL))
+        if isinstance(layer, keras.layers.Normalization):
+            return bool(np.any(np.array(layer.mean) > _LARGE))
+        if getattr(layer, "weights", None) and not isinstance(layer, keras.Model):
+            return False  # What comes later is of features.
+    return False
 
 
 def _shown(shapes) -> str:

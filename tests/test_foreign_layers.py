@@ -129,3 +129,23 @@ def test_activations_with_weights_are_refused(tmp_path):
     net.save(tmp_path / "my.keras")
     with pytest.raises(OptionError, match="functions for activations. Received 'dense"):
         keras_file.read_model(tmp_path / "my.keras")
+
+
+@pytest.mark.parametrize(
+    ("first", "std", "told"),
+    [
+        (layers.Rescaling(1 / 255), (), True),
+        (layers.Rescaling(1 / 255), (1 / 255,), False),
+        (layers.Rescaling(2.0, offset=-1.0), (), False),
+        (layers.Normalization(mean=[120.0] * 3, variance=[900.0] * 3), (), True),
+        (layers.Normalization(mean=[0.5] * 3, variance=[0.1] * 3), (), False),
+        (layers.Conv2D(3, 1), (), False),
+    ],
+)
+def test_a_file_that_takes_pixels_is_pointed_out(first, std, told, tmp_path, capsys):
+    net = chain(
+        first, layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2), shape=(4, 4, 3)
+    )
+    net.save(tmp_path / "my.keras")
+    keras_file.File(tmp_path / "my.keras", std=std).read()
+    assert ("note: --std: " in capsys.readouterr().err) == told

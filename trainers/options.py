@@ -117,7 +117,8 @@ class Options(OptionTable):
     train_only: str = option(
         "all",
         one_of(PARTS),
-        "Layers that learn: all, or the head alone, on features that stay",
+        "Layers that learn: all, or the head alone, on features that stay for this "
+        "training",
     )
     scheme: str | None = option(
         None, one_of(SCHEMES), "Runge-Kutta scheme, overrides the preset's", _PRESETS
@@ -238,7 +239,8 @@ class Options(OptionTable):
         "end: those of the net for each evaluation of its scheme, those of what is "
         "neither it nor a member along depth, where the training keeps statistics of "
         "cells, which several evaluations share; 0 leaves them",
-        "20 with --any_depth, whose nets are to run in every form; else 0",
+        "20 for nets with members, of --any_depth or brought by --model or --weights, "
+        "which are to run in every form; else 0, and with --train_only=head",
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
     jit_compile: str = option(
