@@ -11,6 +11,7 @@ from cnet_tf import ContinuousNet, manifest
 from cnet_tf.member_name import manifestation_of
 from cnet_tf.surgery import blocks_of, normalizations
 from trainers import short_blocks, short_graphs, steps
+from trainers.errors import OptionError
 from trainers.loss import training_loss
 
 NAMES = ["midpoint:1", "euler:1"]
@@ -224,6 +225,11 @@ def written(digits_dir, tmp_path_factory):
     )
     short_graphs.main(options)
     return folder
+
+
+def test_the_whole_is_no_member():
+    with pytest.raises(OptionError, match="--menu: .* the whole, midpoint:2"):
+        dataclasses.replace(OPTIONS, menu=(("euler", 1), ("midpoint", 2)))
 
 
 @pytest.mark.slow

@@ -137,6 +137,17 @@ class Options(OptionTable):
     data_dir: str | None = data_dir()
     output: str = option("short_graphs", text(), "Folder for the results")
 
+    COMBINATIONS = (
+        (
+            "menu",
+            lambda options: (options.scheme, options.nodes) in options.menu,
+            lambda options: (
+                f"expected members other than the whole, {options.scheme}:"
+                f"{options.nodes}. Received it too: leave it out."
+            ),
+        ),
+    )
+
 
 def main(options):
     """Trains, scores, writes and prints."""
