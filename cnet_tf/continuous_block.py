@@ -232,9 +232,8 @@ class ContinuousBlock(keras.layers.Layer):
         plain = type(self) is ContinuousBlock
         config = keras.layers.Layer.get_config(self) if plain else self.get_config()
         form = {k: getattr(self, k) if form.get(k) is None else form[k] for k in _FORM}
-        return type(self).from_config(
-            {**config, "unit": rate, "horizon": self.horizon, **form}
-        )
+        # Not by `from_config`, which wraps what is refused in words of Keras.
+        return type(self)(**{**config, "unit": rate, "horizon": self.horizon, **form})
 
     def get_config(self):
         return {

@@ -164,8 +164,10 @@ def check_usable(name: str, logits) -> None:
         OptionError: they are probabilities, of which exports would take a softmax.
     """
     logits = np.asarray(logits)
-    sums = logits.astype("float64").sum(axis=-1)
-    if np.all(logits >= 0) and np.all(np.abs(sums - 1) < _ROUNDED):
+    off = np.abs(logits.astype("float64").sum(axis=-1) - 1)
+    # Those of a softmax lie between zero and one.
+    inner = np.any((logits > 0) & (logits < 1))
+    if inner and np.all(logits >= 0) and np.all(off < _ROUNDED):
         raise OptionError(
             f"--run, --model: expected logits. Received {name}, whose answers are "
             "probabilities: leave the softmax out, exports return both."
