@@ -133,7 +133,7 @@ def test_nets_that_ship_are_compared_without_data(tmp_path):
 
 
 def test_a_folder_without_an_epoch_is_refused(tmp_path):
-    with pytest.raises(OptionError, match=r"--runs: expected .* Received .*nowhere"):
+    with pytest.raises(OptionError, match=r"^--runs: expected .* Received .*nowhere"):
         compared(tmp_path / "nowhere", output=tmp_path)
 
 

@@ -101,9 +101,11 @@ def read(folder) -> Course:
     """
     try:
         return _read(pathlib.Path(folder))
+    except OptionError:
+        raise
+    except LineError as error:  # It says which file, and why.
+        raise OptionError(f"--runs: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, LineError):  # It says which file, and why.
-            raise OptionError(f"--runs: {error}") from error
         raise OptionError(
             "--runs: expected folders with log.csv, timing.csv and grid.csv as a run "
             f"wrote them. Received {str(folder)!r}, of which one is damaged "
