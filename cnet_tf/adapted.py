@@ -8,7 +8,7 @@ in no variable and no config.
 import keras
 
 from cnet_tf.fresh_layer import LOOKUPS
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 
 
 def settle(model):

@@ -21,8 +21,8 @@ from keras import ops
 from cnet_tf.adapted import settle
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import per_block, positive_integer
-from cnet_tf.lifted_layer import layers_of
 from cnet_tf.member_name import form_of, manifestation_of, member_name
+from cnet_tf.model_graph import layers_of
 from cnet_tf.optimizer_slots import carry_over
 from cnet_tf.runge_kutta import stage_times
 from cnet_tf.series import ForwardPass

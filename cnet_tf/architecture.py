@@ -16,7 +16,8 @@ import keras
 from cnet_tf import bounds
 from cnet_tf.adapted import check_described, settle
 from cnet_tf.config_check import check
-from cnet_tf.lifted_layer import is_graph, layers_of, without_draws
+from cnet_tf.lifted_layer import without_draws
+from cnet_tf.model_graph import is_graph, layers_of
 from cnet_tf.paths import named_layers, named_variables
 
 

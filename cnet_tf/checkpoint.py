@@ -19,8 +19,8 @@ from cnet_tf import plain_file, tensor_file
 from cnet_tf.adapted import settle
 from cnet_tf.architecture import readable, rebuilt
 from cnet_tf.atomic_file import write_bytes, write_json
-from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
+from cnet_tf.model_graph import is_graph
 from cnet_tf.paths import named_variables
 
 # Raise it when an old directory can no longer be read.

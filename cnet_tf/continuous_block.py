@@ -8,7 +8,8 @@ import keras
 from cnet_tf import recomputed, rolled
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.checks import finite_number, positive_integer
-from cnet_tf.lifted_layer import basis_of, is_graph, layers_of, lift
+from cnet_tf.lifted_layer import basis_of, lift
+from cnet_tf.model_graph import is_graph, layers_of
 from cnet_tf.prolongation import refined
 from cnet_tf.runge_kutta import integrate
 from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer
@@ -63,10 +64,9 @@ class ContinuousBlock(keras.layers.Layer):
 
     Raises:
         ValueError: unknown scheme, basis or restriction, steps < 1, a horizon that is
-            no finite number, a unit that is a
-            subclassed model, has state of its own or no weights, or changes the shape;
-            unroll=False or recompute=True with a unit that draws random numbers or
-            regularises activity.
+            no finite number, a unit that is a subclassed model, has state of its own
+            or no weights, or changes the shape; unroll=False or recompute=True with a
+            unit that draws random numbers or regularises activity.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
@@ -253,11 +253,10 @@ _FORM = ("scheme", "steps", "restriction", "unroll", "recompute")
 
 
 def check_call(block):
-    """Refuses a block of a subclass with a `call` of its own, where steps are taken
-    one by one.
+    """Refuses a block with a `call` of its own, of which somebody takes the steps.
 
     Raises:
-        ValueError: names it.
+        ValueError: it is of a subclass that has one; names it.
     """
     if type(block).call is not ContinuousBlock.call:
         raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import keras
 
-from cnet_tf.lifted_layer import is_graph
+from cnet_tf.model_graph import is_graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ def fresh(layer, **changes):
 
     Args:
         layer: Any layer but a model, or an operation of a functional model.
-        changes: Entries of its config to change.
+        changes: Entries of its config to change, where it has them.
 
     Returns:
         A new one, but of lookups and `Lambda` layers the layer itself.
@@ -31,8 +31,9 @@ def fresh(layer, **changes):
     config = layer.get_config()
     own = _own_functions(layer, config)
     known = {function.__name__: function for function in own.values()}
+    changed = {key: changes.get(key, value) for key, value in config.items()}
     with keras.saving.custom_object_scope(known):
-        twin = type(layer).from_config({**config, **changes})
+        twin = type(layer).from_config(changed)
     for key, function in own.items():
         # A recurrent layer shows the settings of its cell.
         holder = twin if key in vars(twin) else getattr(twin, "cell", twin)

@@ -17,7 +17,8 @@ from cnet_tf import flat_graph
 from cnet_tf.adapted import settle
 from cnet_tf.checks import finite_values
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.lifted_layer import inputs_like, layers_of, without_draws
+from cnet_tf.lifted_layer import without_draws
+from cnet_tf.model_graph import inputs_like, layers_of
 from cnet_tf.residual_search import residual_stages
 from cnet_tf.residual_stage import Stage
 from cnet_tf.series import SeriesLayer

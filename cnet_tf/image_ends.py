@@ -4,7 +4,7 @@ import keras
 
 from cnet_tf.checks import positive_integer
 from cnet_tf.layer_factory import LayerFactory
-from cnet_tf.lifted_layer import is_graph
+from cnet_tf.model_graph import is_graph
 
 
 def image_input(shape, dtype):

@@ -15,8 +15,8 @@ import keras
 from cnet_tf import plain_file
 from cnet_tf.architecture import numbers
 from cnet_tf.config_check import check
-from cnet_tf.lifted_layer import is_graph
 from cnet_tf.line_error import LineError
+from cnet_tf.model_graph import is_graph
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 # Four copies of the weights are those of Adam with averages; names and groups of HDF5

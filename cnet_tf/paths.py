@@ -4,7 +4,7 @@
 else was built in the same process.
 """
 
-from cnet_tf.lifted_layer import children
+from cnet_tf.model_graph import children
 
 
 def named_layers(model) -> dict:

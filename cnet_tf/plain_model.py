@@ -14,7 +14,8 @@ from cnet_tf import flat_graph
 from cnet_tf.adapted import settle
 from cnet_tf.continuous_block import ContinuousBlock, check_call
 from cnet_tf.flat_graph import Call
-from cnet_tf.lifted_layer import LiftedLayer, cloned, inputs_like, is_graph, layers_of
+from cnet_tf.lifted_layer import LiftedLayer
+from cnet_tf.model_graph import cloned, inputs_like, is_graph, layers_of
 from cnet_tf.runge_kutta import stage_times
 from cnet_tf.scale import Scale
 from cnet_tf.series import ForwardPass, SeriesLayer, surface

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from cnet_tf.kernels import mix, recompute, repeat
-from cnet_tf.lifted_layer import is_graph, layers_of
+from cnet_tf.model_graph import is_graph, layers_of
 from cnet_tf.runge_kutta import stage_times, step
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization

@@ -10,7 +10,7 @@ import keras
 
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.fresh_layer import fresh
-from cnet_tf.lifted_layer import cloned, is_graph, layers_of
+from cnet_tf.model_graph import cloned, is_graph, layers_of
 from cnet_tf.series import ParameterSeries
 from cnet_tf.series_norm import SeriesBatchNormalization
 

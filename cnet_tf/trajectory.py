@@ -19,7 +19,7 @@ from keras import ops
 from cnet_tf import flat_graph
 from cnet_tf.any_depth import block_reading_own_norms
 from cnet_tf.continuous_block import ContinuousBlock, check_call
-from cnet_tf.lifted_layer import is_graph
+from cnet_tf.model_graph import is_graph
 from cnet_tf.paths import named_variables
 from cnet_tf.residual_chain import ResidualChain, with_chains
 from cnet_tf.runge_kutta import StageTime, path, stage_times, step

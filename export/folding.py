@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.lifted_layer import cloned, is_graph
+from cnet_tf.model_graph import cloned, is_graph
 from cnet_tf.runge_kutta import advance, stage_times
 from cnet_tf.series import ForwardPass, surface
 from cnet_tf.tableaus import get_scheme

@@ -11,8 +11,8 @@ from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.escaping import line
 from cnet_tf.image_ends import gives_probabilities, last_operation
-from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import unrolled
+from cnet_tf.model_graph import layers_of
 from export.runtimes import SIGNATURE
 from export.source import Source
 from trainers.data.class_names import MOST_LETTERS, is_name

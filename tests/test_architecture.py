@@ -5,7 +5,7 @@ import pytest
 
 from cnet_tf import continuous_net
 from cnet_tf.architecture import in_precision
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 
 
 def test_a_model_in_float32_is_the_model_itself():

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.surgery import blocks_of
 from trainers import option_table

@@ -6,7 +6,7 @@ import pytest
 from stitches import stitches
 
 from cnet_tf.any_depth import member_read, members_of
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 from cnet_tf.presets import PRESETS, continuous_net
 from cnet_tf.surgery import blocks_of
 

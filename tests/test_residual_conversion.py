@@ -10,7 +10,7 @@ import pytest
 
 from cnet_tf import ContinuousNet, ContinuousTransformer, manifest, project, recalibrate
 from cnet_tf.from_residual import from_residual
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 from cnet_tf.plain_model import to_plain
 from cnet_tf.residual_search import residual_stages
 from cnet_tf.resnet import ResNet

@@ -8,7 +8,7 @@ import pytest
 from refinable_nets import IMAGE, X, classifier, image_net, normal, randomize
 
 from cnet_tf.continuous_block import ContinuousBlock
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 from cnet_tf.residual_unit import UNITS
 from cnet_tf.runge_kutta import StageTime, step
 from cnet_tf.series import SeriesLayer

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cnet_tf import ContinuousBlock, manifest, project, recalibrate, refine
-from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import statistics
+from cnet_tf.model_graph import layers_of
 
 L = keras.layers
 SHAPE = (8, 8, 3)

@@ -77,11 +77,12 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
         twin = net
         if found:
             twin = manifest(net, scheme, n, restriction=wanted.restriction)
+        alike = reads_alike(net, n, wanted.restriction)
         row = {
             "scheme": scheme,
             "steps": n,
             "evaluations": evaluations(member_name(scheme, n)) if found else None,
-            "trained": not found or ((scheme, n) in learned and _read_alike(net, twin)),
+            "trained": not found or ((scheme, n) in learned and alike),
             "split": wanted.split,
             "examples": _part(data, wanted),
             "restriction": wanted.restriction,
@@ -92,11 +93,14 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
     return rows
 
 
-def _read_alike(net, twin) -> bool:
-    """Whether a manifestation reads theta as the net does, or has no choice."""
+def reads_alike(net, steps, restriction) -> bool:
+    """Whether N steps with a restriction read theta as those with the net's own do.
+
+    They do where it is that, or None, and where there is a step for each cell.
+    """
     return all(
-        block.restriction == other.restriction or other.steps >= other.basis.cells
-        for block, other in zip(blocks_of(net), blocks_of(twin), strict=True)
+        restriction in (None, block.restriction) or steps >= block.basis.cells
+        for block in blocks_of(net)
     )
 
 

@@ -165,20 +165,13 @@ def scored(trained, data, columns, options) -> list[dict]:
                     "trained_steps": trained.steps,
                     "nodes": nodes,
                     "reading": reading,
-                    "trained": _is_trained(trained, net, row, reading),
+                    "trained": (row["scheme"], row["steps"]) == own
+                    and grid.reads_alike(net, row["steps"], reading),
                     **row,
                 }
                 for row in rows
             ]
     return found
-
-
-def _is_trained(trained, net, row, reading) -> bool:
-    """Whether a cell is what a run learned as, in how it reads theta too."""
-    cell = row["scheme"], row["steps"]
-    alike = all(block.restriction == reading for block in blocks_of(net))
-    own = cell == (trained.scheme, trained.steps)
-    return own and (alike or not _is_coarse(net, cell))
 
 
 def _is_coarse(net, cell) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection
 from fractions import Fraction
 from typing import Any
 
+from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.pretrained import run_directory, shipped
+from cnet_tf.tableaus import SCHEMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +200,12 @@ def one_of(choices: Collection) -> Kind:
 def pair(first: Kind, second: Kind, like: str) -> Kind:
     """Two values around a colon; see `record`."""
     return record((first, second), like)
+
+
+def manifestation() -> Kind:
+    """A scheme and its number of steps."""
+    steps = integer(1, most=MOST_STEPS)
+    return pair(one_of(SCHEMES), steps, "scheme:N, like euler:1")
 
 
 def record(kinds: tuple[Kind, ...], like: str) -> Kind:

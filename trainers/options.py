@@ -22,6 +22,7 @@ from trainers.loss import MEMBER_TARGETS
 from trainers.option_kinds import (
     integer,
     list_of,
+    manifestation,
     number,
     one_of,
     pair,
@@ -316,9 +317,7 @@ class Options(OptionTable):
     any_depth: tuple[tuple[str, int], ...] = option(
         (),
         list_of(
-            pair(
-                one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:N, like euler:1"
-            ),
+            manifestation(),
             unique=True,
         ),
         "Manifestations that learn beside the net, the cheapest in every update, the "

@@ -6,7 +6,6 @@ is what they could have besides; `trainers/short_graphs.py` finds out whether it
 
 import functools
 
-import keras
 from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
@@ -24,14 +23,7 @@ class ShortBlock(ContinuousBlock):
     @classmethod
     def of(cls, block):
         """The block in this way: around the same rate, with the same form."""
-        return cls(
-            block.rate,
-            scheme=block.scheme,
-            steps=block.steps,
-            horizon=block.horizon,
-            restriction=block.restriction,
-            **keras.layers.Layer.get_config(block),
-        )
+        return cls(**{**block.get_config(), "unit": block.rate})
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -42,11 +42,11 @@ import tensorflow as tf
 
 from cnet_tf import ContinuousNet, manifest
 from cnet_tf.any_depth import member_read, with_members, with_own_norms
-from cnet_tf.bounds import MOST_NODES, MOST_STEPS
+from cnet_tf.bounds import MOST_NODES
 from cnet_tf.escaping import line
-from cnet_tf.lifted_layer import layers_of
 from cnet_tf.manifestation import recalibrate
 from cnet_tf.member_name import evaluations, manifestation_of, member_name
+from cnet_tf.model_graph import layers_of
 from cnet_tf.series_norm import SeriesBatchNormalization
 from cnet_tf.surgery import blocks_of, normalizations, with_blocks
 from cnet_tf.tableaus import SCHEMES
@@ -54,7 +54,14 @@ from trainers import data as image_data
 from trainers import disk, members, results, short_blocks, steps
 from trainers.data_option import data_dir
 from trainers.loss import MEMBER_TARGETS
-from trainers.option_kinds import integer, list_of, number, one_of, pair, text
+from trainers.option_kinds import (
+    integer,
+    list_of,
+    manifestation,
+    number,
+    one_of,
+    text,
+)
 from trainers.option_table import OptionTable, option, run
 
 _WIDTHS = (8, 16, 32)
@@ -101,9 +108,7 @@ class Options(OptionTable):
     menu: tuple[tuple[str, int], ...] = option(
         (("euler", 1), ("midpoint", 1)),
         list_of(
-            pair(
-                one_of(SCHEMES), integer(1, most=MOST_STEPS), "scheme:N, like euler:1"
-            ),
+            manifestation(),
             unique=True,
             empty=False,
         ),

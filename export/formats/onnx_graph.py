@@ -11,7 +11,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from cnet_tf.lifted_layer import layers_of
+from cnet_tf.model_graph import layers_of
 from export import runtimes, serving, staging
 from export.calibration import whole_batches
 from export.formats.record import Format, Precision, Recipe, Tensor

@@ -1,0 +1,97 @@
+"""The layers of a Keras model, and models of the same graph with other layers.
+
+for layer in layers_of(model): ...
+twin = cloned(model, lambda layer: other(layer))
+"""
+
+import contextlib
+import functools
+
+import keras
+
+
+def is_graph(layer) -> bool:
+    """Whether a layer is a functional or Sequential model, whose layers are known."""
+    # Not a subclass, whose `call` may do more. A functional model is of the class that
+    # `keras.Model(inputs, outputs)` makes.
+    return type(layer) is keras.Sequential or (
+        isinstance(layer, keras.Model) and type(layer) is _functional()
+    )
+
+
+@functools.cache
+def _functional() -> type:
+    """Asked when it is needed: an import makes no models, and takes no names."""
+    x = keras.Input((1,), name="probe_input")
+    return type(keras.Model(x, x, name="probe"))
+
+
+def cloned(model, part, dtype=None):
+    """The graph of a functional or Sequential model with `part(layer)` for each layer.
+
+    Unlike `keras.models.clone_model` alone it keeps the names of the inputs, and makes
+    a model that is not compiled where a loss, metric or schedule is of the user's own,
+    of which Keras keeps no more than a name.
+
+    Args:
+        model: The model.
+        part: Function of a layer to the one that stands for it.
+        dtype: Of its inputs of floats. Default: as they are.
+    """
+    inputs = None if isinstance(model, keras.Sequential) else inputs_like(model, dtype)
+    compiled, model.compiled = model.compiled, False
+    try:
+        new = keras.models.clone_model(model, inputs, clone_function=part)
+    finally:
+        model.compiled = compiled
+    if compiled:
+        with contextlib.suppress(TypeError, ValueError, NotImplementedError):
+            new.compile_from_config(model.get_compile_config())
+    return new
+
+
+def inputs_like(model, dtype=None):
+    """New inputs as those of a functional or Sequential model, names included."""
+    names = {
+        id(layer.output): layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+    return keras.tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=x.shape,
+            dtype=dtype if dtype and "float" in x.dtype else x.dtype,
+            name=names.get(id(x), x.name),
+        ),
+        model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
+    )
+
+
+def layers_of(model):
+    """All layers in a model or layer, in a fixed order, those within layers included.
+
+    Models come before their layers. A layer that occurs twice is named once.
+    """
+    found, seen = [], set()
+
+    def visit(layer):
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        found.append(layer)
+        for child in children(layer):
+            visit(child)
+
+    visit(model)
+    return found
+
+
+def children(layer) -> list:
+    """The layers directly within a layer or model, in a fixed order."""
+    if isinstance(layer, keras.Model):
+        return layer.layers
+    if not isinstance(layer, keras.layers.Layer):
+        return []  # An operation of a functional model: `x + y`, or one of a mask.
+    # Keras lists the layers of a model only. Of a layer that someone else wrote, no
+    # public way leads to its parts; its norms must not be missed.
+    return layer._flatten_layers(include_self=False, recursive=False)
