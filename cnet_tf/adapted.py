@@ -1,7 +1,7 @@
-"""What preprocessing layers learned by `adapt`, beside their variables.
+"""State that `adapt` gives preprocessing layers besides their variables.
 
-Keras' `Normalization` computes with tensors that it makes of its variables when it is
-adapted or read from a file of Keras. Lookups keep their vocabulary in a table that is
+Keras' `Normalization` computes with tensors that it derives from its variables when it
+is adapted or loaded from a Keras file. Lookups keep their vocabulary in a table that is
 in no variable and no config.
 """
 
@@ -12,7 +12,7 @@ from cnet_tf.model_graph import layers_of
 
 
 def settle(model):
-    """Has the layers of a model compute with the values that were assigned to it."""
+    """Makes the layers of a model compute with the values assigned to its variables."""
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
@@ -22,7 +22,7 @@ def check_described(layer):
     """Refuses a layer whose config does not tell what it was adapted to.
 
     Raises:
-        ValueError: a lookup without a vocabulary among its arguments; names it.
+        ValueError: it is a lookup without a vocabulary among its arguments; names it.
     """
     if isinstance(layer, LOOKUPS) and layer.get_config()["vocabulary"] is None:
         raise ValueError(

@@ -1,12 +1,12 @@
 """Any-depth nets: manifestations with batch norms of their own.
 
-The manifestations of a net share its kernels. What they cannot share without loss are
-scales, shifts and moving statistics: a step of Euler over the whole depth hands on
-other moments than eight evaluations of RK4. In an any-depth net every manifestation of
-a menu, its *member*, has those numbers for itself (some hundred for each norm), so that
-one set of kernels can be trained for all of them (`trainers/train.py --any_depth`).
-Scales and shifts are series like the weights; statistics are of each evaluation, as
-stages of one step meet other moments too.
+The manifestations of a net share its kernels. They cannot share scales, shifts and
+moving statistics without loss: one Euler step over the whole depth yields different
+moments from eight evaluations of RK4. In an any-depth net each manifestation of a menu,
+called a *member*, has its own copy of these numbers (some hundred for each norm). One
+set of kernels can then be trained for all of them (`trainers/train.py --any_depth`).
+Scales and shifts are series like the weights. Statistics are kept per evaluation,
+because the stages of one step see different moments too.
 
 References: Yu and Huang 2019, "Universally slimmable networks", arXiv 1903.05134
 (private norms, the sandwich rule, in-place distillation).
@@ -37,37 +37,37 @@ from cnet_tf.surgery import (
 
 
 def members_of(net) -> tuple[str, ...]:
-    """The manifestations that have norms of their own; none in most nets."""
+    """Returns the manifestations with norms of their own; most nets have none."""
     return next((norm.members for norm in _norms(net)), ())
 
 
 def member_read(net) -> str | None:
-    """The member whose norms a net reads; None: those of no member."""
+    """Returns the member whose norms a net reads; None: the shared norms."""
     return next((norm.member for norm in _norms(net)), None)
 
 
 def with_members(net, members, optimizer=None, depth_cells=None):
-    """The net with batch norms that have values of their own for every member.
+    """Returns the net with separate batch-norm values for every member.
 
-    They start as those of the net, with which it shares all other layers.
-    `manifest(net, scheme, steps)` finds them by itself.
+    These values start as those of the given net; all other layers are shared with it.
+    `manifest(net, scheme, steps)` selects them automatically.
 
     Args:
         net: A built functional or Sequential model with blocks and batch norms. Keras'
             own norms, over the last axis, become `SeriesBatchNormalization`s.
         members: Names of manifestations, `scheme:N`, or `scheme:N,..,N` with an N for
-            each block. Members that it has keep what they have; others, and the net
-            itself if it is not named, read what it had.
+            each block. Existing members keep their values. All other manifestations,
+            including the net itself if it is not named, keep reading what they read.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
         depth_cells: See `with_statistics_apart`.
 
     Returns:
-        The new net; with an optimizer, the pair (net, optimizer), in which what the old
-        one kept for a norm is kept for each of its members.
+        The new net; with an optimizer, the pair (net, optimizer), whose new optimizer
+        copies the state that the old one kept for a norm to each of its members.
 
     Raises:
-        ValueError: no blocks, no batch norms, a bad name, one twice or of a member that
-            it has.
+        ValueError: no blocks, no batch norms, or a name that is bad, repeated or
+            already a member.
     """
     count = len(chosen_blocks(net))
     members = [member_name(*manifestation_of(name)) for name in members]
@@ -93,11 +93,12 @@ def with_members(net, members, optimizer=None, depth_cells=None):
 
 
 def menu_net(net, members, depth_cells=None):
-    """A new net with these members, reading the norms of its own if it is one of them.
+    """Returns a net with these members; if it is one itself, it reads its own norms.
 
     Args:
         net: A built net.
-        members, depth_cells: See `with_members`; no members leave the net as it is.
+        members, depth_cells: See `with_members`; without members the net itself is
+            returned.
     """
     if not members:
         return net
@@ -105,21 +106,22 @@ def menu_net(net, members, depth_cells=None):
 
 
 def with_statistics_apart(net, depth_cells=None):
-    """The net, its members keeping statistics of each of their evaluations.
+    """Returns the net with members that keep statistics of each evaluation.
 
-    Nets from before 2026-11-26 have members that kept those of cells. Statistics start
-    as what evaluations read before; `recalibrate` the members then.
+    Members of nets from before 2026-11-26 kept statistics per cell. The new statistics
+    start as what each evaluation read before; `recalibrate` the members afterwards.
 
-    What is no member shares a set of norms. Their statistics can be functions of depth,
-    finer than theta: moments of the state along the solution of the equation, which
-    every manifestation of short steps follows (`manifestation.recalibrated_along`).
-    Estimate them with two evaluations in each cell at least: a channel that is dead at
-    one of them has no variance, and would be magnified at depths beside it.
+    All other manifestations share one set of norms. Its statistics can be functions of
+    depth, finer than theta: moments of the state along the solution of the equation,
+    which every manifestation with short steps follows
+    (`manifestation.recalibrated_along`). Estimate them with at least two evaluations
+    per cell: a channel that is dead at one evaluation has no variance there, and would
+    be magnified at nearby depths.
 
     Args:
         net: A built net with batch norms.
-        depth_cells: How many, equal ones. Default: as the net has it; most have
-            statistics of the cells of theta.
+        depth_cells: Number of equal cells of depth. Default: the net's own; most nets
+            keep statistics for the cells of theta.
 
     Raises:
         ValueError: depth_cells < 1, or too many.
@@ -128,9 +130,9 @@ def with_statistics_apart(net, depth_cells=None):
 
 
 def share_scales(net):
-    """Gives what is no member the scales and shifts that a net reads as a member.
+    """Copies the scales and shifts that a net reads as a member to the shared norms.
 
-    Those learned with the net, while nobody read the shared ones. In place.
+    These were trained with the net, while nothing read the shared ones. In place.
     """
     for norm in _norms(net):
         if norm.member is not None:
@@ -141,11 +143,11 @@ def share_scales(net):
 
 
 def with_own_norms(net):
-    """A twin that gives what the net gives, its batch norms being its own.
+    """Returns a twin with the outputs of the net and batch norms of its own.
 
-    It is a member of its own, so that norms in blocks keep statistics of each
-    evaluation. Where blocks differ in scheme, or a norm can have no members, the twin
-    shares nothing with the net, and its statistics are of cells.
+    The twin is a member, so its norms in blocks keep statistics of each evaluation.
+    Where blocks differ in scheme, or a norm cannot have members, the twin shares
+    nothing with the net and keeps statistics per cell.
 
     Args:
         net: A built functional or Sequential model.
@@ -161,7 +163,7 @@ def with_own_norms(net):
 
 
 def _manifestation(net) -> str | None:
-    """The name of the manifestation that a net is; None where its schemes differ."""
+    """Returns the name of a net's own manifestation; None if its schemes differ."""
     schemes = {scheme for scheme, _ in _forms(net)}
     if len(schemes) != 1:
         return None
@@ -173,18 +175,19 @@ def _forms(net) -> list[tuple]:
 
 
 def _with_norms_of_its_own(net, fresh=(), depth_cells=None) -> tuple:
-    """The net with norms that it shares with no other, for all of its members.
+    """Returns the net with norms that it shares with no other net, for all members.
 
     Args:
         net: A built net.
-        fresh: Members that start as what the net reads; others keep what they have.
+        fresh: Members that start with the values the net reads; others keep theirs.
         depth_cells: See `with_statistics_apart`.
 
     Returns:
-        (The net, what the variables of its norms started as by the ids of these).
+        (net, origins): origins maps the id of each variable of its norms to the
+        variable whose values it started with.
     """
     if depth_cells is not None:
-        # Here too, as Keras wraps what the norm raises.
+        # Checked here too, because Keras wraps errors that the norm raises.
         depth_cells = positive_integer("depth_cells", depth_cells, MOST_NODES)
     blocks = blocks_of(net)
     inside = {
@@ -225,7 +228,7 @@ def _with_norms_of_its_own(net, fresh=(), depth_cells=None) -> tuple:
 
 
 def _start(series, origin, member, number, blocks):
-    """Gives a series the values of another, or of a variable of Keras."""
+    """Gives a series the values of another series or of a Keras variable."""
     value = ops.convert_to_numpy(getattr(origin, "variable", origin))
     basis = getattr(origin, "basis", series.basis)
     if series.basis != basis:
@@ -239,7 +242,7 @@ def _start(series, origin, member, number, blocks):
 
 
 def _read_by(member, number, blocks, cells) -> np.ndarray:
-    """Rows of the basis `cells`, one that each evaluation of a member reads."""
+    """Returns the row of the basis `cells` that each evaluation of a member reads."""
     scheme, steps = form_of(member, number)
     forward = ForwardPass(blocks[number].restriction)
     times = [time for n in range(steps) for time in stage_times(scheme, n, steps)]
@@ -247,19 +250,20 @@ def _read_by(member, number, blocks, cells) -> np.ndarray:
 
 
 def _middles(series, cells) -> np.ndarray:
-    """Rows of the basis `cells` in the middle of each cell of a series."""
+    """Returns rows of the basis `cells` at the middle of each cell of a series."""
     size = series.basis.size
     rows = [cells.weights(Fraction(2 * j + 1, 2 * size)) for j in range(size)]
     return np.array(rows, "float64")
 
 
 def reading_own_norms(net, before=None):
-    """The net, its norms reading the values of the member that it is.
+    """Returns the net with norms that read the values of its own member.
 
     Args:
         net: A built net.
-        before: What it is a manifestation of. Where neither scheme nor N has changed,
-            norms that it has no values of its own for read on what they read there.
+        before: The net that it is a manifestation of. If neither scheme nor N has
+            changed, norms without values for this manifestation keep reading what they
+            read there.
     """
     name = _manifestation(net)
     same = before is not None and _forms(net) == _forms(before)
@@ -271,12 +275,12 @@ def reading_own_norms(net, before=None):
 
 
 def reading_shared_norms(net):
-    """The net, its norms reading the values of what is no member."""
+    """Returns the net with norms that read the shared values, of no member."""
     return _with_norms(net, _reading(net, lambda norm: None))
 
 
 def block_reading_own_norms(block):
-    """One block of a net, its norms reading what they do where all blocks are as it."""
+    """Returns a block that reads norms as if all blocks had its scheme and N."""
     name = member_name(block.scheme, block.steps)
 
     def own(norm):
@@ -286,7 +290,7 @@ def block_reading_own_norms(block):
 
 
 def _reading(part, own) -> dict:
-    """For the `id` of norms that do not read the member own(norm): twins that do."""
+    """Maps the `id` of norms that do not read the member own(norm) to twins that do."""
     others = [norm for norm in _norms(part) if norm.member != own(norm)]
     return dict.fromkeys(map(id, others), lambda norm: norm.reading(own(norm)))
 
@@ -296,7 +300,7 @@ def _norms(net) -> list[SeriesBatchNormalization]:
 
 
 def _with_norms(net, replacements):
-    """The net with norms replaced, those in the rates of its blocks too."""
+    """Returns the net with norms replaced, including those in its blocks' rates."""
     if not replacements:
         return net
     blocks = dict.fromkeys(

@@ -1,7 +1,7 @@
 """Models as plain data: layers, settings and connections, without weights.
 
-Only classes of Keras and of this package are made from such data, by name. Neither
-pickle, nor Python code, nor a path to either is involved.
+Only classes of Keras and of this package are built from such data, by name. No pickle,
+no Python code and no path to either is involved.
 """
 
 import concurrent.futures
@@ -22,16 +22,16 @@ from cnet_tf.paths import named_layers, named_variables
 
 
 def described(model) -> dict:
-    """A functional or Sequential model as data for JSON, see `rebuilt`.
+    """Returns a functional or Sequential model as data for JSON; see `rebuilt`.
 
     Raises:
-        ValueError: a layer whose vocabulary is in no config, see `check_described`.
+        ValueError: a layer's vocabulary is in no config; see `check_described`.
     """
     for layer in layers_of(model):
         check_described(layer)
     return {
         "config": _uncompiled(keras.saving.serialize_keras_object(model)),
-        # Models within a model do not keep this in their configs.
+        # Nested models do not keep this in their configs.
         "frozen": [
             path for path, layer in named_layers(model).items() if not layer.trainable
         ],
@@ -40,8 +40,8 @@ def described(model) -> dict:
 
 
 def _frozen_weights(model) -> dict:
-    """Weights that are frozen where their layer is not; rare, so left out if none."""
-    # No public list has them: a frozen weight is not among `trainable_variables`.
+    """Lists frozen weights of layers that are not frozen; rare, so left out if none."""
+    # No public list has them: `trainable_variables` leaves frozen weights out.
     frozen = {
         id(weight)
         for layer in layers_of(model)
@@ -54,7 +54,7 @@ def _frozen_weights(model) -> dict:
 
 
 def _uncompiled(config):
-    """A config without losses and optimizers, which are no part of a net."""
+    """Returns a config without losses and optimizers, which are not part of a net."""
     if isinstance(config, list):
         return [_uncompiled(value) for value in config]
     if not isinstance(config, dict):
@@ -67,10 +67,10 @@ def _uncompiled(config):
 
 
 def readable(model) -> dict:
-    """What `described` says, of a model that `rebuilt` will take.
+    """Returns what `described` does, after checking that `rebuilt` will accept it.
 
     Raises:
-        ValueError: it would not, see there.
+        ValueError: `rebuilt` would refuse it; see there.
     """
     description = described(model)
     check(json.loads(json.dumps(description["config"])))
@@ -81,13 +81,13 @@ def readable(model) -> dict:
 def rebuilt(
     description: dict, dtype: str | None = None, fits: Callable | None = None
 ) -> keras.Model:
-    """The model of a description, with weights that mean nothing.
+    """Builds the model of a description, with meaningless weights.
 
     Args:
         description: From `described`.
-        dtype: Policy of all layers instead of their own.
-        fits: Called with the shapes of its variables by path, before memory is taken
-            for them, to raise what it likes. Default: not called.
+        dtype: Policy of all layers, instead of their own.
+        fits: Called with the shapes of the variables by path before memory is allocated
+            for them; it may raise. Default: not called.
 
     Raises:
         ValueError: see `config_check.check`.
@@ -112,13 +112,13 @@ def rebuilt(
 
 
 def numbers(config: dict) -> int:
-    """Counts the numbers in the variables of a config, without memory for them.
+    """Counts the numbers in the variables of a config without allocating them.
 
     Args:
-        config: Of Keras; `config_check.check` has to pass.
+        config: A Keras config that passes `config_check.check`.
 
     Raises:
-        ValueError: more numbers of an example than there may be.
+        ValueError: a layer's output has too many numbers per example.
     """
     return _without_values(
         config, lambda model: sum(math.prod(v.shape) for v in model.variables)
@@ -126,7 +126,7 @@ def numbers(config: dict) -> int:
 
 
 def _made(config) -> keras.Model:
-    with without_draws():  # Whoever asks has the weights.
+    with without_draws():  # The caller has the weights.
         return keras.saving.deserialize_keras_object(
             copy.deepcopy(config), safe_mode=True
         )
@@ -137,7 +137,7 @@ def _shapes(model) -> dict[str, tuple]:
 
 
 def _without_values(config, found):
-    """A function of the model of a config, whose variables are made without values."""
+    """Returns found(model) for the model of a config, made without variable values."""
 
     def call():
         with keras.StatelessScope(initialize_variables=False):
@@ -145,30 +145,30 @@ def _without_values(config, found):
             bounds.check_elements(_outputs(model))
             return found(model)
 
-    # Keras remembers variables that wait for values, thread by thread: those of this
-    # thread end with it.
+    # Keras remembers variables that await values, separately for each thread: those of
+    # this thread are forgotten when it ends.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(contextvars.copy_context().run, call).result()
 
 
 def _outputs(model):
-    """(name, shape) of all that the layers of a model make of an example."""
+    """Yields (name, shape) of every layer output in a model."""
     for layer in filter(is_graph, layers_of(model)):
         for part in layer.layers:
             try:
                 outputs = keras.tree.flatten(part.output)
-            except (AttributeError, ValueError):  # Called often, or never.
+            except (AttributeError, ValueError):  # Called several times, or never.
                 continue
             yield from ((part.name, x.shape) for x in outputs)
 
 
 def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
-    """The model with variables of its own.
+    """Returns a copy of the model with variables of its own.
 
     Args:
         model: A functional or Sequential model of one input.
-        dtype: Policy of all layers instead of their own.
-        input_shape: Without the batch, instead of one with free sizes.
+        dtype: Policy of all layers, instead of their own.
+        input_shape: Input shape without the batch, instead of one with free sizes.
     """
     description = described(model)
     if input_shape is not None:
@@ -186,9 +186,9 @@ def copied(model, dtype: str | None = None, input_shape=None) -> keras.Model:
 
 
 def in_precision(model, policy: str) -> keras.Model:
-    """The model itself if its layers have that policy, else such a copy.
+    """Returns the model itself if its layers have that policy, else a copy with it.
 
-    Under a mixed policy some may have the precision of the weights: heads have.
+    Under a mixed policy some layers may have the precision of the weights, as heads do.
     """
     allowed = {policy, keras.DTypePolicy(policy).variable_dtype}
     found = {layer.dtype_policy.name for layer in layers_of(model)}
@@ -204,6 +204,6 @@ def _set_policy(config, dtype):
             if key == "dtype" and isinstance(value, dict):
                 config[key] = dtype
             elif key == "dtype" and str(value).endswith(("float16", "float64")):
-                config[key] = keras.DTypePolicy(dtype).compute_dtype  # Of a tensor.
+                config[key] = keras.DTypePolicy(dtype).compute_dtype  # A tensor's.
             else:
                 _set_policy(value, dtype)

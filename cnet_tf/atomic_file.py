@@ -11,7 +11,7 @@ def write_json(path, value):
 
 
 def json_bytes(value) -> bytes:
-    """JSON with sorted keys, as `write_json` writes it."""
+    """Returns JSON with sorted keys, as `write_json` writes it."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -19,11 +19,11 @@ def write_bytes(path, content: bytes):
     """Replaces a file: a reader sees the old content or the new one.
 
     Args:
-        path: The target; its folder exists.
-        content: All of it.
+        path: The target, in an existing folder.
+        content: The whole content.
 
     Raises:
-        OSError: nothing has changed and nothing is left behind.
+        OSError: writing failed; nothing has changed and nothing is left behind.
     """
     with temporary.file(path) as file:
         file.write(content)

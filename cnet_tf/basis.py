@@ -1,8 +1,9 @@
 """Bases of the depth variable: theta(t) = sum_k phi_k(t) theta_k on [0, 1].
 
 Every basis is a table of exact rational polynomials, cell by cell; evaluation,
-averages and mass matrices are derived from the table, so a new basis adds data and no
-branch. Time is exact: a `Fraction` with a left or right limit at the borders of cells.
+averages and mass matrices are derived from the table, so a new basis adds data, not
+branches. Time is exact: a `Fraction` with a left or right limit at the borders of
+cells.
 """
 
 import bisect
@@ -22,14 +23,14 @@ class Basis:
 
     Args:
         kind: Name of the family in `BASES`.
-        size: K, the number of functions, and so of theta_k.
+        size: K, the number of functions and thus of coefficients theta_k.
         breaks: Borders of the cells, 0 = t_0 < .. < t_m = 1.
-        table: For every cell the functions that do not vanish there, `{k: polynomial
+        table: For every cell, the functions that do not vanish there, `{k: polynomial
             in t}`.
         nodes: K pairs (tau_j, side). In a nodal basis phi_k(tau_j) = delta_jk.
-        cells: How many equal cells of [0, 1] the basis can tell apart. Fewer steps than
-            this read averages (`average`), and normalisation keeps that many moving
-            statistics.
+        cells: Number of equal cells of [0, 1] that the basis can tell apart. With fewer
+            steps than cells, steps read averages (`average`); normalisation keeps this
+            many moving statistics.
     """
 
     kind: str
@@ -50,7 +51,7 @@ class Basis:
         return self.kind, self.size
 
     def weights(self, t, side="right") -> tuple[Fraction, ...]:
-        """(phi_0(t), .., phi_{K-1}(t)), exactly.
+        """Returns (phi_0(t), .., phi_{K-1}(t)), exactly.
 
         Args:
             t: A rational in [0, 1]. Floats are refused: they would have to be rounded
@@ -58,7 +59,7 @@ class Basis:
             side: `"left"` or `"right"`: the limit to take at the border of two cells.
 
         Raises:
-            TypeError: t is a float, or anything else that is no exact rational.
+            TypeError: t is a float, or anything else that is not an exact rational.
             ValueError: t is outside [0, 1], or the side is unknown.
         """
         if not isinstance(t, numbers.Rational):
@@ -77,7 +78,7 @@ class Basis:
         return tuple(row)
 
     def average(self, t0, t1) -> tuple[Fraction, ...]:
-        """Averages of the phi_k over [t0, t1], exactly: (1/(t1-t0)) integral phi_k dt.
+        """Averages the phi_k over [t0, t1], exactly: (1/(t1-t0)) integral phi_k dt.
 
         Raises:
             ValueError: not 0 <= t0 < t1 <= 1.
@@ -95,7 +96,7 @@ class Basis:
         return tuple(row)
 
     def mass(self, other: "Basis | None" = None) -> tuple[tuple[Fraction, ...], ...]:
-        """The matrix of integrals of phi_j psi_k over [0, 1], exactly.
+        """Returns the matrix of integrals of phi_j psi_k over [0, 1], exactly.
 
         Args:
             other: The basis of the psi_k. Default: this one, which gives the mass
@@ -123,7 +124,7 @@ def _grid(cells):
 
 
 def constant(size: int) -> Basis:
-    """Piecewise constants on K equal cells: phi_k = 1 on cell k. The published nets."""
+    """Piecewise constants on K equal cells, phi_k = 1 on cell k: the published nets."""
     grid = _grid(size)
     table = tuple({k: (Fraction(1),)} for k in range(size))
     nodes = tuple((t, "right") for t in grid[:-1])
@@ -131,7 +132,7 @@ def constant(size: int) -> Basis:
 
 
 def hat(size: int) -> Basis:
-    """Continuous piecewise linear on K - 1 cells; theta_k = theta(k/(K-1))."""
+    """Continuous piecewise linear functions on K-1 cells; theta_k = theta(k/(K-1))."""
     if size < 2:
         raise ValueError(f"nodes: basis 'hat' needs at least 2. Received {size}.")
     grid = _grid(size - 1)
@@ -144,7 +145,7 @@ def hat(size: int) -> Basis:
 
 
 def linear(size: int) -> Basis:
-    """Discontinuous piecewise linear functions on K/2 cells, two limits a cell."""
+    """Discontinuous piecewise linear functions on K/2 cells, two limits per cell."""
     if size < 2 or size % 2:
         raise ValueError(
             f"nodes: basis 'linear' needs an even number >= 2. Received {size}."
@@ -183,10 +184,10 @@ BASES = {make.__name__: make for make in (constant, hat, linear, legendre)}
 
 @functools.lru_cache(maxsize=1024)
 def get_basis(kind: str, size: int) -> Basis:
-    """The basis of that kind with K = size functions.
+    """Returns the basis of that kind with K = size functions.
 
     Raises:
-        ValueError: unknown kind, or a size that the kind does not have.
+        ValueError: unknown kind, or a size that the kind does not support.
     """
     if kind not in BASES:
         raise ValueError(
@@ -197,23 +198,23 @@ def get_basis(kind: str, size: int) -> Basis:
 
 
 def depths(size: int) -> Basis:
-    """Piecewise constants on K equal cells that are read at the stage times alone.
+    """Piecewise constants on K equal cells, read at the stage times only.
 
-    With one cell to tell apart, nothing is averaged, however few the steps are. For
-    what is a function of the state at t, as moments are, and not of the step.
+    Its `cells` is 1, so nothing is averaged, however few the steps. Meant for functions
+    of the state at t, such as moments, not of the step.
     """
     basis = get_basis("constant", size)
     return Basis("depths", size, basis.breaks, basis.table, basis.nodes, cells=1)
 
 
 def evaluations(size: int) -> Basis:
-    """What each evaluation of a rate has for itself: phi_k = 1 at the k-th.
+    """One function per evaluation of a rate: phi_k = 1 at the k-th evaluation.
 
-    Stages at one time, as classical RK4 has them, are two. Other times read what
-    `depths` has there. No basis of weights, which all manifestations share.
+    Two stages at the same time, as in classical RK4, count as two. Other times read
+    what `depths` gives there. Not for weights, which all manifestations share.
 
     Args:
-        size: K = s N, evaluations of a scheme of s stages in N steps.
+        size: K = s N, the evaluations of a scheme of s stages in N steps.
 
     Raises:
         ValueError: see `get_basis`.

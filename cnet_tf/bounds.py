@@ -1,8 +1,8 @@
-"""What every number of a stored description may be, in one table.
+"""The bounds of every number in a stored description, in one table.
 
-A description alone could ask for endless work or all memory. The bounds lie far above
-what anybody trains; whatever is outside of them is refused before work starts. Nothing
-is converted: true is no 1, and "2" is no 2.
+A description alone could demand endless work or all memory. The bounds lie far above
+anything that is trained in practice; values outside them are refused before work
+starts. Nothing is converted: true is not 1, and "2" is not 2.
 """
 
 import dataclasses
@@ -18,12 +18,13 @@ class BoundError(LineError):
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """The values of a number.
+    """The range of values that a number may have.
 
     Attributes:
-        low, high: Its ends, both included.
-        whole: Whether it has to be an integer.
-        words: Whether it may be a word or a truth value instead, which others check.
+        low, high: The ends of the range, both included.
+        whole: Whether the number must be an integer.
+        words: Whether a string, truth value or dict is allowed too, to be checked
+            elsewhere.
     """
 
     low: float
@@ -32,7 +33,7 @@ class Bound:
     words: bool = False
 
     def holds(self, value) -> bool:
-        """Whether a value is such a number, None, or lists of such numbers."""
+        """Returns whether a value is such a number, None, or a list of such values."""
         if value is None:
             return True
         if isinstance(value, (list, tuple)):
@@ -41,7 +42,7 @@ class Bound:
             return self.words and isinstance(value, (bool, str, dict))
         if self.whole and not isinstance(value, int):
             return False
-        return self.low <= value <= self.high  # False of NaN.
+        return self.low <= value <= self.high  # False for NaN.
 
     def __str__(self):
         kind = "an integer" if self.whole else "a number"
@@ -53,13 +54,13 @@ def _reals(low, high, **settings):
 
 
 MOST_NODES = MOST_STEPS = 1024
-# Of a horizon, and of what multiplies a state.
+# For a horizon, and for anything that multiplies a state.
 MOST_FACTOR = 1e6
 MOST_CLASSES = 100_000
 MOST_SIDE = 4096
-# Numbers of an input, and of what a layer makes of it: 256 MB in float32.
+# Numbers in an input, or in the output of a layer: 256 MB in float32.
 MOST_ELEMENTS = 2**26
-# Evaluations of layers for an example: cifar10_8-8-8_rk4 has 1,200.
+# Layer evaluations per example: cifar10_8-8-8_rk4 has 1,200.
 MOST_WORK = 200_000
 
 _SIZE = Bound(1, 2**20)
@@ -68,14 +69,14 @@ _AXIS = Bound(-16, 16, words=True)
 _PART = _reals(0, 1)
 _FACTOR = _reals(-MOST_FACTOR, MOST_FACTOR, words=True)
 
-# By the name of a setting of a layer, initializer, regularizer or constraint.
+# Keyed by the name of a setting of a layer, initializer, regularizer or constraint.
 SETTINGS: dict[str, Bound] = {
     # Depth.
     "nodes": Bound(1, MOST_NODES),
     "steps": Bound(1, MOST_STEPS),
     "horizon": _reals(-MOST_FACTOR, MOST_FACTOR),
     "initial": _reals(-1e6, 1e6),
-    # Shapes. None stands for a free size, -1 of Reshape for the rest.
+    # Shapes. None stands for a free size, -1 in Reshape for the rest.
     **dict.fromkeys(
         ("batch_shape", "batch_input_shape", "input_shape", "shape"), Bound(1, 2**24)
     ),
@@ -105,7 +106,7 @@ SETTINGS: dict[str, Bound] = {
         _SIZE,
     ),
     "input_dim": Bound(1, 2**26),
-    # What slides over images and sequences.
+    # Windows that slide over images and sequences.
     **dict.fromkeys(
         (
             "kernel_size",
@@ -143,18 +144,18 @@ SETTINGS: dict[str, Bound] = {
     "shared_object_id": Bound(0, 2**64),
 }
 
-# Of what a run says of its data, see `trainers/data/description.py`.
+# For a run's description of its data, see `trainers/data/description.py`.
 DATA: dict[str, Bound] = {
     "image_shape": Bound(1, MOST_SIDE),
     "image_size": Bound(1, MOST_SIDE),
     "cutout": Bound(0, MOST_SIDE),
     "seed": Bound(0, 2**63),
-    # Of pixels between 0 and 1.
+    # For pixels between 0 and 1.
     "mean": _reals(-1e6, 1e6),
     "std": _reals(1e-9, 1e6),
 }
 
-# Of how far a run has come, see `trainers/snapshots.py`.
+# For the progress of a run, see `trainers/snapshots.py`.
 PROGRESS: dict[str, Bound] = {
     **dict.fromkeys(
         ("epoch", "batch", "updates", "refined", "diverged"), Bound(0, 10**12)
@@ -164,21 +165,21 @@ PROGRESS: dict[str, Bound] = {
     "seconds": _reals(0, 1e12),
 }
 
-# Of any other name.
+# For any other name.
 _WHOLE = Bound(-(2**31), 2**31)
 _REAL = _reals(-1e30, 1e30)
 
 
 def check(settings: Iterable[tuple], table: dict[str, Bound] = SETTINGS) -> None:
-    """Refuses numbers, or lists of them, out of bounds.
+    """Refuses numbers, or lists of numbers, that are out of bounds.
 
     Args:
-        settings: Names and values. What is no number is left alone unless the table
-            asks for one.
+        settings: Pairs (name, value). Values that are not numbers are ignored unless
+            the table asks for a number.
         table: Bounds by name.
 
     Raises:
-        BoundError: one is out of them; names the setting.
+        BoundError: a number is out of bounds; names the setting.
     """
     for name, value in settings:
         bound = table.get(name)
@@ -193,13 +194,13 @@ def check(settings: Iterable[tuple], table: dict[str, Bound] = SETTINGS) -> None
 
 
 def check_elements(shapes: Iterable[tuple]) -> None:
-    """Refuses a shape of more numbers than there may be.
+    """Refuses shapes of more than `MOST_ELEMENTS` numbers.
 
     Args:
-        shapes: Names and sizes, None for those that are free.
+        shapes: Pairs (name, shape), with None for a free size.
 
     Raises:
-        BoundError: one has more; names it.
+        BoundError: a shape has more; names it.
     """
     for name, shape in shapes:
         count = math.prod(n for n in shape if n is not None)

@@ -3,8 +3,8 @@
     <directory>/net.json               format, architecture, metadata, sha256
     <directory>/net-<sha>.safetensors  the weights, see `tensor_file`
 
-Only data is read (`architecture`), neither pickle nor a path to code is involved. A
-damaged or hostile directory is refused before memory is taken for it.
+Only data is read (`architecture`): no pickle and no path to code is involved. A damaged
+or hostile directory is refused before memory is allocated for it.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _PREFIX = "net-"
 
 
 class CheckpointError(LineError):
-    """A checkpoint is missing, damaged or of another version; the message is a line."""
+    """A checkpoint is missing, damaged or of another version; a one-line message."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Checkpoint:
     """A net read from disk and the plain data that was saved with it.
 
     Attributes:
-        net: Built.
-        metadata: What `save` was given.
-        sha256: Of the file of the weights.
+        net: The built net.
+        metadata: The metadata that `save` was given.
+        sha256: Checksum of the weights file.
     """
 
     net: keras.Model
@@ -53,12 +53,13 @@ def save(net: keras.Model, directory, metadata=None):
 
     Args:
         net: A built functional or Sequential model of layers of Keras and this package.
-        directory: Made if it is missing; no link.
-        metadata: JSON-able data to keep with it, for example the normalisation.
+        directory: Created if it is missing; must not be a link.
+        metadata: JSON-able data to keep with the net, for example the normalisation.
 
     Raises:
-        ValueError: no such model, one that `load` would refuse, or a link.
-        OSError: it cannot be written; the old checkpoint is whole.
+        ValueError: the net is no such model, `load` would refuse it, or the directory
+            is a link.
+        OSError: writing failed; the old checkpoint is intact.
     """
     if not is_graph(net) or not net.built:
         raise ValueError(
@@ -76,7 +77,7 @@ def save(net: keras.Model, directory, metadata=None):
     weights = _weights(directory, sha256)
     write_bytes(weights, content)
     # Weights are named by their content, so until this rename the old description
-    # still finds the old weights, and after it the new one finds the new.
+    # still finds the old weights, and afterwards the new one finds the new weights.
     write_json(
         directory / _DESCRIPTION,
         {
@@ -92,16 +93,17 @@ def save(net: keras.Model, directory, metadata=None):
 
 
 def folder_of(run) -> pathlib.Path:
-    """`<run>/net`, or the folder itself: a net may travel without its run.
+    """Returns `<run>/net`, or the folder itself: a net may travel without its run.
 
-    What a user names may be a link, which is followed here; nothing in it may.
+    A path that a user names may be a link, which is followed here; nothing in the
+    folder may be one.
     """
     run = pathlib.Path(run).resolve()
     return run if (run / _DESCRIPTION).is_file() else run / "net"
 
 
 def description_of(run) -> pathlib.Path:
-    """The file that describes the net of a run, and names its weights by checksum."""
+    """Returns the file that describes a run's net and names its weights by checksum."""
     return folder_of(run) / _DESCRIPTION
 
 
@@ -113,8 +115,8 @@ def load(directory, verified=()) -> Checkpoint:
         verified: `VerifiedFile`s, which are not hashed again.
 
     Raises:
-        CheckpointError: missing files, another format, a foreign class, weights whose
-            checksum or shapes do not fit.
+        CheckpointError: missing files, another format, a foreign class, or weights
+            whose checksum or shapes do not match.
     """
     directory = pathlib.Path(directory)
     while True:
@@ -122,15 +124,15 @@ def load(directory, verified=()) -> Checkpoint:
         try:
             return _load(directory, description, verified)
         except CheckpointError:
-            # Replaced by a training while it was read: then there is a newer one.
-            # Not compared as a whole, as NaN is not even equal to itself.
+            # A training may have replaced it during the read: then a newer one exists.
+            # Compares checksums only, because NaN is not equal to itself.
             newer = _description(directory / _DESCRIPTION)
             if newer["sha256"] == description["sha256"]:
                 raise
 
 
 def metadata(directory) -> dict:
-    """What was saved with a net, without the net.
+    """Returns the metadata saved with a net, without loading the net.
 
     Raises:
         CheckpointError: as for `load`.

@@ -10,15 +10,15 @@ from cnet_tf.bounds import MOST_FACTOR
 
 
 def positive_integer(name: str, value, most: int | None = None) -> int:
-    """The value as an int.
+    """Returns the value as an int.
 
     Args:
-        name: Of the argument.
-        value: Any.
-        most: What it may be at most. Default: no limit.
+        name: Name of the argument.
+        value: Any value.
+        most: The largest allowed value. Default: no limit.
 
     Raises:
-        ValueError: it is no integer, below 1 or above `most`; names the argument.
+        ValueError: it is not an integer, below 1 or above `most`; names the argument.
     """
     try:
         number = operator.index(value)
@@ -32,14 +32,14 @@ def positive_integer(name: str, value, most: int | None = None) -> int:
 
 
 def finite_number(name: str, value):
-    """The value, a finite number, as an int, float or Fraction.
+    """Returns the value, a finite number, as an int, float or Fraction.
 
     Args:
-        name: Of the argument.
-        value: Any. Scalars of NumPy become floats.
+        name: Name of the argument.
+        value: Any value. NumPy scalars become Python numbers.
 
     Raises:
-        ValueError: it is none, or too large; names the argument.
+        ValueError: it is not a finite number, or too large; names the argument.
     """
     if isinstance(value, np.number):
         value = value.item()
@@ -53,10 +53,10 @@ def finite_number(name: str, value):
 
 
 def per_block(name, value, count):
-    """One number for every block: a single one is repeated, None stays None.
+    """Returns one value for every block: a single number, or None, is repeated.
 
     Raises:
-        ValueError: a sequence of another length than there are blocks.
+        ValueError: the length of a sequence is not the number of blocks.
     """
     if value is None or isinstance(value, numbers.Real):
         return (value,) * count
@@ -69,7 +69,7 @@ def per_block(name, value, count):
 
 
 def finite_values(variable) -> np.ndarray:
-    """The value of a variable.
+    """Returns the value of a variable.
 
     Raises:
         ValueError: it is not finite; names the path.

@@ -1,6 +1,6 @@
-"""Refuses what a stranger's config of Keras could do: foreign code, endless work.
+"""Refuses untrusted Keras configs that could run foreign code or work endlessly.
 
-Nothing of it is made here; it is read as data.
+Nothing is built here; the config is read as data.
 """
 
 import re
@@ -10,7 +10,7 @@ import keras
 from cnet_tf import bounds
 from cnet_tf.tableaus import SCHEMES
 
-# Where Keras keeps what a model may consist of.
+# The Keras modules with everything that a model may consist of.
 _MODULES = (
     "keras",
     "keras.activations",
@@ -31,21 +31,21 @@ _REFUSED = (
     "TFSMLayer",
     "TorchModuleWrapper",
 )
-# What TensorFlow takes as a scope of a graph; files are named after models, too.
+# Names that TensorFlow accepts as graph scopes; files are named after models, too.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.>-]{0,199}")
-# Of models in models: each level takes some forty calls of Python.
+# For models in models: each level takes some forty Python calls.
 _DEPTH = 100
 
 
 def check(config):
-    """Refuses a config that names foreign classes, or asks for too much.
+    """Refuses a config that names foreign classes or asks for too much.
 
     Args:
-        config: Of a model, from JSON.
+        config: Config of a model, from JSON.
 
     Raises:
-        ValueError: a class that is neither of Keras nor of this package, or one that
-            runs code; a number out of its bounds; more work than there may be.
+        ValueError: a class that is neither from Keras nor from this package, or one
+            that runs code; a number out of bounds; more work than is allowed.
     """
     settings = []
     _collect("config", config, 0, settings)
@@ -108,16 +108,16 @@ def _is_ours(module) -> bool:
 
 
 def _label(entry) -> str:
-    """`<class>`, with the name of the layer if it has one."""
+    """Returns `<class>`, with the name of the layer if it has one."""
     config, kind = entry.get("config"), entry["class_name"]
-    if isinstance(config, str):  # A function, by its name.
+    if isinstance(config, str):  # A function, given by its name.
         return f"{kind} {config!r}"
     name = config.get("name") if isinstance(config, dict) else None
     return f"{kind} {name!r}" if isinstance(name, str) else str(kind)
 
 
 def _work(config) -> int:
-    """Evaluations of layers for an example: models in models and steps multiply."""
+    """Counts layer evaluations per example: models in models and steps multiply."""
     if isinstance(config, (list, tuple)):
         return sum(map(_work, config))
     if not isinstance(config, dict):
@@ -131,7 +131,7 @@ def _work(config) -> int:
     if config["class_name"] == "ContinuousBlock" and isinstance(settings, dict):
         scheme = SCHEMES.get(str(settings.get("scheme")))
         stages = scheme.stages if scheme else 1
-        # Without steps they are the cells of the basis.
+        # Without steps, N is the number of cells of the basis, at most `MOST_STEPS`.
         inside *= stages * (settings.get("steps") or bounds.MOST_STEPS)
     nodes = config.get("inbound_nodes")
     calls = len(nodes) if isinstance(nodes, list) else 1

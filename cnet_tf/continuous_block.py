@@ -18,53 +18,55 @@ from cnet_tf.tableaus import get_scheme
 
 @keras.saving.register_keras_serializable("cnet_tf")
 class ContinuousBlock(keras.layers.Layer):
-    """x(1) with dx/dt = eps R(theta(t), x), x(0) the input, by N steps of a scheme.
+    """x(1) of dx/dt = eps R(theta(t), x), x(0) the input, by N steps of a scheme.
 
     R is any Keras layer, or functional or Sequential model, whose output has the shape
     of its input; its weights become series theta(t) in a basis. (scheme, N) is a
     manifestation: blocks that share a rate share its weights, whatever their schemes
-    and steps are. Euler with N = K steps over piecewise constants and eps = K is a
-    chain of K residual units.
+    and steps. Euler with N = K steps over piecewise constants and eps = K is a chain of
+    K residual units.
 
         layers = keras.layers
         unit = keras.Sequential([layers.Dense(16, "tanh"), layers.Dense(16)])
         y = ContinuousBlock(unit, nodes=4, scheme="rk4")(x)
 
     Args:
-        unit: R. It is a pattern: the weights it has are not taken over. A rate that was
-            lifted already (`lift`, or another block's `rate`) is used as it is.
-        nodes: K, functions of the basis. Default 1, or those of a lifted rate.
+        unit: R. It is a pattern: its current weights are not used. A rate that is
+            already lifted (`lift`, or another block's `rate`) is used directly, unless
+            `nodes` or `basis` is given.
+        nodes: K, functions of the basis. Default 1, or the K of a lifted rate.
         scheme: Name of a scheme in `SCHEMES`. Default `"rk4"`.
-        steps: N, 1 to 1024. Default: the cells of the basis, which is K for constants.
+        steps: N, 1 to 1024. Default: the number of cells of the basis, which is K for
+            constants.
         basis: A key of `BASES`. Default `"constant"`, or that of a lifted rate.
         horizon: eps, the time horizon: an int, or a float taken as the exact binary
             rational it is. Default 1, so that refinement, which keeps eps, starts from
             the same equation at any K; a residual net of K units has eps = K.
-        restriction: `"average"` (default): with fewer steps than cells a step reads the
-            average of theta over itself. `"quadrature"`: each stage reads its average
-            over a part of the step as wide as the weight of the stage; the parts add up
-            to the step, and theta still varies within it. `"point"`: theta at the stage
-            times, which skips cells.
-        unroll: Whether every step has a part of the graph for itself. Default True,
-            which runs fastest; False makes the steps one loop, which starts faster
-            where there are many. Numbers differ by rounding. Python bool.
-        recompute: Whether training keeps only the states at the ends of ceil(sqrt N)
-            steps, and the backward pass computes the steps between again. Default
-            False; True takes memory O(sqrt N) and the time of one more forward pass,
-            and changes no gradient beyond rounding. Python bool.
+        restriction: `"average"` (default): with fewer steps than cells, a step reads
+            the average of theta over the step. `"quadrature"`: each stage reads the
+            average of theta over a part of the step as wide as the weight of the stage;
+            the parts add up to the step, and theta still varies within it. `"point"`:
+            theta at the stage times, which skips cells.
+        unroll: Whether every step has its own part of the graph. Default True, which
+            runs fastest; False turns the steps into one loop, which starts faster if
+            there are many. Results differ by rounding. Python bool.
+        recompute: Whether training keeps only the states at the ends of segments of
+            ceil(sqrt N) steps, and the backward pass recomputes the steps in between.
+            Default False; True takes memory O(sqrt N) and the time of one more forward
+            pass, and changes gradients only by rounding. Python bool.
 
     Call arguments:
         x: x(0).
-        training: Handed to R.
+        training: Passed to R.
         mask: Boolean (batch, length), the steps of a sequence that count, or None.
-            Keras sets it from the layers in front. R sees it at every evaluation if it
+            Keras sets it from the preceding layers. R sees it at every evaluation if R
             is a model, and so do the layers after the block.
 
     Shapes: the output has the shape of the input.
 
     Raises:
-        ValueError: unknown scheme, basis or restriction, steps < 1, a horizon that is
-            no finite number, a unit that is a subclassed model, has state of its own
+        ValueError: unknown scheme, basis or restriction; steps < 1; a horizon that is
+            not a finite number; a unit that is a subclassed model, has state of its own
             or no weights, or changes the shape; unroll=False or recompute=True with a
             unit that draws random numbers or regularises activity.
 
@@ -118,7 +120,7 @@ class ContinuousBlock(keras.layers.Layer):
         self.recompute = recompute
         self.supports_masking = True
         if is_graph(self.rate):
-            # Models of Keras hand masks on, but warn that they do not.
+            # Keras models pass masks on, but warn that they do not.
             self.rate.supports_masking = True
 
     @property
@@ -128,7 +130,7 @@ class ContinuousBlock(keras.layers.Layer):
 
     @property
     def series_read(self):
-        """Those of them that this manifestation reads: not those of other members."""
+        """The series that this manifestation reads: without those of other members."""
         return self._each_once(lambda layer: layer.series_read)
 
     def _each_once(self, series_of):
@@ -166,7 +168,7 @@ class ContinuousBlock(keras.layers.Layer):
             rolled.check(self.rate, "recompute: expected False")
 
     def call(self, x, training=None, mask=None):
-        # Keras ties masks to tensors: a state, a sum of tensors, has lost its own.
+        # Keras ties masks to tensors: a state is a sum of tensors and has lost its own.
         masks = {"mask": mask} if mask is not None and is_graph(self.rate) else {}
         rate = functools.partial(self.rate, training=training, **masks)
         if not self.unroll:
@@ -183,7 +185,7 @@ class ContinuousBlock(keras.layers.Layer):
         return input_shape
 
     def manifested(self, **form):
-        """A block around the same rate in another form; what is None stays as it is.
+        """Returns a block around the same rate in another form; None keeps a setting.
 
         Args:
             form: scheme, steps, restriction, unroll, recompute.
@@ -191,17 +193,17 @@ class ContinuousBlock(keras.layers.Layer):
         return self._with(self.rate, **form)
 
     def around(self, change):
-        """A block around `change(rate)`; weights made there are named as its own."""
+        """Returns a block around `change(rate)`; new weights get the block's paths."""
         with self._naming(self.rate):
             rate = change(self.rate)
         return self._with(rate)
 
     def refined(self, factor, steps):
-        """A block of fresh weights on a basis `factor` times as fine."""
+        """Returns a block with fresh weights on a basis `factor` times as fine."""
         return self.rebased(*refined(self.basis, factor).key, steps)
 
     def rebased(self, basis, nodes, steps=None):
-        """A block of fresh weights in another basis. Steps: by default its cells."""
+        """Returns a block with fresh weights in another basis; default N: its cells."""
         rate = self._lifted(self.rate, basis, nodes)
         return self._with(rate, steps=basis_of(rate).cells if steps is None else steps)
 
@@ -210,16 +212,16 @@ class ContinuousBlock(keras.layers.Layer):
             return lift(unit, basis, nodes, self.compute_dtype)
 
     def _naming(self, unit):
-        # Sequential models, unlike functional ones, name what they build themselves.
+        # Unlike functional models, Sequential ones name what they build.
         names = () if isinstance(unit, keras.Sequential) else (unit.name,)
         return self._scope(*names)
 
     @contextlib.contextmanager
     def _scope(self, *names):
-        """Weights that are made before the block is built have the same paths.
+        """Gives weights that are made before the block is built the same paths.
 
-        Those of a functional model are, or of a file: Keras does not know yet whose
-        they are.
+        Weights of a functional model, or from a file, are made so early that Keras does
+        not yet know their owner.
         """
         with contextlib.ExitStack() as stack:
             for name in (self.name, *names):
@@ -227,12 +229,12 @@ class ContinuousBlock(keras.layers.Layer):
             yield
 
     def _with(self, rate, **form):
-        # A subclass may have arguments of its own. Only then, as `get_config`
-        # serializes the rate.
+        # A subclass may have arguments of its own. Only then is `get_config` called,
+        # because it serializes the rate.
         plain = type(self) is ContinuousBlock
         config = keras.layers.Layer.get_config(self) if plain else self.get_config()
         form = {k: getattr(self, k) if form.get(k) is None else form[k] for k in _FORM}
-        # Not by `from_config`, which wraps what is refused in words of Keras.
+        # Not by `from_config`, where Keras wraps our errors in its own words.
         return type(self)(**{**config, "unit": rate, "horizon": self.horizon, **form})
 
     def get_config(self):
@@ -248,15 +250,15 @@ class ContinuousBlock(keras.layers.Layer):
         }
 
 
-# What makes a manifestation; theta and eps are the same in all.
+# The settings of a manifestation; theta and eps are the same in all.
 _FORM = ("scheme", "steps", "restriction", "unroll", "recompute")
 
 
 def check_call(block):
-    """Refuses a block with a `call` of its own, of which somebody takes the steps.
+    """Refuses a block with a `call` of its own where only its steps are used.
 
     Raises:
-        ValueError: it is of a subclass that has one; names it.
+        ValueError: the class of the block overrides `call`; names the block.
     """
     if type(block).call is not ContinuousBlock.call:
         raise ValueError(
@@ -267,7 +269,7 @@ def check_call(block):
 
 
 def _fits(found, expected) -> bool:
-    """Whether an input of one shape is what a model takes; a free size fits any."""
+    """Returns whether a model's input shape fits the expected one; None fits any."""
     return (
         isinstance(found, tuple)
         and len(found) == len(expected)

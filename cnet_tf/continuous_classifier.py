@@ -21,22 +21,22 @@ def ContinuousClassifier(
     dtype=None,
     name="continuous_classifier",
 ) -> keras.Model:
-    """Dense stem, one block dx/dt = eps R(theta(t), x), dense logits: functional.
+    """Functional model: dense stem, block dx/dt = eps R(theta(t), x), dense logits.
 
     Args:
-        classes: Logits.
+        classes: Number of logits.
         width: Features of the state x. Default 16.
         nodes: K, functions of the basis. Default 2.
         steps: N. Default: the cells of the basis.
         scheme, basis, horizon, restriction, dtype: See `ContinuousNet`.
-        activation: Of the rate dense - activation - dense. Default `"tanh"`.
+        activation: Activation of the rate dense - activation - dense. Default `"tanh"`.
         input_shape: (features,). Default (2,).
-        name: Default `"continuous_classifier"`.
+        name: Name of the model. Default `"continuous_classifier"`.
 
     Shapes: (batch, features) -> logits (batch, classes).
 
     Raises:
-        ValueError: unknown names, bad numbers.
+        ValueError: unknown names or bad numbers.
     """
 
     def dense(name, **arguments):

@@ -43,49 +43,51 @@ def ContinuousNet(
     that `net.get_layer("block_1").output` are features.
 
     Args:
-        classes: Logits.
+        classes: Number of logits.
         widths: Channels of the blocks. Default (16, 32, 64).
-        nodes: K, functions of the basis per block, an int or one a block. Default 2.
-        steps: N, an int or one a block. Default: the cells of the basis (K for
+        nodes: K, functions of the basis, an int or one per block. Default 2.
+        steps: N, an int or one per block. Default: the cells of the basis (K for
             constants).
         scheme: A key of `SCHEMES`. Default `"rk4"`.
         basis: A key of `BASES`. Default `"constant"`.
-        unit: A key of `UNITS`, or a function of the width to a Keras layer or model
-            that keeps the shape, between the transitions of `"post"`. Default `"post"`.
-        strides: Of the transitions. Default (1, 2, 2).
+        unit: A key of `UNITS`, or a function from the width to a Keras layer or model
+            that keeps the shape, used between the transitions of `"post"`. Default
+            `"post"`.
+        strides: Strides of the transitions. Default (1, 2, 2).
         stem_width: Channels of the stem. Default: the first of `widths`.
-        horizon: eps, the time horizon of every block. Default 1, that of the nets that
-            grow from K = 1; the published nets of fixed depth have eps = K, with which
-            Euler steps of N = K are residual units.
-        stitch: stitch_eps, factor of the transitions' branches, a number or one a
-            block. Default: eps / K of the block that follows, the weight that a
-            residual unit has in it. Fixed when the net is made: neither other steps nor
-            a refinement change it.
-        padding: `"symmetric"` (default), as the PyTorch nets have it, or `"same"`, as
-            the JAX net has it. They differ where a 3x3 convolution has stride 2 and the
-            size is even, see `LayerFactory`.
-        tail_momentum: Momentum of the statistics of the norm before the pooling, where
-            there is one. Default 0.9, as of all others. The published pre-activation
-            and wide nets have 0.1 (PyTorch's momentum 0.9).
-        restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
-            Default `"average"`.
-        synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+        horizon: eps, the time horizon of every block. Default 1, as in the nets that
+            grow from K = 1; the published nets of fixed depth have eps = K, so that
+            N = K Euler steps are residual units.
+        stitch: stitch_eps, factor of the transitions' branches, a number or one per
+            block. Default: eps / K of the block that follows, the weight of a residual
+            unit in that block. Fixed when the net is made: neither other steps nor a
+            refinement changes it.
+        padding: `"symmetric"` (default), as in the PyTorch nets, or `"same"`, as in the
+            JAX net. They differ where a 3x3 convolution has stride 2 and the size is
+            even, see `LayerFactory`.
+        tail_momentum: Momentum of the moving statistics of the norm before the pooling,
+            if there is one. Default 0.9, as for all other norms. The published
+            pre-activation and wide nets have 0.1 (PyTorch's momentum 0.9).
+        restriction: How theta is read with fewer steps than cells, see
+            `ContinuousBlock`. Default `"average"`.
+        synchronized: Setting of all norms, see `SeriesBatchNormalization`. Default
+            False.
         members: Manifestations with norms of their own, see `any_depth.with_members`;
-            the net reads those of its own manifestation, if it is one of them.
+            the net reads the norms of its own manifestation if that is one of them.
             Default: none.
-        depth_cells: Of a net with members: cells of depth that all others keep
-            statistics for, see `any_depth.with_statistics_apart`. Default: those of
-            the basis.
+        depth_cells: For a net with members: cells of depth for which all other
+            manifestations keep statistics, see `any_depth.with_statistics_apart`.
+            Default: the cells of the basis.
         input_shape: (height, width, channels); height and width may be None. Default
             (32, 32, 3).
         dtype: Policy of all layers; the logits are in the precision of its weights.
             Default: Keras' own.
-        name: Default `"continuous_net"`.
+        name: Name of the model. Default `"continuous_net"`.
 
     Shapes: (batch, height, width, channels) -> logits (batch, classes).
 
     Raises:
-        ValueError: unknown names, sequences of another length than `widths`.
+        ValueError: unknown names, or sequences whose length is not that of `widths`.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, figure 4.
     """

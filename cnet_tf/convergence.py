@@ -1,7 +1,8 @@
 """The convergence test: is a fitted one-step model a differential equation?
 
 A rate that was fitted through one step of a scheme, to pairs u(t), u(t + D) at spacing
-D, is a rate only if other steps h and h -> 0 give the solution too. On the problem
+D, is a true rate only if other steps h, and h -> 0, give the solution too. On the
+problem
 
     u' = L u,   L = [[0, 1], [-1, 0]],   u(0) = (0, 1),   0 <= t <= T = 10
 
@@ -9,12 +10,13 @@ the perfect fit needs no training. It is k = A u with
 
     r(A D) = exp(L D),   r the stability polynomial of the scheme,
 
-and A = alpha I + beta L commutes with L, so one eigenvalue z = alpha + i beta tells
-all: with w = u_2 + i u_1 the problem is w' = i w, w(0) = 1, and the model is w' = z w.
+and A = alpha I + beta L commutes with L, so one eigenvalue z = alpha + i beta suffices:
+with w = u_2 + i u_1 the problem is w' = i w, w(0) = 1, and the model is w' = z w.
 
 The error is the 2-norm of the error of the state at T, |w_N - exp(i T)|; the solution
-has norm one, so it is absolute and relative at once. It vanishes at h = D, and as
-h -> 0 it tends to a floor, |exp(A T) - exp(i T)| = O(D^p), that the fit cannot see.
+has norm one, so this is both the absolute and the relative error. It vanishes at h = D,
+and as h -> 0 it tends to a floor, |exp(A T) - exp(i T)| = O(D^p), that the fit cannot
+see.
 
 Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389.
 """
@@ -25,7 +27,7 @@ import math
 
 from cnet_tf.tableaus import get_scheme
 
-# Eigenvalue i of L: the generator that a true integrator has.
+# Eigenvalue i of L: the generator of a true integrator.
 EXACT_GENERATOR = 1j
 
 HORIZON = 10.0
@@ -34,7 +36,7 @@ HORIZON = 10.0
 ROUND_OFF = 1e-12
 
 # Newton starts within O(D^(p+1)) of the root and doubles its digits: five or six
-# iterations where it works at all.
+# iterations if it converges at all.
 _ITERATIONS = 50
 
 
@@ -57,7 +59,7 @@ class Verdict:
 
 
 def fitted_generator(scheme, spacing: float) -> complex:
-    """The eigenvalue of A with r(A D) = exp(L D), by Newton's method from A = L.
+    """Returns the eigenvalue of A with r(A D) = exp(L D), by Newton from A = L.
 
         >>> fitted_generator("euler", 0.5) == (cmath.exp(0.5j) - 1) / 0.5
         True
@@ -132,20 +134,20 @@ def verdict(
 
     An impostor dips at h = D and rises as h -> 0: error(h -> 0) exceeds `factor` times
     the error at h = D. An integrator does not, and its error falls as h^p to a floor.
-    A curve that does neither, for example one that is flat, is neither.
+    A curve that does neither, for example a flat one, is neither.
 
     A fit without any error dips to round-off at h = D and is an impostor for every
-    scheme, as the closed form shows; what makes a high order worth while is that its
-    floor lies below the accuracy to which the model was fitted. Give that accuracy as
+    scheme, as the closed form shows; a high order is worthwhile because its floor lies
+    below the accuracy to which the model was fitted. Pass that accuracy as
     `resolution`: errors below it count as equal.
 
     Args:
         pairs: Measured (h, error), in any order, one of them at h = D. Errors that are
             not finite (an unstable large step) are left out.
         spacing: D, the spacing of the training pairs.
-        order: p, the nominal order of the scheme. An integrator shows p - 1/2 at least.
-        resolution: Errors below this are taken for this. Default `ROUND_OFF`.
-        factor: How large a rise counts. Default 10.
+        order: p, the nominal order of the scheme. An integrator shows at least p - 1/2.
+        resolution: Errors below this are raised to it. Default `ROUND_OFF`.
+        factor: How large a rise must be to count. Default 10.
 
     Raises:
         ValueError: no pair has h = D, to one per cent, or no pair has a smaller h.
@@ -169,7 +171,7 @@ def verdict(
 
 
 def _rate(points):
-    """Slope of log error over log h at the lower end, over two octaves of h."""
+    """Returns the slope of log error over log h, over the lowest two octaves of h."""
     if len(points) < 2:
         return math.nan
     h0, e0 = points[0]

@@ -1,4 +1,4 @@
-"""Text of strangers in what we write: one function a format.
+"""Escapes untrusted text in our output: one function per format.
 
 Names of classes, nets, runs and data sets, paths and messages come from files that
 anybody may have written. Nothing in them may end a line, open a tag, move a terminal's
@@ -9,34 +9,35 @@ import re
 import shlex
 import unicodedata
 
-# Cc: control characters, ANSI's escape among them. Cf: marks that reverse or hide the
-# text behind them. Cs: halves of characters, which no file can hold. Zl, Zp: lines.
+# Cc: control characters, including ANSI's escape. Cf: marks that reverse or hide the
+# text after them. Cs: halves of surrogate pairs, which no file can hold. Zl, Zp: line
+# and paragraph separators.
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-# What joins letters and emoji belongs to names.
+# Characters that join letters and emoji are legitimate in names.
 _JOINERS = "\u200c\u200d"
 _MOST = 1000
-# Spreadsheets take cells that begin so for formulas.
+# Spreadsheets take cells that start with one of these for formulas.
 _FORMULA = tuple("=+-@\t\r")
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text has nothing unseen in it, so that it is one line."""
+    """Returns whether a text has no invisible characters, so that it is one line."""
     return not any(map(_unseen, text))
 
 
 def visible(text) -> str:
-    r"""The text with all that is unseen written out: `\n`, `\x1b`, `\u202e`."""
+    r"""Returns the text with invisible characters as `\n`, `\x1b`, `\u202e`."""
     return "".join(
         c.encode("unicode_escape").decode() if _unseen(c) else c for c in str(text)
     )
 
 
 def line(text, most: int = _MOST) -> str:
-    """A line for a terminal or a message: blanks are single, nothing is unseen.
+    """Returns a line for a terminal or message: single blanks, nothing invisible.
 
     Args:
         text: Any text.
-        most: Characters, of which the middle is left out. Default 1000.
+        most: Characters to keep; the middle of a longer text is left out. Default 1000.
     """
     found = visible(" ".join(str(text).split()))
     half = most // 2
@@ -44,19 +45,19 @@ def line(text, most: int = _MOST) -> str:
 
 
 def markdown(text) -> str:
-    """A text within a line or cell of Markdown, which shows it as it is."""
+    """Escapes a text for a line or cell of Markdown, which then shows it literally."""
     found = line(text)
     for character, name in (("&", "amp"), ("<", "lt"), (">", "gt")):
         found = found.replace(character, f"&{name};")
     found = re.sub(r"([\\`*\[\]|~$])", r"\\\1", found)
-    # Within words, as in `euler_2`, an underscore is a letter.
+    # Within words, as in `euler_2`, Markdown leaves an underscore alone.
     found = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", found)
-    # Neither addresses nor names of people become links.
+    # Neither addresses nor mentions of people become links.
     return re.sub(r"://|(?<![^\s(])(www\.|@)", _unlinked, found)
 
 
 def code(text) -> str:
-    """A text as code within a line of Markdown."""
+    """Returns a text as code within a line of Markdown."""
     found = line(text) or " "
     fence = "`" * (_longest_run(found) + 1)
     space = " " if found.startswith("`") or found.endswith("`") else ""
@@ -64,7 +65,7 @@ def code(text) -> str:
 
 
 def code_block(text, language: str = "") -> str:
-    """Lines of code in Markdown; no line of the text ends them."""
+    """Returns a code block in Markdown, which no line of the text can end."""
     text = str(text).strip().replace("\r\n", "\n")
     lines = [visible(part) for part in text.split("\n")]
     fence = "`" * max(3, _longest_run(text) + 1)
@@ -72,9 +73,9 @@ def code_block(text, language: str = "") -> str:
 
 
 def cell(value):
-    """A cell of a CSV file: a text that looks like a formula starts with a quote.
+    """Returns a CSV cell; a text that looks like a formula gets a leading quote.
 
-    Numbers stay as they are; the `csv` module quotes separators.
+    Numbers are unchanged; the `csv` module quotes separators.
     """
     if not isinstance(value, str):
         return value
@@ -83,25 +84,25 @@ def cell(value):
 
 
 def lines(names) -> str:
-    """A file with a name a line, one line for every name."""
+    """Returns the text of a file with exactly one line per name."""
     return "".join(f"{visible(name)}\n" for name in names)
 
 
 def file_name(text, most: int = 100) -> str:
-    """A text as a part of the name of a file, in any folder on any system."""
+    """Turns a text into part of a file name for any folder on any system."""
     found = re.sub(r"[^A-Za-z0-9._-]+", "-", str(text)).lstrip(".-")
     return found[:most] or "net"
 
 
 def plot(text) -> str:
-    """A text in a picture of Matplotlib, to which `$` begins a formula."""
+    """Escapes a text for a Matplotlib figure, where `$` would begin a formula."""
     found = line(text, 100).replace("$", r"\$")
-    # It leaves labels that begin with an underscore out of legends.
+    # Matplotlib leaves labels that begin with an underscore out of legends.
     return f" {found}" if found.startswith("_") else found
 
 
 def shell(text) -> str:
-    """A word of a command line that can be shown and pasted."""
+    """Quotes a command-line word so that it can be shown and pasted."""
     text = str(text)
     if is_plain(text):
         return shlex.quote(text)
@@ -120,7 +121,7 @@ def _unseen(character) -> bool:
 
 
 def _bytes(character) -> bytes:
-    # Python shows bytes of a path that are no UTF-8 as halves of characters.
+    # Python represents path bytes that are not UTF-8 as halves of surrogate pairs.
     escaped = "\udc80" <= character <= "\udcff"
     return character.encode(errors="surrogateescape" if escaped else "replace")
 

@@ -1,7 +1,7 @@
-"""A functional or Sequential model as a flat list of calls, models within it opened.
+"""A functional or Sequential model as a flat list of calls, nested models opened.
 
-What searches a model for structures, or writes them anew, reads this list: Keras' own
-graph ends at the border of every model in the model.
+Code that searches a model for structures, or rewrites them, reads this list: Keras' own
+graph ends at the border of every nested model.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ class Call:
 
     Attributes:
         operation: What is called.
-        models: The opened models around it, the outermost first.
+        models: The opened models around it, outermost first.
         args, kwargs: Its arguments, in which values stand for tensors.
-        outputs: Its values.
+        outputs: Its output values.
     """
 
     operation: object
@@ -49,18 +49,18 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The name of the operation behind those of the models around it."""
+        """The name of the operation, prefixed with those of the models around it."""
         return "_".join(x.name for x in (*self.models, self.operation))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
-    """A model.
+    """A model as a flat list of calls.
 
     Attributes:
-        inputs: Its values, flat.
-        calls: In an order in which they can be computed.
-        outputs: A nest of values, as that of the model.
+        inputs: Its input values, flat.
+        calls: Its calls, in an order in which they can be computed.
+        outputs: A nest of values, structured like the outputs of the model.
     """
 
     inputs: list[Value]
@@ -68,11 +68,11 @@ class Graph:
     outputs: object
 
     def run(self, inputs, function: Callable):
-        """The nest of outputs for inputs.
+        """Returns the nest of outputs for inputs.
 
         Args:
             inputs: Tensors or Keras tensors, flat.
-            function: Of a call to what is called in its place.
+            function: Maps a call to the callable to use instead.
         """
         known = dict(zip(self.inputs, inputs, strict=True))
         run(self.calls, known, function)
@@ -83,9 +83,9 @@ def run(calls, known: dict, function: Callable):
     """Computes the values of calls.
 
     Args:
-        calls: In order.
-        known: Tensors by value; those of the calls are added.
-        function: Of a call to what is called in its place.
+        calls: The calls, in order.
+        known: Tensors by value; the outputs of the calls are added.
+        function: Maps a call to the callable to use instead.
     """
     for call in calls:
         args, kwargs = _filled((call.args, call.kwargs), known)
@@ -94,19 +94,19 @@ def run(calls, known: dict, function: Callable):
 
 
 def read(model, opened: Callable = lambda model: True) -> Graph:
-    """The flat list of a model.
+    """Reads a model as a flat list of calls.
 
     Args:
         model: A built functional or Sequential model.
-        opened: Whether a functional or Sequential model within it is opened; one that
-            is not is a single call. Default: all are.
+        opened: Tells whether a nested functional or Sequential model is opened; one
+            that is not opened is a single call. Default: all are opened.
     """
     calls = []
 
     def visit(model, models, inputs):
         """Appends the calls of a model; returns the nest of its outputs."""
         known = dict(zip(map(id, model.inputs), inputs, strict=True))
-        # A model within the model may have been called on sizes that it left free.
+        # A nested model may have been called on sizes that it leaves free.
         free = any(
             tuple(x.shape) != y.shape for x, y in zip(model.inputs, inputs, strict=True)
         )
@@ -127,7 +127,7 @@ def read(model, opened: Callable = lambda model: True) -> Graph:
                 call = Call(operation, models, args, kwargs, tuple(values))
                 calls.append(call)
             known.update(zip(map(id, outputs), values, strict=True))
-        # Of one output Keras keeps the tensor, or a list of it.
+        # For a single output Keras keeps the tensor, or a list with it.
         return keras.tree.map_structure(value, _output(model))
 
     inputs = [Value(tuple(x.shape), x.dtype) for x in model.inputs]
@@ -136,7 +136,7 @@ def read(model, opened: Callable = lambda model: True) -> Graph:
 
 
 def _specs(operation, args, kwargs):
-    """The outputs for values of other shapes than those of the model itself."""
+    """Returns the outputs for values whose shapes differ from the model's own."""
     args, kwargs = keras.tree.map_structure(
         lambda x: keras.KerasTensor(x.shape, x.dtype) if isinstance(x, Value) else x,
         (args, kwargs),
@@ -149,10 +149,10 @@ def _output(model):
 
 
 def _nodes(model):
-    """(operation, (args, kwargs), outputs) of a model, in an order to compute them."""
+    """Yields (operation, (args, kwargs), outputs) of a model, in a computable order."""
     if isinstance(model, keras.Sequential):
         model = model._functional  # The only record of what its layers were called on.
-    # Keras lists layers in public, but not the calls of those that are shared.
+    # Keras' public API lists layers, but not the calls of shared ones.
     by_depth = model._nodes_by_depth
     for depth in sorted(by_depth, reverse=True):
         for node in by_depth[depth]:

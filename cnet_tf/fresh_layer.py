@@ -1,8 +1,8 @@
 """A fresh layer with the settings of another, in the same process.
 
-Of a function of the user's own, Keras' configs keep a name, which may be that of a
-function of Keras: so functions go over as they are. Nothing leaves the process, so what
-is in no config, as the code of a `Lambda`, need not be there.
+Keras' configs keep only the name of a user's own function, and a Keras function may
+have the same name, so the function objects themselves are passed on. Nothing leaves the
+process, so it does not matter that configs lack some things, such as a `Lambda`'s code.
 """
 
 import keras
@@ -12,19 +12,19 @@ LOOKUPS = (
     keras.layers.IntegerLookup,
     keras.layers.TextVectorization,
 )
-# Without weights, and with more than their configs say: both nets have the very same.
+# Without weights, and with more than their configs tell: both nets share the object.
 _SHARED = (keras.layers.Lambda, *LOOKUPS)
 
 
 def fresh(layer, **changes):
-    """A layer, or operation, of the same class and settings, which is not built.
+    """Returns an unbuilt layer, or an operation, of the same class and settings.
 
     Args:
         layer: Any layer but a model, or an operation of a functional model.
         changes: Entries of its config to change, where it has them.
 
     Returns:
-        A new one, but of lookups and `Lambda` layers the layer itself.
+        A new one; for lookups and `Lambda` layers, the layer itself.
     """
     if isinstance(layer, _SHARED):
         return layer
@@ -35,14 +35,14 @@ def fresh(layer, **changes):
     with keras.saving.custom_object_scope(known):
         twin = type(layer).from_config(changed)
     for key, function in own.items():
-        # A recurrent layer shows the settings of its cell.
+        # A recurrent layer exposes the settings of its cell.
         holder = twin if key in vars(twin) else getattr(twin, "cell", twin)
         setattr(holder, key, function)
     return twin
 
 
 def _own_functions(layer, config) -> dict:
-    """Settings that are functions which are not of Keras, by their names."""
+    """Returns the settings that are functions from outside Keras, by setting."""
     found = {key: getattr(layer, key, None) for key in config}
     return {
         key: value

@@ -2,9 +2,10 @@
 
     x_{k+1} = x_k + f_k(x_k)    is    dx/dt = K R(theta(t), x),  N = K steps,
 
-theta piecewise constant with f_k = R(theta_k, .). The numbers stay bit for bit, and
-what a block can do comes with it: other bases and fewer pieces (`project`), other
-schemes and steps (`manifest`), both best `recalibrated` or trained on.
+theta piecewise constant with f_k = R(theta_k, .). Results stay the same bit for bit,
+and everything a block can do becomes available: other bases and fewer pieces
+(`project`), other schemes and steps (`manifest`). Both are best `recalibrated` or
+trained further.
 
     net = from_residual(keras.applications.ResNet50V2())
     smooth = project(net, basis="hat", nodes=3, steps=4)
@@ -26,23 +27,23 @@ from cnet_tf.surgery import copied
 
 
 def from_residual(model, least=2) -> keras.Model:
-    """The model with a `ContinuousBlock` for every stage of equal residual units.
+    """Returns the model with a `ContinuousBlock` per stage of equal residual units.
 
-    The logits are the same; weights, moving statistics and what is frozen are carried
-    over. Of units x -> act(x + f(x)) the block has the rate act(x + f(x)) - x: the same
-    up to rounding, at the cost of a subtraction.
+    The logits are the same; weights and moving statistics are carried over, and frozen
+    layers stay frozen. For units x -> act(x + f(x)) the block has the rate
+    act(x + f(x)) - x: the same up to rounding, at the cost of a subtraction.
 
     Args:
-        model: A built functional or Sequential model, which is left as it is. Names of
-            layers stay; models within it that hold units of a stage are opened.
-        least: Units that make a stage. Default 2.
+        model: A built functional or Sequential model, which is not changed. Layer names
+            are kept; nested models that hold units of a stage are opened.
+        least: The fewest units that make a stage. Default 2.
 
     Returns:
         A functional model with blocks `block_0`, `block_1` ..
 
     Raises:
-        ValueError: no stage of equal units, and why each sum is none; a mask that the
-            units lose.
+        ValueError: no stage of equal units, with the reason for each sum; or a mask
+            that the units lose.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
@@ -100,7 +101,7 @@ def _check_mask(stage, known):
 
 
 class _Names:
-    """Names of the layers of the new model: their own where no two have the same."""
+    """Layer names of the new model: the old names where they are unique."""
 
     def __init__(self, survey):
         inside = {call for stage in survey.stages for call in stage.calls}
@@ -114,7 +115,7 @@ class _Names:
         self._taken, self._blocks = set(own), 0
 
     def copy(self, call):
-        """A fresh layer in the place of that of a call."""
+        """Returns a fresh layer like the one that is called."""
         part = copied(call.operation)
         if part.name in self._twice:
             part.name = call.name
@@ -128,7 +129,7 @@ class _Names:
 
 
 def _block(stage: Stage, name) -> ContinuousBlock:
-    """A block around the first unit; its weights are still those of no unit."""
+    """Returns a block around the first unit; `_carry_over` sets its weights later."""
     first, count = stage.units[0], len(stage.units)
     start = keras.Input(
         batch_shape=first.start.shape, dtype=first.start.dtype, name="state"
@@ -149,7 +150,7 @@ def _block(stage: Stage, name) -> ContinuousBlock:
             [known[stage.units[0].end(True)], start]
         )
     unit = keras.Model(start, slope, name="rate")
-    # That of the sum: units of mixed precision have states of half.
+    # The policy of the sum: in mixed precision the units' states are in half precision.
     policy = getattr(first.add.operation, "dtype_policy", first.start.dtype)
     with without_draws():
         block = ContinuousBlock(
@@ -163,7 +164,7 @@ def _block(stage: Stage, name) -> ContinuousBlock:
 
 
 def _name(call, unit):
-    """The name of a call within its unit."""
+    """Returns the name of a call within its unit."""
     shared = unit.add.models
     outside = "_".join(model.name for model in shared)
     inside = call.models[: len(shared)] == shared and outside
@@ -171,7 +172,7 @@ def _name(call, unit):
 
 
 def _carry_over(stage, block):
-    """theta_k are the weights of unit k."""
+    """Sets theta_k to the weights of unit k."""
     layers = {layer.name: layer for layer in layers_of(block.rate)}
     first = stage.units[0]
     for i, call in enumerate(first.calls(stage.activated)):
@@ -187,7 +188,7 @@ def _carry_over(stage, block):
 
 
 def _variables(layer) -> list:
-    """The weights of a layer in the order of the series that stand for them."""
+    """Returns the weights of a layer in the order of the series that hold them."""
     if isinstance(layer, SeriesLayer):
         return [series.variable for series in layer.series]
     return layer.weights

@@ -1,4 +1,4 @@
-"""Training under Keras' `fit` while the depth grows."""
+"""Training with Keras' `fit` while the depth grows."""
 
 import contextlib
 import math
@@ -12,30 +12,30 @@ from cnet_tf.surgery import chosen_blocks
 def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settings):
     """Trains a compiled model and refines its depth before some of the epochs.
 
-    What `model.fit` does, over one model after the other: K -> factor K and N -> factor
-    N, theta(t) unchanged. Optimizer (momentum, counters, schedule), loss, metrics and
-    callbacks go on across the growth; callbacks see one training, and best weights that
-    they keep are refined too. Data sets that `steps_per_epoch` reads in parts begin
-    anew at a growth.
+    Does what `model.fit` does, over a sequence of models: each growth takes K to
+    factor K and N to factor N and leaves theta(t) unchanged. Optimizer (momentum,
+    counters, schedule), loss, metrics and callbacks continue across a growth; callbacks
+    see one training, and best weights that they keep are refined too. Data sets that
+    `steps_per_epoch` reads in parts start over at a growth.
 
     Args:
         model: A compiled functional or Sequential model with `ContinuousBlock`s in it.
         x, y: See `keras.Model.fit`.
-        grow: {epoch: factor}: before which epochs, counted from 0 and below `epochs`,
-            to refine by what; see `refine`.
-        epochs: Epochs in all.
+        grow: {epoch: factor}: the epochs before which to refine, counted from 0 and
+            below `epochs`, and by which factors; see `refine`.
+        epochs: Total number of epochs.
         callbacks: List of `keras.callbacks.Callback`s, or None. Their `model` is the
             one in training.
-        settings: Further arguments of `fit`, as `batch_size`, `verbose`,
+        settings: Further arguments of `fit`, such as `batch_size`, `verbose`,
             `validation_data`, `initial_epoch`.
 
     Returns:
         (model, history): the grown model, compiled, and one `keras.callbacks.History`
-        of all epochs. The model that was given is trained up to the first growth.
+        of all epochs. The given model is trained up to the first growth.
 
     Raises:
         ValueError: the model cannot be refined or is not compiled, or an epoch of
-            `grow` would never come.
+            `grow` is never reached.
     """
     chosen_blocks(model)
     if not model.compiled:
@@ -81,11 +81,11 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
 
 
 def _batches(x, settings) -> int | None:
-    """Batches of an epoch, which callbacks may ask for; None where x does not tell."""
+    """Returns the batches per epoch, for callbacks; None if x does not tell."""
     first, *_ = keras.tree.flatten(x)
     if not getattr(first, "shape", None):
         try:
-            return len(first)  # A data set, of batches.
+            return len(first)  # A data set of batches.
         except TypeError:
             return None
     count = math.floor(first.shape[0] * (1 - settings.get("validation_split", 0.0)))
@@ -94,9 +94,9 @@ def _batches(x, settings) -> int | None:
 
 @contextlib.contextmanager
 def _unaveraged(optimizer):
-    """`fit` ends here, training does not: weights stay what they are.
+    """Leaves the weights alone at the end of a `fit` that does not end the training.
 
-    An optimizer with `use_ema` puts their averages in their place at its end.
+    Otherwise an optimizer with `use_ema` overwrites them with their averages.
     """
     optimizer.finalize_variable_values = lambda variables: None
     try:
@@ -106,9 +106,9 @@ def _unaveraged(optimizer):
 
 
 def _grown(model, factor, callbacks):
-    """The refined model, compiled like the given one, with its optimizer."""
+    """Returns the refined model, compiled like the given one, with its optimizer."""
     deep, optimizer = refine(model, factor, optimizer=model.optimizer)
-    # The objects themselves: a loss of the user's own has no config.
+    # The objects themselves, because a user's own loss has no config.
     metrics, loss = model._compile_metrics, model._compile_loss
     deep.compile(
         optimizer=optimizer,
@@ -120,14 +120,14 @@ def _grown(model, factor, callbacks):
         steps_per_execution=model.steps_per_execution,
         jit_compile=model.jit_compile,
     )
-    for callback in callbacks:  # `EarlyStopping` gives them back.
+    for callback in callbacks:  # `EarlyStopping` restores them.
         if getattr(callback, "best_weights", None) is not None:
             callback.best_weights = _refined(model, callback.best_weights, factor)
     return deep
 
 
 def _refined(model, weights, factor):
-    """Weights of a model as those of the refined one."""
+    """Converts weights of a model to those of the refined one."""
     now = model.get_weights()
     model.set_weights(weights)
     try:
@@ -137,7 +137,7 @@ def _refined(model, weights, factor):
 
 
 class _OneTraining(keras.callbacks.CallbackList):
-    """Callbacks over several calls of `fit`, told once of the begin and of the end."""
+    """Callbacks over several calls of `fit`, which see one beginning and one end."""
 
     begun = False
 
@@ -150,5 +150,5 @@ class _OneTraining(keras.callbacks.CallbackList):
         self.last = logs
 
     def end(self):
-        """Tells the callbacks of the end."""
+        """Tells the callbacks that the training has ended."""
         super().on_train_end(getattr(self, "last", None))

@@ -1,4 +1,4 @@
-"""What image nets start and end in: input, stem, tail, pooling, logits."""
+"""The start and the end of image nets: input, stem, tail, pooling, logits."""
 
 import keras
 
@@ -8,13 +8,13 @@ from cnet_tf.model_graph import is_graph
 
 
 def image_input(shape, dtype):
-    """Images in the precision of the weights; layers cast them to their own."""
+    """Returns an input in the precision of the weights; layers cast it to their own."""
     policy = keras.dtype_policies.get(dtype)
     return keras.Input(shape, dtype=policy.variable_dtype, name="image")
 
 
 def stem(make: LayerFactory, width):
-    """conv - norm - relu, without a bias, which the norm has."""
+    """Returns conv - norm - relu; the norm has a bias, so the convolution has none."""
     layers = [
         *make.conv("conv", width, use_bias=False),
         make.norm("norm"),
@@ -24,13 +24,13 @@ def stem(make: LayerFactory, width):
 
 
 def tail(make: LayerFactory, names, momentum):
-    """What stands in front of the pooling in nets that activate first."""
+    """Returns what precedes the pooling in pre-activation nets."""
     layers = {"norm": make.norm("norm", momentum), "relu": make.relu("relu")}
     return keras.Sequential([layers[name] for name in names], name="tail")
 
 
 def head(x, classes, dtype):
-    """Average pooling over the image and a dense layer."""
+    """Applies average pooling over the image and a dense layer."""
     pool = keras.layers.GlobalAveragePooling2D(
         data_format="channels_last", dtype=dtype, name="pool"
     )
@@ -38,10 +38,10 @@ def head(x, classes, dtype):
 
 
 def logits(x, classes, dtype=None):
-    """A dense layer in the precision of the weights, as is the loss, whatever x has.
+    """Applies a dense layer in the precision of the weights and loss, whatever x has.
 
     Raises:
-        ValueError: fewer classes than one.
+        ValueError: classes < 1.
     """
     policy = keras.dtype_policies.get(dtype)
     classes = positive_integer("classes", classes)
@@ -49,7 +49,7 @@ def logits(x, classes, dtype=None):
 
 
 def last_operation(model):
-    """What makes the first output of a model, within models at its end too."""
+    """Returns the operation that makes a model's first output, within models too."""
     operation = model
     while is_graph(operation):
         operation = operation.outputs[0]._keras_history.operation
@@ -57,9 +57,9 @@ def last_operation(model):
 
 
 def gives_probabilities(model) -> bool:
-    """Whether a model ends in softmaxes or sigmoids, not in logits.
+    """Returns whether a model ends in softmaxes or sigmoids, not in logits.
 
-    Also where layers come after them that hand them on, or average them.
+    Layers that pass these on, or average them, may follow.
     """
     return _are_probabilities(model.outputs[0])
 

@@ -1,6 +1,6 @@
-"""Reads a `.keras` file of someone else: layers and numbers, no code.
+"""Reads an untrusted `.keras` file: layers and numbers, no code.
 
-What its archive says of itself is compared with the model that it describes before
+The sizes that its archive declares are compared with the model that it describes before
 anything is unpacked: a few bytes of a zip archive, or of HDF5 in it, may stand for
 gigabytes.
 """
@@ -19,28 +19,28 @@ from cnet_tf.line_error import LineError
 from cnet_tf.model_graph import is_graph
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-# Four copies of the weights are those of Adam with averages; names and groups of HDF5
-# take some kB a layer.
+# Adam with averages has four copies of the weights; names and groups of HDF5 take some
+# kB per layer.
 _COPIES, _BYTES = 4, 8
 _MORE_BYTES = 32 * 1024**2
-# Of members of the archive, and of groups and arrays of the weights.
+# Limits the members of the archive, and the groups and arrays of the weights.
 _MOST_PARTS = 100_000
 
 
 class KerasFileError(LineError):
-    """A file is no model of ours to read; the message is one line."""
+    """A file holds no model that can be read here; the message is one line."""
 
 
 def read(path) -> keras.Model:
-    """The functional or Sequential model of a `.keras` file.
+    """Reads the functional or Sequential model of a `.keras` file.
 
     Args:
         path: Written by `model.save("my.keras")`; may be a link.
 
     Raises:
         KerasFileError: no such file, another format, a subclassed model, a `Lambda`
-            or another class that is neither of Keras nor of this package, a number out
-            of bounds, more weights than the model has.
+            layer, a class that is neither from Keras nor from this package, a number
+            out of bounds, or more weights than the model has.
     """
     path = pathlib.Path(path)
     try:
@@ -57,7 +57,7 @@ def read(path) -> keras.Model:
 
 def _read(path, file):
     config = _config(path, file)
-    # How it was compiled is not asked for.
+    # How the model was compiled does not matter.
     config = {key: value for key, value in config.items() if key != "compile_config"}
     try:
         check(config)
@@ -86,7 +86,7 @@ def _read(path, file):
 
 
 def _config(path, file) -> dict:
-    """What config.json of the archive says."""
+    """Returns the config.json of the archive."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -105,14 +105,14 @@ def _config(path, file) -> dict:
 
 
 def _check_weights(file, count):
-    """Refuses more bytes than a model of so many numbers has.
+    """Refuses a file with more bytes than a model of `count` numbers can have.
 
     Raises:
-        ValueError: see above.
+        ValueError: too many bytes, or too many groups and arrays.
     """
     most = _COPIES * _BYTES * count + _MORE_BYTES
     with zipfile.ZipFile(file) as archive:
-        # Keras unpacks assets to the disk.
+        # Keras unpacks assets to disk.
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > most + plain_file.MOST_BYTES:
             raise ValueError(f"expected at most {most:,} bytes. Received {unpacked:,}")
@@ -135,7 +135,7 @@ _DAMAGE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, NotImplemented
 
 
 def _member(archive, name, most) -> bytes:
-    """The content of a member, of which no more is unpacked than it may have."""
+    """Returns the content of a member; unpacks no more than it is allowed to have."""
     with archive.open(name) as member:
         content = member.read(most + 1)
     if len(content) > most:

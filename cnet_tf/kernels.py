@@ -1,6 +1,6 @@
-"""Arithmetic that a backend has in one kernel, beside its plain form in `keras.ops`.
+"""Arithmetic for which a backend has one kernel, and its plain form in `keras.ops`.
 
-The rest of this package is backend-agnostic; this file alone asks which backend it runs
+The rest of this package is backend-agnostic; only this file asks which backend it runs
 on.
 """
 
@@ -9,21 +9,21 @@ from keras import ops
 
 
 def wide(*dtypes) -> str:
-    """The type of arithmetic on values of these float types: float32 at least.
+    """Returns the type for arithmetic on these float types: at least float32.
 
-    `keras.backend.result_type` makes float32 of float64 but on TensorFlow.
+    `keras.backend.result_type` turns float64 into float32, except on TensorFlow.
     """
     found = map(keras.backend.standardize_dtype, dtypes)
     return "float64" if "float64" in found else "float32"
 
 
 def mix(weights, values):
-    """sum_j w_ij v_j: weights (n, m), values (m, ..), the result of their type."""
+    """Returns sum_j w_ij v_j: weights (n, m), values (m, ..), in the values' type."""
     values = ops.convert_to_tensor(values)
     weights = ops.cast(weights, values.dtype)
     if keras.backend.standardize_dtype(values.dtype) != "float64":
         return ops.tensordot(weights, values, axes=1)
-    # Products of Keras, too, make float32 of float64 but on TensorFlow.
+    # Keras' products also turn float64 into float32, except on TensorFlow.
     ones = (1,) * (len(values.shape) - 1)
     return ops.sum(ops.reshape(weights, (*weights.shape, *ones)) * values, axis=1)
 
@@ -34,13 +34,13 @@ def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
     y = gamma (x - m) / sqrt(v + epsilon) + beta
 
     Args:
-        x: (.., channels), of any float type. Moments are taken in float32 at least, as
-            those of half precision activations would lose their digits.
+        x: (.., channels), of any float type. Moments are computed in at least float32,
+            because they would lose digits in half precision.
         gamma, beta: (channels,), of the type of the moments.
         epsilon: Added to the variance.
         synchronized: Whether m and v are those of the batch over all replicas. Default
             False: those of the replica's own part.
-        mask: (..) booleans of the entries that count, or None for all of them.
+        mask: (..) booleans, True for entries that count; or None, if all do.
 
     Returns:
         (y, m, v): y of the shape and type of x, biased moments of shape (channels,).
@@ -49,7 +49,8 @@ def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
     on_tensorflow = keras.backend.backend() == "tensorflow"
     if mask is None and on_tensorflow and _has_kernel(x, gamma, synchronized):
         y, mean, unbiased = _fused(x, gamma, beta, epsilon)
-        # The kernel reports sum (x - mean)^2 / (n - 1) but divides by the biased one.
+        # The kernel reports sum (x - mean)^2 / (n - 1), but normalises by the biased
+        # variance.
         count = ops.cast(ops.size(x) // x.shape[-1], "float32")
         return y, mean, unbiased * (ops.maximum(count - 1.0, 1.0) / count)
     x = ops.cast(x, wide(dtype, gamma.dtype))
@@ -58,7 +59,7 @@ def normalize_batch(x, gamma, beta, epsilon, synchronized=False, mask=None):
     elif on_tensorflow and (replica := _replica(synchronized)):
         moments = _moments_of_replicas(x, replica)
     else:
-        # With keras.distribution on JAX a program sees the whole batch anyway.
+        # With keras.distribution on JAX, a program sees the whole batch anyway.
         moments = _moments(x)
     y = normalize(x, *moments, gamma, beta, epsilon)
     return ops.cast(y, dtype), *moments
@@ -82,7 +83,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
     y = gamma (x - mean) / sqrt(variance + epsilon) + beta
 
     Args:
-        x: (.., channels), of any float type. Arithmetic is in float32 at least.
+        x: (.., channels), of any float type. Arithmetic is in at least float32.
         mean, variance, gamma, beta: (channels,).
         epsilon: Added to the variance.
 
@@ -90,7 +91,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
         y, of the shape and type of x.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
-    # Elsewhere plain operations are as fast, and converters of graphs know them.
+    # Elsewhere plain operations are as fast, and graph converters know them.
     if dtype == "bfloat16" and keras.backend.backend() == "tensorflow":
         if _has_kernel(x, gamma, synchronized=False):
             return _fused(x, gamma, beta, epsilon, mean, variance)[0]
@@ -102,7 +103,7 @@ def normalize(x, mean, variance, gamma, beta, epsilon):
 
 
 def _replica(synchronized):
-    """The context of a replica that takes its moments with others, or None."""
+    """Returns the context of a replica that shares moments with others, or None."""
     import tensorflow as tf
 
     replica = tf.distribute.get_replica_context() if synchronized else None
@@ -117,11 +118,11 @@ def _has_kernel(x, gamma, synchronized) -> bool:
 
 
 def _fused(x, gamma, beta, epsilon, *moments):
-    """(y, mean, variance) by one kernel: moments, unless given, and normalisation.
+    """Computes (y, mean, variance) in one kernel; takes mean and variance if given.
 
-    On two CPU cores a ResNet-20 step takes about two thirds of the time that it takes
-    with passes of their own for mean, variance and normalisation; in bfloat16 casts
-    around it would take another sixth, for the same bits.
+    On two CPU cores a ResNet-20 step takes about two thirds of the time it takes with
+    separate passes for mean, variance and normalisation. In bfloat16, casts around the
+    kernel would take another sixth, for the same bits.
     """
     import tensorflow as tf
 
@@ -138,11 +139,11 @@ def _fused(x, gamma, beta, epsilon, *moments):
 
 
 def _moments_of_replicas(x, replica):
-    """Moments over all replicas, of equal parts with means m_r and variances v_r:
+    """Computes moments over all replicas from equal parts with moments m_r and v_r:
 
         m = mean_r m_r,    v = mean_r v_r + mean_r (m_r - m)^2.
 
-    No cancellation where means are large, and one exchange.
+    There is no cancellation where means are large, and only one exchange.
 
     Reference: Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
     variance".
@@ -150,8 +151,8 @@ def _moments_of_replicas(x, replica):
     import tensorflow as tf
 
     moments = tf.stack(_moments(x))
-    # Each replica adds its row to a table: `all_gather` first asks all workers for
-    # their shapes.
+    # Each replica adds its row to a table, because `all_gather` would first ask all
+    # workers for their shapes.
     replicas = replica.num_replicas_in_sync
     row = tf.one_hot(replica.replica_id_in_sync_group, replicas, dtype=x.dtype)
     table = replica.all_reduce("SUM", tf.tensordot(row, moments, axes=0))
@@ -161,18 +162,18 @@ def _moments_of_replicas(x, replica):
 
 
 def repeat(times, body, start):
-    """body(n - 1, .. body(1, body(0, start))), as one body in the graph.
+    """Returns body(n - 1, .. body(1, body(0, start))), with one body in the graph.
 
     Args:
         times: n, a Python int.
-        body: Function of the number of the repetition, a tensor, and of a nest of
-            tensors, to a nest of the same shapes and types. Gradients pass through it.
-        start: That nest at first.
+        body: Maps the number of the repetition, a tensor, and a nest of tensors to a
+            nest of the same shapes and types. Gradients pass through it.
+        start: The initial nest.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Unlike `ops.fori_loop` with a bound, without which XLA has no gradients.
+        # Unlike `ops.fori_loop`, this has a bound, without which XLA has no gradients.
         return tf.while_loop(
             lambda i, _: i < times,
             lambda i, nest: (i + 1, body(i, nest)),
@@ -183,18 +184,18 @@ def repeat(times, body, start):
 
 
 def recompute(function, *tensors):
-    """function(*tensors), which the backward pass computes again.
+    """Returns function(*tensors), which the backward pass computes again.
 
-    Nothing that it makes on the way is kept. What it closes over gets no gradient.
+    No intermediate results are kept. What the function closes over gets no gradient.
 
     Args:
-        function: Of float tensors to a tuple of float tensors; called twice.
+        function: Maps float tensors to a tuple of float tensors; called twice.
         *tensors: Its arguments.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Of a variable among them the gradient would count twice.
+        # The gradient of a variable among the tensors would count twice.
         return tf.recompute_grad(function)(*map(tf.convert_to_tensor, tensors))
     if keras.backend.backend() == "jax":
         import jax
@@ -211,10 +212,10 @@ def recompute(function, *tensors):
 
 
 def add_bias(x, bias):
-    """x + bias along the last axis.
+    """Returns x + bias along the last axis.
 
-    TensorFlow's `BiasAdd` has a gradient kernel of its own, where a broadcast addition
-    sums over the other axes: 5 % of a training step on a CPU.
+    TensorFlow's `BiasAdd` has a gradient kernel of its own, whereas a broadcast
+    addition sums over the other axes: 5 % of a training step on a CPU.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -11,7 +11,7 @@ PADDINGS = ("same", "symmetric")
 
 
 def fan_out_normal():
-    """N(0, sqrt(2 / fan_out)); a new one for every layer, with draws of its own.
+    """Returns a new initializer N(0, sqrt(2 / fan_out)), with draws of its own.
 
     Reference: He et al. 2015, arXiv 1502.01852, equation 14 (the backward form).
     """
@@ -27,10 +27,11 @@ class LayerFactory:
 
     Attributes:
         padding: `"symmetric"` (default): (kernel_size - 1) / 2 zeros on every side, as
-            PyTorch nets have it. `"same"`, as Keras and Flax have it: at stride s > 1
-            the zeros on both sides may differ by one, the size decides.
-        use_bias: Of convolutions that do not say. Default True.
-        synchronized: Of the norms, see `SeriesBatchNormalization`. Default False.
+            in PyTorch nets. `"same"`, as in Keras and Flax: at stride s > 1 the zeros
+            on the two sides may differ by one, depending on the size.
+        use_bias: Default for convolutions that do not specify it. Default True.
+        synchronized: Setting of the norms, see `SeriesBatchNormalization`. Default
+            False.
         dtype: Policy of all layers. Default: Keras' own.
 
     Raises:
@@ -50,7 +51,7 @@ class LayerFactory:
             )
 
     def conv(self, name, filters, kernel_size=3, strides=1, use_bias=None) -> list:
-        """A convolution, with a layer of zeros before it where Keras needs one."""
+        """Returns a convolution, after a padding layer where Keras needs one."""
         layers, padding = [], "same"
         margin = (kernel_size - 1) // 2
         if self.padding == "symmetric" and strides > 1 and margin:
@@ -79,7 +80,7 @@ class LayerFactory:
         return layers
 
     def norm(self, name, momentum=0.9):
-        """A batch norm of this package, outside blocks too: it has the fused kernel."""
+        """Returns our own batch norm, outside blocks too, for its fused kernel."""
         return SeriesBatchNormalization(
             momentum, synchronized=self.synchronized, dtype=self.dtype, name=name
         )

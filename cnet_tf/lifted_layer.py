@@ -3,7 +3,7 @@
     y = layer(x; theta(t)),    theta(t) = sum_k phi_k(t) theta_k
 
 `lift` turns a layer, or a functional or Sequential model, into the rate of a
-`ContinuousBlock`: the same model, its weighted layers replaced by lifted ones.
+`ContinuousBlock`: the same model, with its weighted layers replaced by lifted ones.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ _no_draws = contextvars.ContextVar("no_draws", default=False)
 
 @contextlib.contextmanager
 def without_draws():
-    """Lifted layers that are built inside start as a constant function of depth.
+    """Makes lifted layers that are built inside start as constant functions of depth.
 
-    For nets whose weights are read from elsewhere: K copies of a layer are built for
-    draws only, and a description may ask for many.
+    For nets whose weights are read from elsewhere: K copies of a layer are built only
+    for their draws, and a description may ask for many.
     """
     token = _no_draws.set(True)
     try:
@@ -42,7 +42,7 @@ def without_draws():
 
 
 class _Untracked:
-    """Holds a layer that Keras shall not find: its weights are not the owner's."""
+    """Hides a layer from Keras: its weights are not the owner's."""
 
     def __init__(self, layer):
         self.layer = layer
@@ -53,26 +53,26 @@ class LiftedLayer(SeriesLayer):
     """A Keras layer whose weights are parameter series, read at the depth in force.
 
     Names, initialisers, regularisers, constraints, dtype policy and the trainable flag
-    are those of the layer. Each theta_k is a draw of its own. Regularisers and
+    are those of the layer. Each theta_k is a separate draw. Regularisers and
     constraints see one theta_k at a time.
 
     Args:
         layer: A `keras.layers.Layer`. It is a pattern: copies of it are built, the
-            layer itself is left alone, and values of its weights are not taken over.
+            layer itself is not changed, and the values of its weights are not used.
         basis, nodes: See `SeriesLayer`.
 
     Call arguments: those of the layer.
 
     Raises:
         ValueError: unknown basis, K is not a size of that basis, or (when it is built)
-            the layer has state that is neither a weight nor that of a random generator.
+            the layer has state beyond its weights and that of random generators.
     """
 
     def __init__(self, layer, **kwargs):
         if isinstance(layer, dict):
             layer = keras.saving.deserialize_keras_object(layer)
         direct = _direct(layer)
-        # Keras derives what to build and to pass on from these signatures.
+        # Keras derives what to build and what to pass on from these signatures.
         self.call = _with_signature(self._call, layer.call)
         self.build = _with_signature(self.build, layer.build)
         super().__init__(
@@ -81,7 +81,7 @@ class LiftedLayer(SeriesLayer):
                 "dtype": layer.dtype_policy,
                 "trainable": layer.trainable,
                 **kwargs,
-                # Else the pattern adds that loss itself.
+                # Otherwise the pattern adds that loss itself.
                 "activity_regularizer": layer.activity_regularizer if direct else None,
             }
         )
@@ -91,7 +91,7 @@ class LiftedLayer(SeriesLayer):
 
     @property
     def template(self):
-        """A copy of the layer that shows its settings; its own weights mean nothing."""
+        """A copy of the layer with its settings; the copy's weights are meaningless."""
         return self._template.layer
 
     def build(self, *args, **kwargs):
@@ -115,14 +115,14 @@ class LiftedLayer(SeriesLayer):
                 pattern.shape,
                 _drawn([layer.weights[i] for layer in copies], self.basis),
                 dtype=pattern.dtype,
-                # The layer casts what it reads, once for each of its evaluations.
+                # The layer casts what it reads, once per evaluation.
                 autocast=False,
                 regularizer=slicewise(pattern.regularizer),
                 constraint=slicewise(pattern.constraint),
             )
-        # As the direct arithmetic does not ask the template.
+        # Set here, because the direct arithmetic does not call the template.
         self.input_spec = template.input_spec
-        # Tracked here, so that draws go on from where they were.
+        # Tracked here, so that draws continue from where they were.
         weights = {id(v) for v in template.weights}
         self.seeds = [v for v in template.variables if id(v) not in weights]
 
@@ -155,7 +155,7 @@ class LiftedLayer(SeriesLayer):
 
     def get_config(self):
         config = super().get_config()
-        config.pop("activity_regularizer", None)  # The layer's own.
+        config.pop("activity_regularizer", None)  # In the config of the layer.
         return {
             **config,
             "layer": keras.saving.serialize_keras_object(_copy(self.template)),
@@ -163,7 +163,7 @@ class LiftedLayer(SeriesLayer):
 
 
 def _drawn(variables, basis):
-    """Initializer: theta_k starts as the k-th variable, read when it is asked for."""
+    """Returns an initializer that reads theta_k from the k-th variable when called."""
 
     def initializer(shape, dtype=None):
         draws = [ops.convert_to_numpy(variable) for variable in variables]
@@ -181,12 +181,12 @@ def _with_signature(function, pattern):
 
 
 def _copy(layer):
-    """A layer of the same settings, not built and not frozen, with draws of its own."""
+    """Returns an unbuilt, unfrozen layer with the same settings and its own draws."""
     return fresh(layer, trainable=True)
 
 
 def _name(variable, layer):
-    """The name of a weight within its layer, parts of the layer included."""
+    """Returns the name of a weight within its layer, including parts of the layer."""
     return variable.path.removeprefix(f"{layer.path}/").replace("/", "_")
 
 
@@ -200,7 +200,7 @@ def _convolution(layer, values, inputs):
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
-# Layers whose arithmetic is a method of theta(t): no scope of values, fewer operations.
+# Layers that are computed from theta(t) directly: no scope of values, fewer operations.
 _DIRECT = {
     keras.layers.Conv1D: _convolution,
     keras.layers.Conv2D: _convolution,
@@ -209,29 +209,29 @@ _DIRECT = {
 
 
 def _direct(layer):
-    """What computes a layer from given values, or None: a scope of values does."""
+    """Returns a function that computes a layer from values, or None: use a scope."""
     if getattr(layer, "padding", None) == "causal":
-        return None  # Keras pads in `call`.
+        return None  # Keras pads in `call`, not in `convolution_op`.
     return _DIRECT.get(type(layer))
 
 
 def lift(unit, basis="constant", nodes=1, dtype=None):
-    """The rate R(theta(t), x) of a unit: its weights become series in a basis.
+    """Returns the rate R(theta(t), x) of a unit: its weights become series in a basis.
 
     Args:
         unit: A Keras layer, or a functional or Sequential model of layers. Batch norms
             become series norms, layers without weights are copied, series layers are
-            taken into this basis, all others become `LiftedLayer`s.
+            rebuilt in this basis, and all other layers become `LiftedLayer`s.
         basis: A key of `BASES`. Default `"constant"`.
         nodes: K >= 1. Default 1.
-        dtype: Of the states, which models take as they are. Default: as the inputs of
-            a model say, so float32 under any policy.
+        dtype: Dtype of the states, which models do not cast. Default: that of a model's
+            inputs, so float32 under any policy.
 
     Raises:
         ValueError: a part of it is a subclassed model.
     """
 
-    get_basis(basis, nodes)  # Refuses bad ones in our words.
+    get_basis(basis, nodes)  # Refuses bad arguments with our own message.
 
     def part(layer):
         if is_graph(layer):
@@ -260,7 +260,7 @@ def lift(unit, basis="constant", nodes=1, dtype=None):
 
 
 def basis_of(unit):
-    """The `Basis` of a lifted rate, or None of what was not lifted."""
+    """Returns the `Basis` of a lifted rate, or None if nothing was lifted."""
     for layer in layers_of(unit):
         if isinstance(layer, SeriesLayer):
             return layer.basis

@@ -1,10 +1,10 @@
-"""Errors that people read: one line each, whatever was received."""
+"""Errors for people to read: one line each, whatever was received."""
 
 from cnet_tf.escaping import line
 
 
 class LineError(ValueError):
-    """Something that cannot be used; the message is one line without escapes."""
+    """Unusable input; the message is one line without control characters."""
 
     def __init__(self, message):
         super().__init__(line(message))

@@ -30,27 +30,27 @@ def manifest(
     unroll=None,
     recompute=None,
 ):
-    """The model with another scheme or step count; both share their variables.
+    """Returns the model with another scheme or step count; both share their variables.
 
-    A member of an any-depth net (`any_depth.with_members`) reads the norms that are its
-    own.
+    A member of an any-depth net (`any_depth.with_members`) reads its own norms.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
         scheme: A key of `SCHEMES`. Default: each block's own.
-        steps: N >= 1, an int for all blocks or one a block. Default: each block's own.
+        steps: N >= 1, an int for all blocks or one per block. Default: each block's
+            own.
         blocks: Names of the blocks to change. Default: all.
         restriction: `"average"`, `"quadrature"` or `"point"`, see `ContinuousBlock`.
             Default: each block's own.
-        unroll: Whether every step has a part of the graph for itself, see
-            `ContinuousBlock`. Default: each block's own.
-        recompute: Whether the backward pass computes the steps again, which saves
-            memory, see `ContinuousBlock`. Default: each block's own.
+        unroll: Whether every step has its own part of the graph, see `ContinuousBlock`.
+            Default: each block's own.
+        recompute: Whether the backward pass recomputes the steps, which saves memory,
+            see `ContinuousBlock`. Default: each block's own.
 
     Raises:
-        ValueError: a subclassed model, one that is not built or has no such blocks,
-            unknown scheme or restriction, bad steps, a loop or a second computation of
-            a rate that draws random numbers.
+        ValueError: a subclassed model, one that is not built or has no such blocks;
+            unknown scheme or restriction; bad steps; unroll=False or recompute=True
+            with a rate that draws random numbers or regularises activity.
     """
     chosen = chosen_blocks(net, blocks)
     counts = per_block("steps", steps, len(chosen))
@@ -70,21 +70,23 @@ def manifest(
 
 
 def unrolled(net):
-    """The model with all steps in the graph: itself, unless it has loops."""
+    """Returns the model with all steps in the graph: itself, unless it has loops."""
     if all(block.unroll for block in blocks_of(net)):
         return net
     return manifest(net, unroll=True)
 
 
 def recalibrated(net, data):
-    """A twin of a net whose batch norms fit the manifestation that it is.
+    """Returns a twin of a net with batch norms that fit the net's manifestation.
 
     Its norms are its own and keep statistics of each evaluation: the stages of a long
-    step meet moments of which one mean and variance are true of none. The net is left
-    alone, and shares the other layers with the twin (`any_depth.with_own_norms`).
+    step see moments so different that one mean and variance would suit none of them.
+    The net is not changed, and shares its other layers with the twin
+    (`any_depth.with_own_norms`).
 
     Args:
-        net: A built functional or Sequential model of one input, such as of `manifest`.
+        net: A built functional or Sequential model of one input, such as one from
+            `manifest`.
         data: Iterable of batches of inputs, or of (inputs, labels) pairs, augmented as
             in training.
 
@@ -97,26 +99,27 @@ def recalibrated(net, data):
 
 
 def recalibrated_along(net, data, depth_cells=None):
-    """A twin of a net whose other manifestations have batch norms that fit, too.
+    """Returns a twin of a net with batch norms that also fit other manifestations.
 
-    It gives what the net gives. What others read are moments of the state along the
-    solution of the equation, as functions of depth: right for every manifestation whose
-    steps are short enough to stay near it, in need of no data any more.
+    Its outputs are those of the net. Other manifestations read moments of the state
+    along the solution of the equation, as functions of depth. These are right for every
+    manifestation whose steps are short enough to stay near the solution, without any
+    more data.
 
         net = recalibrated_along(net, batches)
         manifest(net, scheme="euler", steps=4)  # As good as recalibrated.
 
-    Members keep what they have. The solution is that of midpoint with a step a cell, or
-    shorter ones where that is a member.
+    Members keep their values. The solution is computed by midpoint with one step per
+    cell, or with shorter steps where that is a member.
 
     Args:
         net, data: See `recalibrated`.
         depth_cells: Cells of depth, see `any_depth.with_statistics_apart`. Default:
-            four for each step of the block that has most, at most 1024.
+            four per step of the block with the most steps, at most 1024.
 
     Raises:
         ValueError: no blocks, blocks of several schemes, no batch norms or some that
-            can be no series, bad depth_cells, or the data are empty.
+            cannot become series, bad depth_cells, or the data are empty.
     """
     if depth_cells is None:
         most = max(block.steps for block in chosen_blocks(net))
@@ -140,9 +143,9 @@ def recalibrate(net, data) -> int:
     """Re-estimates the batch-norm statistics of a net on data, in place.
 
     The statistics become the mean over batches of the batch moments, seen through this
-    manifestation of the net; of a norm that is called several times, as in a shared
-    encoder, the mean over its calls too. Weights do not change, but nets that share
-    variables with this one see the new statistics: `recalibrated` leaves them alone.
+    manifestation of the net. If a norm is called several times, as in a shared encoder,
+    the mean is over its calls too. Weights do not change, but nets that share variables
+    with this one see the new statistics; `recalibrated` leaves those nets alone.
 
     Args:
         net: A built model; its parts may be frozen.
@@ -156,7 +159,7 @@ def recalibrate(net, data) -> int:
     """
     totals, batches = None, 0
     with contextlib.ExitStack() as stack:
-        calls = collections.Counter()  # Of each norm in a pass.
+        calls = collections.Counter()  # Calls of each norm in a pass.
         for norm in normalizations(net):
             stack.enter_context(_averaging(norm, calls))
         for batch in data:
@@ -174,7 +177,7 @@ def recalibrate(net, data) -> int:
 
 @contextlib.contextmanager
 def _averaging(norm, calls):
-    """Has the statistics of a norm be the mean over its calls, which are counted."""
+    """Makes the statistics of a norm the mean over its calls, which are counted."""
     before = norm.momentum, norm.trainable
     name = "move" if isinstance(norm, SeriesBatchNormalization) else "call"
     moved = getattr(norm, name)
@@ -199,18 +202,18 @@ def _add(left, right):
 
 
 def statistics(net) -> list[np.ndarray]:
-    """Copies of the moving statistics of a net."""
+    """Returns copies of the moving statistics of a net."""
     return [np.array(ops.convert_to_numpy(v)) for v in _moving(net)]
 
 
 def restore_statistics(net, values):
-    """Puts moving statistics from `statistics` back."""
+    """Restores moving statistics from `statistics`."""
     for variable, value in zip(_moving(net), values, strict=True):
         variable.assign(value)
 
 
 def _moving(net):
-    # Not `non_trainable_variables`, which are all the weights of a frozen net.
+    # Not `non_trainable_variables`, which hold all the weights of a frozen net.
     return [
         getattr(moving, "variable", moving)
         for norm in normalizations(net)

@@ -1,17 +1,17 @@
-"""Names of manifestations, `scheme:N`: by them the members of a net are known.
+"""Names of manifestations, `scheme:N`, which identify the members of a net.
 
-Where blocks differ in N it stands for each of them: `euler:3,2,2`.
+Where blocks differ in N, the name lists one N per block: `euler:3,2,2`.
 """
 
 from cnet_tf.tableaus import get_scheme
 
 
 def member_name(scheme: str, steps) -> str:
-    """The name of a manifestation: `"euler:1"`.
+    """Returns the name of a manifestation, such as `"euler:1"`.
 
     Args:
         scheme: A key of `SCHEMES`.
-        steps: N, or one a block; equal ones are one.
+        steps: N, or one per block; if all are equal, the name has one.
     """
     counts = [steps] if isinstance(steps, int) else steps
     counts = counts if len(set(counts)) > 1 else counts[:1]
@@ -19,7 +19,7 @@ def member_name(scheme: str, steps) -> str:
 
 
 def manifestation_of(name: str) -> tuple:
-    """(scheme, N) of a name, or (scheme, (N, .., N)), one a block.
+    """Returns (scheme, N) of a name, or (scheme, (N, .., N)), one N per block.
 
     Raises:
         ValueError: it is not `scheme:N` with a known scheme and N >= 1.
@@ -35,11 +35,12 @@ def manifestation_of(name: str) -> tuple:
 
 
 def form_of(name: str, block: int | None = None) -> tuple[str, int]:
-    """(scheme, N) of one block of that manifestation.
+    """Returns (scheme, N) of one block of that manifestation.
 
     Args:
-        name: Of the manifestation.
-        block: Which block, where its N is one of several. Default: that of most steps.
+        name: Name of the manifestation.
+        block: Number of the block, if N differs between blocks. Default: the block
+            with the most steps.
     """
     scheme, steps = manifestation_of(name)
     if not isinstance(steps, int):
@@ -48,6 +49,6 @@ def form_of(name: str, block: int | None = None) -> tuple[str, int]:
 
 
 def evaluations(name: str, block: int | None = None) -> int:
-    """Evaluations of the rate in a block (see `form_of`), its cost."""
+    """Counts the rate evaluations of a block (see `form_of`), which are its cost."""
     scheme, steps = form_of(name, block)
     return get_scheme(scheme).stages * steps

@@ -48,31 +48,33 @@ def ContinuousMobileNet(
         features = keras.Model(net.input, net.get_layer("block_1").output)
 
     Args:
-        classes: Logits, >= 1.
+        classes: Number of logits, >= 1.
         widths: Channels of the stages, one block each. Default (16, 32, 64).
-        expansion: Channels inside a unit over those outside, an int >= 1 or one a
-            block, which its transition has too. Default 6.
-        strides: Of the transitions, an int or one a block. Default (1, 2, 2).
-        stem_width: Channels of the 3x3 convolution in front. Default 16.
+        expansion: Channels inside a unit over those outside, an int >= 1 or one per
+            block, which applies to the block's transition too. Default 6.
+        strides: Strides of the transitions, an int or one per block. Default (1, 2, 2).
+        stem_width: Channels of the 3x3 convolution at the start. Default 16.
         tail_width: Channels of the 1x1 convolution before the pooling. Default 128.
         input_shape: (height, width, channels); height and width may be None. Default
             (32, 32, 3).
-        nodes: K, functions of the basis, an int or one a block. Default 2.
-        steps: N, an int or one a block. Default: the cells of the basis (K for
+        nodes: K, functions of the basis, an int or one per block. Default 2.
+        steps: N, an int or one per block. Default: the cells of the basis (K for
             constants).
         scheme: A key of `SCHEMES`. Default `"rk4"`.
         basis: A key of `BASES`. Default `"constant"`.
-        horizon: eps, a number or one a block. Default 1.
-        restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
-        synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+        horizon: eps, a number or one per block. Default 1.
+        restriction: How theta is read with fewer steps than cells, see
+            `ContinuousBlock`.
+        synchronized: Setting of all norms, see `SeriesBatchNormalization`. Default
+            False.
         members, depth_cells: Manifestations with norms of their own, see
             `ContinuousNet`. Default: none.
         dtype: Policy of every layer; the logits have its variable dtype. Default: the
             global policy.
-        name: Of the model.
+        name: Name of the model.
 
-    Shapes: (batch, *input_shape) -> logits (batch, classes). Convolutions are padded
-    as `same`, so a stride of 2 halves the size, rounded up.
+    Shapes: (batch, *input_shape) -> logits (batch, classes). Convolutions use `same`
+    padding, so a stride of 2 halves the size, rounded up.
 
     Returns:
         A functional `keras.Model` with the layers `stem`, `transition_s`, `block_s`,
@@ -131,9 +133,9 @@ def ContinuousMobileNet(
 
 
 def _named(name, x, chain):
-    """The output of a chain of layers, one named part of the net, for input x."""
-    # A functional model: weights of a Sequential one have other paths in clones and
-    # loaded files. Its name is in no path, so layers carry it in theirs.
+    """Applies a chain of layers to x, as one named part of the net."""
+    # A functional model, because weights of a Sequential one have other paths in clones
+    # and loaded files. Its name is in no path, so the layers' names contain it.
     y = start = keras.Input(batch_shape=x.shape, dtype=x.dtype, name=f"{name}_input")
     for layer in chain:
         y = layer(y)
@@ -155,7 +157,8 @@ def _inverted_residual(
         layers.DepthwiseConv2D(3, stride, name=f"{prefix}depthwise", **convolution),
         _norm(f"{prefix}depthwise_norm", synchronized, dtype),
         layers.ReLU(6.0, dtype=dtype, name=f"{prefix}depthwise_relu"),
-        # Linear: ReLU would lose what few channels hold (section 3.2 of the paper).
+        # Linear: ReLU would lose information in so few channels (section 3.2 of the
+        # paper).
         layers.Conv2D(width, 1, name=f"{prefix}project", **convolution),
         _norm(f"{prefix}project_norm", synchronized, dtype),
     ]
@@ -178,6 +181,6 @@ def _convolution(prefix, width, kernel, synchronized=False, dtype=None):
 
 
 def _norm(name, synchronized, dtype):
-    # One node: the arithmetic of Keras' batch norm, which however leaves TensorFlow's
-    # fused training kernel unused. Blocks take it into their basis.
+    # With one node it computes what Keras' batch norm does, which however leaves
+    # TensorFlow's fused training kernel unused. Blocks rebuild it in their basis.
     return LayerFactory(synchronized=synchronized, dtype=dtype).norm(name)

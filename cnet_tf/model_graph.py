@@ -11,8 +11,8 @@ import keras
 
 
 def is_graph(layer) -> bool:
-    """Whether a layer is a functional or Sequential model, whose layers are known."""
-    # Not a subclass, whose `call` may do more. A functional model is of the class that
+    """Tells if a layer is a functional or Sequential model, whose layers are known."""
+    # Not a subclass, whose `call` may do more. A functional model has the class that
     # `keras.Model(inputs, outputs)` makes.
     return type(layer) is keras.Sequential or (
         isinstance(layer, keras.Model) and type(layer) is _functional()
@@ -21,22 +21,22 @@ def is_graph(layer) -> bool:
 
 @functools.cache
 def _functional() -> type:
-    """Asked when it is needed: an import makes no models, and takes no names."""
+    """Returns that class, on demand: an import makes no models and takes no names."""
     x = keras.Input((1,), name="probe_input")
     return type(keras.Model(x, x, name="probe"))
 
 
 def cloned(model, part, dtype=None):
-    """The graph of a functional or Sequential model with `part(layer)` for each layer.
+    """Clones a functional or Sequential model, with `part(layer)` for each layer.
 
-    Unlike `keras.models.clone_model` alone it keeps the names of the inputs, and makes
-    a model that is not compiled where a loss, metric or schedule is of the user's own,
-    of which Keras keeps no more than a name.
+    Unlike `keras.models.clone_model` alone, this keeps the names of the inputs, and
+    leaves the clone uncompiled if a loss, metric or schedule is the user's own, of
+    which Keras keeps only a name.
 
     Args:
         model: The model.
-        part: Function of a layer to the one that stands for it.
-        dtype: Of its inputs of floats. Default: as they are.
+        part: Maps a layer to the one that replaces it.
+        dtype: Dtype of its float inputs. Default: unchanged.
     """
     inputs = None if isinstance(model, keras.Sequential) else inputs_like(model, dtype)
     compiled, model.compiled = model.compiled, False
@@ -51,7 +51,7 @@ def cloned(model, part, dtype=None):
 
 
 def inputs_like(model, dtype=None):
-    """New inputs as those of a functional or Sequential model, names included."""
+    """Returns new inputs like a functional or Sequential model's, with their names."""
     names = {
         id(layer.output): layer.name
         for layer in model.layers
@@ -68,9 +68,9 @@ def inputs_like(model, dtype=None):
 
 
 def layers_of(model):
-    """All layers in a model or layer, in a fixed order, those within layers included.
+    """Lists all layers in a model or layer, at any depth, in a fixed order.
 
-    Models come before their layers. A layer that occurs twice is named once.
+    Models come before their layers. A layer that occurs twice is listed once.
     """
     found, seen = [], set()
 
@@ -87,11 +87,11 @@ def layers_of(model):
 
 
 def children(layer) -> list:
-    """The layers directly within a layer or model, in a fixed order."""
+    """Lists the layers directly within a layer or model, in a fixed order."""
     if isinstance(layer, keras.Model):
         return layer.layers
     if not isinstance(layer, keras.layers.Layer):
         return []  # An operation of a functional model: `x + y`, or one of a mask.
-    # Keras lists the layers of a model only. Of a layer that someone else wrote, no
-    # public way leads to its parts; its norms must not be missed.
+    # Keras lists the layers of models only. There is no public way to the parts of a
+    # layer that someone else wrote, but its norms must not be missed.
     return layer._flatten_layers(include_self=False, recursive=False)

@@ -1,17 +1,17 @@
 """Is a net an integrator? Its states with other schemes and steps, block by block.
 
-Every block of a net, or stage of a plain residual net, is run from the state that the
-net brings to it, with N f steps for some factors f of its own N, and the whole net with
-all of its blocks so. The reference is the same equation solved finely: the states u, v,
-w of steps h, h/2, h/4 of the best scheme, extrapolated with the order q that they show
-(Richardson):
+Every block of a net, or stage of a plain residual net, is run with N f steps, for some
+factors f of its own N, starting from the state that the net passes to it. Then the
+whole net is run with all of its blocks changed in this way. The reference is a fine
+solution of the same equation: the states u, v, w with steps h, h/2, h/4 of the best
+scheme, extrapolated with their observed order q (Richardson):
 
     y = w + (w - v) / (2^q - 1),    2^q = |v - u| / |w - v|.
 
-Errors are |y_N - y| over the examples, root mean square, relative to what the block
-does, |y - h(0)|, and for the whole net, whose states are its outputs, to |y|. Batch
-norms in blocks use the statistics that the net has for a form, as in `manifest`, those
-outside stay as trained. What the curves say: `step_verdict`.
+Errors are |y_N - y|, root mean square over the examples, relative to the change that
+the block makes, |y - h(0)|; for the whole net, whose states are its outputs, relative
+to |y|. Batch norms in blocks use the statistics that the net has for a form, as in
+`manifest`; those outside blocks stay as trained. `step_verdict` interprets the curves.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from keras import ops
 from cnet_tf.sweep_plan import Plan, cells_of, manifested, order_of
 from cnet_tf.trajectory import TappedNet, run, squares
 
-# Steps in units of those in training, coarse to fine.
+# Numbers of steps in units of those in training, coarse to fine.
 FACTORS = tuple(map(Fraction, ("1/2", "1", "2", "4")))
 WHOLE = "whole net"
 
@@ -35,18 +35,20 @@ class Part:
     """A block, a chain or the whole net, over all examples.
 
     Attributes:
-        name: Of the block, `WHOLE` of the net.
-        scheme, steps: As trained; N is a text where blocks of the whole differ.
-        factors: Of the curves, ascending; 1 is one of them.
-        resolved: For each of them, whether no step lies across two cells of theta; a
-            step that does is no step of the same equation.
-        curves: For each scheme |y_N - y|^2, (factors, examples).
-        errors: For each scheme the errors of the answers, (factors, examples).
-        size: What errors are relative to, squared, (examples,).
-        noise: (error of the finest state in y)^2, (examples,): errors below are none.
-        limit: The errors of the answers of that state, (examples,).
-        finest: The scheme and the factor of that state.
-        labelled: Whether answers were compared with labels, or with those as trained.
+        name: Name of the block, or `WHOLE` for the net.
+        scheme, steps: As trained; steps lists every N if the blocks of the net differ.
+        factors: Factors of the curves, ascending, including 1.
+        resolved: For each factor, whether no step spans two cells of theta; a step that
+            does is not a step of the same equation.
+        curves: For each scheme, |y_N - y|^2, (factors, examples).
+        errors: For each scheme, the errors of the answers, (factors, examples).
+        size: The size to which errors are relative, squared, (examples,).
+        noise: The squared distance of the finest state from y, at least round-off,
+            (examples,); smaller errors mean nothing.
+        limit: The errors of the answers of the finest state, (examples,).
+        finest: The scheme and the factor of the finest state.
+        labelled: Whether answers were compared with labels, not with those of the net
+            as trained.
     """
 
     name: str
@@ -64,10 +66,10 @@ class Part:
 
 
 def wrong_answers(outputs, labels) -> np.ndarray:
-    """1 where the largest logit of an example is not that of its label, else 0.
+    """Returns 1 where an example's largest logit is not that of its label, else 0.
 
-    Where an output has places, as of images, it is the mean over them. Logits that are
-    not finite are wrong, as the largest of NaNs is a mere guess.
+    For outputs with several positions, such as images, the result is the mean over
+    them. Non-finite logits count as wrong, because the largest of NaNs is a mere guess.
     """
     logits = np.asarray(ops.convert_to_numpy(outputs[0]))
     finite = np.isfinite(logits).all(axis=-1)
@@ -89,23 +91,24 @@ def observe(
         print(step_verdict.judged(parts[-1]).kind)
 
     Args:
-        model: See `trajectory.TappedNet`; or one of these. Its states are compared in
-            its own precision, so build one of float64 for orders above two.
-        batches: A sequence of pairs (inputs, labels); labels are None where nobody
-            knows them: the answers of the net as trained take their place.
-        schemes: Besides its own.
-        factors: Steps in units of those in training; what a block cannot do (half of
-            one step, or for a chain other than multiples of its units) is left out.
-        judge: Function of outputs and labels to an error for each example. Default
+        model: A model for `trajectory.TappedNet`, or a `TappedNet`. Its states are
+            compared in its own precision, so build it in float64 for orders above two.
+        batches: A sequence of pairs (inputs, labels). Unknown labels are None: then the
+            answers of the net as trained are used.
+        schemes: Schemes besides its own.
+        factors: Numbers of steps in units of those in training. Factors that a block
+            cannot take (half of one step, or, for a chain, anything but multiples of
+            its units) are left out.
+        judge: Maps outputs and labels to an error for each example. Default
             `wrong_answers`.
-        progress: Told evaluations of rates that are done, of how many.
+        progress: Called with the rate evaluations done so far and their total.
 
     Returns:
-        A part for every block, and last the whole net.
+        A part for every block, then one for the whole net.
 
     Raises:
-        ValueError: no such model, scheme or factor; no batches; a block has no whole
-            steps at any factor above one.
+        ValueError: no such model, scheme or factor; no batches; or a block has no whole
+            number of steps at any factor above one.
     """
     tapped = model if isinstance(model, TappedNet) else TappedNet(model)
     factors = tuple(sorted({Fraction(1), *map(Fraction, factors)}))
@@ -132,7 +135,7 @@ def observe(
 
 
 def _observed(tapped, plans, whole, judge, tell, inputs, labels):
-    """The parts on one batch."""
+    """Computes the parts on one batch."""
     starts = tapped.starts(inputs)
     own = tapped(inputs)
     labelled = labels is not None
@@ -165,7 +168,7 @@ def _observed(tapped, plans, whole, judge, tell, inputs, labels):
 
 
 def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
-    """The curves of one part on one batch."""
+    """Computes the curves of one part on one batch."""
     found, errors = {}, {}
     for point in plan.points():
         ends, outputs = states(*point)
@@ -176,7 +179,7 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
     with np.errstate(all="ignore"):  # A coarse step, or a fine one, may overflow.
         reference = _extrapolated([found[best, f] for f in fine], order_of(best))
         noise = squares(reference, found[best, fine[-1]])
-        # Digits that the precision of the states does not have.
+        # Digits beyond the precision of the states.
         lost = 64 * np.finfo(str(ops.dtype(ends[0]))).eps
         noise = np.maximum(noise, lost**2 * squares(reference))
         curves = {
@@ -209,11 +212,11 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
 
 
 def _extrapolated(states, order):
-    """The limit of states of halved steps, by Richardson; the last where they diverge.
+    """Extrapolates states of halved steps (Richardson); the last one if they diverge.
 
     Args:
-        states: Two or three, each a list of arrays.
-        order: Of the scheme: a larger one is an accident.
+        states: Two or three states, each a list of arrays.
+        order: Order of the scheme: a larger observed order is an accident.
     """
     *before, half, finest = states
     fine = math.sqrt(squares(finest, half).sum())
@@ -228,7 +231,7 @@ def _extrapolated(states, order):
 
 
 def _joined(parts) -> Part:
-    """Parts of several batches as one."""
+    """Joins the parts of several batches."""
     first = parts[0]
 
     def along(get):

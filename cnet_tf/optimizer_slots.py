@@ -1,23 +1,23 @@
-"""An optimizer carried over to other variables, theta' = P theta, with its slots.
+"""Carries an optimizer and its slots over to other variables, theta' = P theta.
 
-For every optimizer of Keras: `slot_table` names its slots, `slot_rules` maps them. Of
-nets nothing is known here: there are variables, and a matrix for each.
+This works for every Keras optimizer: `slot_table` names its slots, `slot_rules` maps
+them. This module knows nothing of nets, only variables and a matrix for each.
 
-One further update with the gradients P g is then P times the update there would have
-been, if P repeats cells and the update is elementwise, or divides by norms of its own
-(Lamb, Adafactor). Not so where a norm of g counts, which P changes: `clipnorm` and
-`global_clipnorm` clip more; Muon orthogonalises P m as a whole. (Muon takes every
-variable with two axes for a matrix, also the biases and norms of K nodes, of shape
-(K, channels); kernels of K nodes have more axes and get its AdamW. Name the former in
-`exclude_layers`.)
+The next update with the gradients P g is then P times the update that would have been
+made, if P repeats cells and the update is elementwise, or divides by norms of its own
+(Lamb, Adafactor). This is not true where a norm of g matters, because P changes it:
+`clipnorm` and `global_clipnorm` clip more; Muon orthogonalises P m as a whole. (Muon
+treats every variable with two axes as a matrix, including biases and norms of K nodes,
+of shape (K, channels); kernels of K nodes have more axes and get its AdamW. Name the
+former in `exclude_layers`.)
 
-For every other P the ratios of momentum and root of the second moment stay below the
-largest there was before, in Adam and its like: their first update after a projection
-is about as large as one without.
+For every other P, in Adam and similar optimizers, the ratios of momentum to the root of
+the second moment stay below the largest ratio before, so the first update after a
+projection is about as large as one without it.
 
-What P leaves out: the gradient of a cell half as long is half as large. Second moments
-remember the old size, so that Adam's updates are smaller by the factor of a refinement
-until they forget it, after some 1 / (1 - beta_2) updates.
+P does not take into account that the gradient of a cell half as long is half as large.
+Second moments remember the old size, so Adam's updates are smaller by the factor of a
+refinement until they forget it, after some 1 / (1 - beta_2) updates.
 """
 
 import keras
@@ -30,26 +30,26 @@ from cnet_tf.slot_table import rules, slot_lists
 
 
 def carry_over(optimizer, old_variables, new_variables, matrices):
-    """The optimizer of the new variables that goes on where the old one stands.
+    """Returns an optimizer of the new variables that resumes where the old one stands.
 
     Args:
-        optimizer: A `keras.optimizers.Optimizer`, built on `old_variables`. It is left
-            as it is.
+        optimizer: A `keras.optimizers.Optimizer`, built on `old_variables`. It is not
+            changed.
         old_variables: Trainable `keras.Variable`s: all that the optimizer was built on.
-            One that has several successors is named once for each.
-        new_variables: Those that take their places, in the same order.
-        matrices: For each variable P of shape (K', K), float64, with
-            theta' = P theta along the first axis; or None where it stays as it is.
+            A variable with several successors is listed once for each.
+        new_variables: Their successors, in the same order.
+        matrices: For each variable, P of shape (K', K), float64, with
+            theta' = P theta along the first axis; or None where it is unchanged.
 
     Returns:
         A new optimizer of the same class and settings, built on `new_variables`, with
         the old counters, learning rate and loss scale, and slots mapped by P.
 
     Raises:
-        ValueError: no built optimizer of these variables, a class or a slot that is
-            not in the table, matrices that do not fit, values that are not finite.
-        RuntimeError: the new optimizer lacks slots of the new variables; it would go on
-            training others without a word.
+        ValueError: no optimizer built on these variables, a class or a slot that is
+            not in the table, matrices that do not fit, or non-finite values.
+        RuntimeError: the new optimizer lacks slots of the new variables; it would
+            silently train others.
     """
     old_variables, new_variables = list(old_variables), list(new_variables)
     _require_built(optimizer, old_variables)
@@ -71,12 +71,12 @@ def carry_over(optimizer, old_variables, new_variables, matrices):
 
 
 def slots(optimizer, rule: str | None = None) -> list:
-    """The variables that an optimizer keeps for the weights it was built on.
+    """Returns the variables that an optimizer keeps for the weights it was built on.
 
     Args:
         optimizer: A built `keras.optimizers.Optimizer`.
-        rule: A key of `RULES`, to have only those: `"momentum"` names what a reset
-            sets to zero. Default: all.
+        rule: A key of `RULES`, to return only slots of that rule: `"momentum"` selects
+            those that a reset sets to zero. Default: all.
 
     Raises:
         ValueError: a class or a variable that is not in the table.
@@ -98,12 +98,12 @@ def _copy_counters(old_part, new_part):
 
 
 def _map_slots(old_part, new_part, origins):
-    """Fills the slots of one optimizer, without those of the ones that it wraps.
+    """Fills the slots of one optimizer, but not those of optimizers that it wraps.
 
     Args:
         old_part, new_part: Optimizers of the same class.
-        origins: For each variable of the new one, in order, the place of the one it
-            comes from and P or None.
+        origins: For each variable of the new optimizer, in order, the place of its
+            origin in the old one, and P or None.
     """
     table, weights = rules(old_part), held(old_part)
     old_slots, new_slots = slot_lists(old_part), slot_lists(new_part)

@@ -1,19 +1,19 @@
 """A new optimizer with the settings of another, built on other variables.
 
-All that is read here of an optimizer and is not public: what it was built on, its
-learning rate as an object, the map of a MultiOptimizer, what it does not decay.
+The private parts of an optimizer that are read here: the variables it was built on, its
+learning rate as an object, the map of a MultiOptimizer, and what it does not decay.
 """
 
 import keras
 
 
 def held(optimizer) -> list:
-    """The variables that an optimizer was built on, in order."""
+    """Returns the variables that an optimizer was built on, in order."""
     return list(optimizer._trainable_variables)
 
 
 def inner(optimizer) -> list:
-    """The optimizers that a LossScaleOptimizer or a MultiOptimizer wraps."""
+    """Returns the optimizers that a LossScaleOptimizer or a MultiOptimizer wraps."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return [optimizer.inner_optimizer]
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
@@ -22,17 +22,17 @@ def inner(optimizer) -> list:
 
 
 def parts(optimizer) -> list:
-    """An optimizer and all that it wraps, in a fixed order."""
+    """Returns an optimizer and all that it wraps, in a fixed order."""
     return [optimizer, *(p for one in inner(optimizer) for p in parts(one))]
 
 
 def twin(optimizer, old_variables, new_variables):
-    """The optimizer of the new variables: all settings, fresh slots, zero iterations.
+    """Builds an optimizer of the new variables: same settings, new slots, iteration 0.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer`.
-        old_variables, new_variables: What is left out of the weight decay is named by
-            the former and becomes the latter.
+        old_variables, new_variables: Exclusions from weight decay are translated from
+            the former to the latter.
 
     Raises:
         ValueError: a MultiOptimizer that asks a function for its optimizers.
@@ -59,7 +59,7 @@ def _unbuilt(optimizer):
 
 
 def _unbuilt_map(optimizer):
-    """The map with new optimizers; one that stands for several patterns still does."""
+    """Returns the map with new optimizers; one shared by several patterns stays so."""
     old = optimizer._optimizer_map
     if not isinstance(old, keras.optimizers.OptimizerMap):
         raise ValueError(

@@ -1,16 +1,16 @@
-"""Names of the layers and variables of a model by where they stand in it.
+"""Names of the layers and variables of a model, given by their position in it.
 
-`block_0/rate/conv_1/kernel`: names do not depend on the name of the model, nor on what
-else was built in the same process.
+For example `block_0/rate/conv_1/kernel`: names do not depend on the name of the model,
+nor on what else was built in the same process.
 """
 
 from cnet_tf.model_graph import children
 
 
 def named_layers(model) -> dict:
-    """All layers within a model by their paths, parents first; the model itself is "".
+    """Returns all layers in a model by path, parents first; the model itself is "".
 
-    A layer that occurs twice is listed once, where it comes first.
+    A layer that occurs twice is listed once, at its first place.
     """
     found, seen = {}, set()
 
@@ -26,9 +26,9 @@ def named_layers(model) -> dict:
 
 
 def named_variables(model) -> dict:
-    """The variables of a model by their paths, in the order of `model.variables`."""
+    """Returns the variables of a model by path, in the order of `model.variables`."""
     paths = {}
-    # Layers hold what their parts hold, too: the innermost one gives the name.
+    # Layers also hold the variables of their parts: the innermost one gives the name.
     for path, layer in reversed(named_layers(model).items()):
         taken = set()
         for variable in layer.variables:
