@@ -1,8 +1,8 @@
-"""Reads files that anybody may have written.
+"""Reads untrusted files.
 
-A file is opened without following a link or waiting for a pipe; it has to be a regular
-one, and of a size that is bounded before it is read. JSON is bounded in depth and in
-values before it is parsed, as its objects take far more memory than its text.
+A file is opened without following a link or waiting for a pipe. It must be a regular
+file, and its size is bounded before it is read. JSON is bounded in depth and in number
+of values before it is parsed, because its objects take far more memory than its text.
 """
 
 import contextlib
@@ -16,24 +16,24 @@ import numpy as np
 
 from cnet_tf.line_error import LineError
 
-# Far above what is written: the largest description of a preset, that of wrn58-4, has
-# 0.5 MB, 12,000 values and 15 levels.
+# Far above what this package writes: the largest description of a preset, that of
+# wrn58-4, has 0.5 MB, 12,000 values and 15 levels.
 MOST_BYTES = 16 * 1024**2
-# An object of one value takes 200 bytes of memory and stands in eight.
+# An object with one value takes 200 bytes of memory, but only eight bytes of text.
 MOST_VALUES = 300_000
 MOST_DEPTH = 100
 
-# Neither follow a link nor wait for a pipe. Missing on Windows, where there are neither
-# pipes nor, as a rule, links in folders.
+# Do not follow links or wait for pipes. Windows lacks these flags, but its folders have
+# no pipes and, as a rule, no links.
 STRICT = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class PlainFileError(LineError):
-    """A file is missing, no regular one, too large, or not what it has to be.
+    """A file is missing, not regular, too large, or has unexpected content.
 
     Attributes:
-        missing: Whether there is no such file.
+        missing: Whether the file does not exist.
     """
 
     def __init__(self, message, missing=False):
@@ -43,11 +43,12 @@ class PlainFileError(LineError):
 
 @contextlib.contextmanager
 def opened(path, *, follow=False):
-    """Opens a regular file to read bytes.
+    """Opens a regular file for reading bytes.
 
     Args:
         path: The file.
-        follow: Whether it may be a link: a user may name one, a file may not.
+        follow: Whether it may be a link: a path given by a user may be one, a path
+            found in a file may not.
 
     Raises:
         PlainFileError: there is no such regular file, or it cannot be read.
@@ -56,7 +57,7 @@ def opened(path, *, follow=False):
     if follow:
         flags &= ~getattr(os, "O_NOFOLLOW", 0)
     else:
-        # In words; the flag decides.
+        # For a clear message; the flag is what enforces it.
         check_no_link(path, "a regular file")
     try:
         descriptor = os.open(path, flags)
@@ -75,14 +76,14 @@ def opened(path, *, follow=False):
 
 
 def check_no_link(path, expected="a folder"):
-    """Refuses a link: what is written or removed there would be elsewhere.
+    """Refuses a link, through which writes and removals would take effect elsewhere.
 
     Args:
-        path: That of a folder, by default.
-        expected: What it has to be, in words.
+        path: The path to check.
+        expected: What it must be, for the message. Default: a folder.
 
     Raises:
-        PlainFileError: it is one. A path that does not exist is none.
+        PlainFileError: the path is a link. A path that does not exist passes.
     """
     if os.path.islink(path):
         raise PlainFileError(
@@ -92,14 +93,14 @@ def check_no_link(path, expected="a folder"):
 
 
 def read_bytes(path, most: int = MOST_BYTES, *, follow=False) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Args:
         path, follow: See `opened`.
-        most: Bytes that it may have. Default 16 MiB.
+        most: Maximum size in bytes. Default 16 MiB.
 
     Raises:
-        PlainFileError: see `opened`; it is larger.
+        PlainFileError: see `opened`; or the file is larger.
     """
     with opened(path, follow=follow) as file:
         try:
@@ -114,7 +115,7 @@ def read_bytes(path, most: int = MOST_BYTES, *, follow=False) -> bytes:
 
 
 def read_text(path, most: int = MOST_BYTES, *, follow=False) -> str:
-    """The text of a file in UTF-8, with or without its mark; see `read_bytes`."""
+    """Returns the text of a UTF-8 file, with or without a BOM; see `read_bytes`."""
     try:
         return read_bytes(path, most, follow=follow).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,13 +125,13 @@ def read_text(path, most: int = MOST_BYTES, *, follow=False) -> str:
 
 
 def read_json(path) -> dict:
-    """The dictionary in a JSON file.
+    """Returns the dictionary in a JSON file.
 
     Args:
         path: See `opened`.
 
     Raises:
-        PlainFileError: see `read_bytes` and `parse_json`; another type.
+        PlainFileError: see `read_bytes` and `parse_json`; or the value is not a dict.
     """
     value = parse_json(read_bytes(path), path)
     if not isinstance(value, dict):
@@ -141,14 +142,15 @@ def read_json(path) -> dict:
 
 
 def parse_json(content: bytes, name):
-    """The value of a JSON text that has been bounded first.
+    """Parses a JSON text after bounding its depth and its number of values.
 
     Args:
-        content: In UTF-8.
-        name: Of what it was read from, for messages.
+        content: The text, in UTF-8.
+        name: What it was read from, for messages.
 
     Raises:
-        PlainFileError: it is no JSON, nested too deeply, or has too many values.
+        PlainFileError: the text is not JSON, is nested too deeply, or has too many
+            values.
     """
     try:
         _bound(content)
@@ -158,11 +160,11 @@ def parse_json(content: bytes, name):
 
 
 def _bound(content):
-    # In a string they count too; texts of ours are far from both bounds.
+    # Also counts characters inside strings; our own texts are far below both bounds.
     values = sum(map(content.count, (b",", b"[", b"{")))
     if values > MOST_VALUES:
         raise ValueError(f"expected at most {MOST_VALUES:,} values, not {values:,}")
-    # Possessive, or the engine remembers a place for every character.
+    # Possessive: otherwise the engine keeps a backtracking point for every character.
     outside = re.sub(rb'"(?:[^"\\]++|\\.)*+"?', b"", content, flags=re.DOTALL)
     text = np.frombuffer(outside, np.uint8)
     opening = np.isin(text, np.frombuffer(b"[{", np.uint8)).astype(np.int32)
@@ -172,11 +174,11 @@ def _bound(content):
 
 
 def sha256(path, *, most: int | None = None, follow=False) -> str:
-    """The checksum of a file; see `opened`.
+    """Returns the SHA-256 checksum of a file; see `opened`.
 
     Args:
         path, follow: See `opened`.
-        most: Bytes that it may have. Default: any.
+        most: Maximum size in bytes. Default: unlimited.
     """
     with opened(path, follow=follow) as file:
         size = os.fstat(file.fileno()).st_size

@@ -1,6 +1,6 @@
-"""Continuous nets as plain Keras models, which load where this package is not.
+"""Continuous nets as plain Keras models, which load without this package.
 
-Every step of every block has its layers in the graph: `Conv2D`, `BatchNormalization`,
+Every step of every block is unrolled into layers: `Conv2D`, `BatchNormalization`,
 `Rescaling` by h a_ij, `Add`. Evaluations that read the same theta share their layers.
 """
 
@@ -26,24 +26,24 @@ from cnet_tf.transformer import PositionEmbedding
 
 
 def to_plain(net) -> keras.Model:
-    """The same model in layers of Keras alone.
+    """Returns the same model, built from Keras layers only.
 
-    The logits agree to rounding, and bit for bit for Euler with N = K = eps. Models
-    within it stay but for those that hold blocks. The plain model can be trained
-    further, as a net of fixed depth: in training, layers that several stages share have
-    their statistics moved by each of them in turn.
+    The logits agree to rounding, and bit for bit for Euler with N = K = eps. Nested
+    models are kept, except those that contain blocks. The plain model can be trained
+    further, as a net of fixed depth. In training, if several stages share a layer, each
+    of them moves its statistics in turn.
 
     Args:
-        net: A built functional or Sequential model, which is left as it is.
+        net: A built functional or Sequential model; it is not modified.
 
     Returns:
         A functional model whose config names no class of this package.
 
     Raises:
-        ValueError: a subclassed model; a block with a `call` of its own, that is called
-            with `training`, or that is within a layer which is no model; a layer of
-            another package; or a mask in front of a position embedding, or of a block
-            with attention.
+        ValueError: a subclassed model; a block that overrides `call`, is called with
+            `training`, or is inside a layer that is not a model; a layer of another
+            package; or a mask in front of a position embedding, or of a block with
+            attention or a recurrent layer.
     """
     if not is_graph(net):
         raise ValueError(
@@ -67,7 +67,7 @@ def _holds_blocks(model) -> bool:
 
 
 def _taken(graph) -> set:
-    """Names that layers which stay have; those that two would have are left out."""
+    """Returns the names that belong to exactly one operation of the graph."""
     names = [
         call.operation.name
         for call in {id(call.operation): call for call in graph.calls}.values()
@@ -76,7 +76,7 @@ def _taken(graph) -> set:
 
 
 class _Maker:
-    """Makes plain layers, each once, and fills them when they are built."""
+    """Makes each plain layer once, and assigns its weights after it is built."""
 
     def __init__(self, names):
         self._names = names
@@ -84,7 +84,7 @@ class _Maker:
         self._values = []
 
     def function(self, call: Call):
-        """What is called in the place of a call of the net."""
+        """Returns the function that replaces a call of the net."""
         part = call.operation
         if isinstance(part, ContinuousBlock):
             return functools.partial(self._without_mask, part)
@@ -93,12 +93,12 @@ class _Maker:
         return _unmasked(part, twin) if type(part) in _WITHOUT_MASKS else twin
 
     def layer(self, part, depth, name):
-        """The plain layer in the place of a layer at a depth.
+        """Returns the plain layer that replaces a layer at a depth.
 
         Args:
             part: A layer, model or operation.
-            depth: Function to the `Depth` at which its series are read.
-            name: For the plain layer, if it is a new one.
+            depth: Function that returns the `Depth` at which its series are read.
+            name: Name of the plain layer, if a new one is made.
         """
         rows = ()
         if isinstance(part, SeriesLayer):
@@ -128,7 +128,7 @@ class _Maker:
         return twin
 
     def _without_mask(self, block, x, mask=None, training=None):
-        """`_unrolled`, of whose layers the first alone would see a mask."""
+        """Calls `_unrolled`, but refuses masks that only its first layer would see."""
         check_call(block)
         if training is not None:
             raise ValueError(
@@ -150,7 +150,7 @@ class _Maker:
         return self._unrolled(block, x)
 
     def _unrolled(self, block, x):
-        """x(1) of a block: symbolic, a layer for each sum and product."""
+        """Returns the symbolic x(1) of a block: one layer for each sum and product."""
         tableau = get_scheme(block.scheme)
         h = Fraction(block.horizon) / block.steps
         forward = ForwardPass(block.restriction)
@@ -176,7 +176,7 @@ class _Maker:
         return x
 
     def fill(self):
-        """Gives the layers their values."""
+        """Assigns the weights of all layers made."""
         for twin, values in self._values:
             weights = getattr(twin, "weights", ())
             for variable, value in zip(weights, values, strict=True):
@@ -185,7 +185,7 @@ class _Maker:
 
 
 def _sum(x, h, coefficients, slopes, name):
-    """x + sum_i (h coefficient_i) slope_i, as `runge_kutta.advance` has it."""
+    """Returns x + sum_i (h coefficient_i) slope_i, as `runge_kutta.advance` does."""
     terms = [x]
     for i, (coefficient, slope) in enumerate(zip(coefficients, slopes, strict=True)):
         factor = h * coefficient
@@ -228,13 +228,13 @@ def _norm(layer, values):
 
 
 def _scale(layer, values):
-    # Keras has no layer with a scalar weight, so it is a constant from here on.
+    # Keras has no layer with a scalar weight, so alpha becomes a constant.
     alpha = float(ops.convert_to_numpy(values[0]))
     return keras.layers.Rescaling(alpha, dtype=layer.dtype_policy), []
 
 
 def _position(layer, values):
-    # y = 1 * x + b along two axes: the only layer of Keras whose bias has two.
+    # y = 1 * x + b: the only Keras layer whose bias can have two axes.
     shape = tuple(values[0].shape)
     twin = keras.layers.EinsumDense(
         "abc,c->abc", shape, bias_axes="bc", dtype=layer.dtype_policy
@@ -242,18 +242,18 @@ def _position(layer, values):
     return twin, [ops.ones(shape[-1:]), values[0]]
 
 
-# By the class of a layer: function of it and its values to its plain form and values.
+# Class of a layer -> function (layer, values) that returns its plain form and values.
 _PLAIN = {
     SeriesBatchNormalization: _norm,
     Scale: _scale,
     PositionEmbedding: _position,
 }
-# Whose plain form loses the mask of a sequence.
+# Layers whose plain form loses the mask of a sequence.
 _WITHOUT_MASKS = (PositionEmbedding,)
 
 
 def _unmasked(layer, twin):
-    """A function that calls a plain form on what has no mask."""
+    """Returns a function that calls a plain form, but refuses masked inputs."""
 
     def call(x):
         if getattr(x, "_keras_mask", None) is not None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 
 def evaluate(p, t):
-    """p(t)."""
+    """Returns p(t)."""
     value = Fraction(0)
     for coefficient in reversed(p):
         value = value * t + coefficient
@@ -12,19 +12,19 @@ def evaluate(p, t):
 
 
 def add(p, q):
-    """p + q."""
+    """Returns p + q."""
     if len(p) < len(q):
         p, q = q, p
     return tuple(c + (q[i] if i < len(q) else 0) for i, c in enumerate(p))
 
 
 def scale(p, factor):
-    """factor p."""
+    """Returns factor * p."""
     return tuple(factor * c for c in p)
 
 
 def multiply(p, q):
-    """p q."""
+    """Returns p * q."""
     product = [Fraction(0)] * (len(p) + len(q) - 1)
     for i, c in enumerate(p):
         for j, d in enumerate(q):
@@ -33,12 +33,12 @@ def multiply(p, q):
 
 
 def integrate(p, low, high):
-    """The integral of p over [low, high]."""
+    """Returns the integral of p over [low, high]."""
     primitive = (Fraction(0), *(c / (i + 1) for i, c in enumerate(p)))
     return evaluate(primitive, high) - evaluate(primitive, low)
 
 
 def line(zero, one):
-    """The line that is 0 at `zero` and 1 at `one`."""
+    """Returns the line that is 0 at `zero` and 1 at `one`."""
     slope = 1 / Fraction(one - zero)
     return (-zero * slope, slope)

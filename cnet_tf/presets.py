@@ -1,4 +1,4 @@
-"""Nets by name, as data: the builder and its arguments."""
+"""Named presets of nets, as data: a builder and its arguments."""
 
 import difflib
 import inspect
@@ -33,12 +33,15 @@ _WIDE = {
 
 
 def _direct(nodes):
-    """Published nets that do not grow have eps = K: Euler steps are residual units."""
+    """Returns the arguments of a net of fixed depth, with `nodes` K and eps = K.
+
+    As in the published nets that do not grow: Euler steps are residual units.
+    """
     return {**_CIFAR10, "nodes": nodes, "horizon": nodes}
 
 
 PRESETS: dict[str, dict] = {
-    # Ours. Its figures (BUILD_NOTES.md) are those of this padding.
+    # Ours. Its figures in BUILD_NOTES.md are for this padding.
     "digits": {
         "net": ContinuousNet,
         "classes": 10,
@@ -48,7 +51,7 @@ PRESETS: dict[str, dict] = {
         "padding": "same",
         "input_shape": (8, 8, 1),
     },
-    # Published, to grow: eps stays 1.
+    # Published, grown during training: eps stays 1.
     "cifar10_1-1-1_rk4": {**_CIFAR10, "nodes": 1, "scheme": "rk4"},
     # Published, of fixed depth.
     "cifar10_2-2-2_euler": {**_direct(2), "scheme": "euler"},
@@ -60,20 +63,20 @@ PRESETS: dict[str, dict] = {
     "cifar10_8-8-8_pre_rk4": {**_direct(8), **_PRE, "scheme": "rk4"},
     "cifar10_8-8-8_stateful": {**_direct(8), **_STATEFUL, "scheme": "rk4"},
     "cifar100_wide_8-8-8": {**_direct(8), **_PRE, **_WIDE, "scheme": "euler"},
-    # Ours: RK4 that grew, whose norms keep statistics of its evaluations.
+    # Ours: RK4 after growth, with norms that keep statistics for each evaluation.
     "cifar10_grown_rk4": {**_direct(2), **_GROWN},
-    # Ours: one set of kernels for one to eight evaluations a block.
+    # Ours: one set of kernels for one to eight evaluations per block.
     "cifar10_any_depth": {**_direct(2), **_MENU},
-    # With twice the widths.
+    # Twice as wide.
     "cifar10_wide_2-2-2_euler": {**_direct(2), **_TWICE, "scheme": "euler"},
     "cifar10_wide_any_depth": {**_direct(2), **_TWICE, **_MENU},
     # Published baselines.
     "resnet20": _RESNET20,
     "resnet56": {"net": ResNet, "classes": 10, "blocks_per_stage": 9},
     "wrn58-4": {**_WIDE, "net": ResNet, "blocks_per_stage": 9, "style": "wide"},
-    # He's net, which the published baseline is not.
+    # He's original net, from which the published baseline differs.
     "resnet20_he": {**_RESNET20, "style": "he"},
-    # Beside the wide nets.
+    # For comparison with the wide nets.
     "resnet20_wide": {**_RESNET20, **_TWICE, "stem_width": 32},
     # Ours, for small devices.
     "digits_mobile": {
@@ -87,9 +90,9 @@ PRESETS: dict[str, dict] = {
         "input_shape": (8, 8, 1),
     },
     "cifar10_mobile": _MOBILE,
-    # Grown as `cifar10_grown_rk4`.
+    # Grown like `cifar10_grown_rk4`.
     "cifar10_grown_mobile": {**_MOBILE, **_GROWN},
-    # Ours: images in patches, and tokens.
+    # Ours: transformers for images cut into patches, and for tokens.
     "digits_transformer": {
         "net": ContinuousTransformer,
         "classes": 10,
@@ -115,15 +118,16 @@ PRESETS: dict[str, dict] = {
 
 
 def continuous_net(preset: str, weights: str | None = None, **overrides) -> keras.Model:
-    """Builds the net of that preset; keyword arguments override its own.
+    """Builds the net of a preset; keyword arguments override those of the preset.
 
     Examples: `continuous_net("cifar10_2-2-2_rk4", scheme="midpoint", classes=100)`,
     `continuous_net("cifar10_any_depth", weights="cifar10")`.
 
     Args:
         preset: A key of `PRESETS`.
-        weights: Data set on which weights that ship with the package were trained; with
-            other `classes` the head stays as it is drawn. Default None: all are drawn.
+        weights: Name of the data set on which the shipped weights were trained. With
+            other `classes` the head keeps its initial weights. Default None: no
+            weights are loaded.
         **overrides: Arguments of the preset's builder.
 
     Returns:
@@ -131,7 +135,7 @@ def continuous_net(preset: str, weights: str | None = None, **overrides) -> kera
 
     Raises:
         ValueError: no preset has that name, its builder has no such argument, no such
-            weights ship, or an override changes their shapes.
+            weights are shipped, or an override changes their shapes.
     """
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset, PRESETS, n=1)
@@ -155,7 +159,7 @@ def continuous_net(preset: str, weights: str | None = None, **overrides) -> kera
 
 
 def has_blocks(preset) -> bool:
-    """Whether the net of a preset has blocks; the depth of others is fixed."""
+    """Whether the net of a preset has blocks; otherwise its depth is fixed."""
     return "nodes" in _arguments(preset)
 
 

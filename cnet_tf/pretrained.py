@@ -2,7 +2,7 @@
 
 net = continuous_net("cifar10_any_depth", weights="cifar10")
 
-<package>/weights/<preset>/net      a checkpoint, as a training run leaves it
+<package>/weights/<preset>/net      a checkpoint, as written by a training run
 <package>/weights/<preset>/card.md  data, recipe, figures, licence
 """
 
@@ -14,25 +14,25 @@ from cnet_tf.paths import named_variables
 
 _WEIGHTS = pathlib.Path(__file__).parent / "weights"
 _PREFIX = "pretrained:"
-# The layer that depends on the classes.
+# Prefix of the layer that depends on the classes.
 _HEAD = "head/"
 
 
 def shipped() -> list[str]:
-    """The presets whose trained weights ship with the package."""
+    """Returns the presets whose trained weights ship with the package."""
     return sorted(path.parent.name for path in _WEIGHTS.glob("*/net"))
 
 
 def folder_of(preset: str) -> pathlib.Path:
-    """Where the weights of a preset are, or would be."""
+    """Returns the folder where the weights of a preset are, or would be."""
     return _WEIGHTS / preset
 
 
 def run_directory(name) -> pathlib.Path:
-    """The folder that holds a trained net: that of a run, or `pretrained:<preset>`.
+    """Returns the folder of a trained net: that of a run, or of `pretrained:<preset>`.
 
     Raises:
-        ValueError: no weights of that preset ship.
+        ValueError: no weights are shipped for that preset.
     """
     name = str(name)
     if not name.startswith(_PREFIX):
@@ -54,34 +54,34 @@ def is_shipped(folder) -> bool:
 
 
 def data_of(preset: str) -> dict:
-    """What the weights of a preset were trained on, to prepare images with.
+    """Describes the training data of a preset's weights, for preparing images.
 
     Args:
-        preset: Its name.
+        preset: Name of the preset.
 
     Returns:
-        `name`, `image_shape`, `class_names`, and `mean` and `std`, one number a
+        `name`, `image_shape`, `class_names`, and `mean` and `std`, one number per
         channel, of pixels scaled to 0..1.
 
     Raises:
-        ValueError: no weights of that preset ship.
+        ValueError: no weights are shipped for that preset.
     """
     return checkpoint.metadata(run_directory(f"{_PREFIX}{preset}") / "net")["data"]
 
 
 def load_weights(net, preset: str, data: str, class_names=None) -> None:
-    """Gives a net the weights that ship for its preset.
+    """Loads the shipped weights of a preset into a net.
 
     Args:
-        net: `continuous_net(preset, ..)`. With other classes its head stays as it is.
-        preset: Its name.
-        data: Name of the data set they were trained on.
-        class_names: Of the classes of the net, where they may be others than those of
-            the weights though as many. Default: those.
+        net: `continuous_net(preset, ..)`. With other classes its head is not changed.
+        preset: Name of the preset.
+        data: Name of the data set on which the weights were trained.
+        class_names: Names of the net's classes, which may differ from those of the
+            weights even if there are as many. Default: those of the weights.
 
     Raises:
-        ValueError: none ship for that preset and data, or weights of the net have other
-            shapes, because of an argument that changes the preset.
+        ValueError: no weights are shipped for that preset and data, or weights of the
+            net have other shapes because an argument changes the preset.
     """
     trained = checkpoint.load(run_directory(f"{_PREFIX}{preset}") / "net")
     name = trained.metadata["data"]["name"]

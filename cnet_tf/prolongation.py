@@ -1,11 +1,11 @@
-"""Matrices between parameter series: refinement and projection, exact.
+"""Exact matrices between parameter series: refinement and projection.
 
     sum_k phi_k theta_k  =  sum_j phi'_j (P theta)_j
 
-The L2 projection onto another basis is P = M'^-1 X, M' its mass matrix and X the mixed
-one. A space contains another exactly if the projection keeps the L2 norm,
-P^T M' P = M: nestedness is derived, not declared. For nodal bases the refinement matrix
-is then P[j, k] = phi_k(tau_j).
+The L2 projection onto another basis is P = M'^-1 X, where M' is the mass matrix of that
+basis and X the mixed one. A space contains another if and only if the projection keeps
+the L2 norm, P^T M' P = M: nestedness is derived, not declared. For nodal bases the
+refinement matrix is then P[j, k] = phi_k(tau_j).
 """
 
 import functools
@@ -17,7 +17,7 @@ from cnet_tf.checks import positive_integer
 
 @functools.lru_cache(maxsize=256)
 def projection(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ...]:
-    """The exact L2 projection P (K' x K) of series in `source` onto `target`."""
+    """Returns the exact L2 projection P (K' x K) of `source` series onto `target`."""
     if source == target:
         return _identity(source.size)
     return _solve(target.mass(), target.mass(source))
@@ -25,11 +25,11 @@ def projection(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ...]
 
 @functools.lru_cache(maxsize=256)
 def prolongation(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ...]:
-    """The matrix P (K' x K) that leaves theta(t) unchanged.
+    """Returns the matrix P (K' x K) that leaves theta(t) unchanged.
 
     Raises:
         ValueError: the target space does not contain the source space; `projection`
-            goes between any two bases.
+            works between any two bases.
     """
     p = projection(source, target)
     kept = _product(_transpose(p), _product(target.mass(), p))
@@ -43,13 +43,13 @@ def prolongation(source: Basis, target: Basis) -> tuple[tuple[Fraction, ...], ..
 
 
 def refined(basis: Basis, factor: int) -> Basis:
-    """The basis of the same kind that is `factor` times finer and contains this one.
+    """Returns the basis of the same kind, `factor` times finer, that contains this one.
 
-    K -> factor K, on cells `factor` times smaller, or for Legendre polynomials with so
-    many times more of them; for hats K -> factor (K - 1) + 1.
+    K -> factor K: cells are `factor` times smaller, or there are `factor` times as many
+    Legendre polynomials. For hats K -> factor (K - 1) + 1.
 
     Raises:
-        ValueError: the factor is no integer >= 1.
+        ValueError: the factor is not an integer >= 1.
     """
     factor, size = positive_integer("factor", factor), basis.size
     size = factor * (size - 1) + 1 if basis.kind == "hat" else factor * size
@@ -57,7 +57,7 @@ def refined(basis: Basis, factor: int) -> Basis:
 
 
 def unity(basis: Basis) -> tuple[Fraction, ...]:
-    """The coefficients of the function that is 1 everywhere."""
+    """Returns the coefficients of the function that is 1 everywhere."""
     return tuple(row[0] for row in prolongation(get_basis("constant", 1), basis))
 
 
@@ -81,7 +81,7 @@ def _product(a, b):
 
 
 def _solve(matrix, right):
-    """Gauss-Jordan for a symmetric positive definite matrix: no pivoting needed."""
+    """Solves by Gauss-Jordan; symmetric positive definite matrices need no pivoting."""
     n = len(matrix)
     rows = [[*m, *r] for m, r in zip(matrix, right, strict=True)]
     for i in range(n):

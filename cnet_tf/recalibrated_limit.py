@@ -1,8 +1,8 @@
-"""The net in the limit of its equation, its batch norms re-estimated there.
+"""Errors of a net in the limit of its equation, with batch norms re-estimated there.
 
-`observed_order` keeps the statistics that a net has. Those of a net that learned its
-own step are of states that it does not meet elsewhere, so its answers may get worse for
-that alone. What is still lost with statistics of the limit is lost by the field.
+`observed_order` keeps the moving statistics of a net. If the net learned its own step,
+they describe states that occur at no other step, so its answers may get worse for that
+reason alone. Any loss that remains with statistics of the limit is due to the field.
 """
 
 import keras
@@ -18,11 +18,12 @@ from cnet_tf.trajectory import TappedNet
 
 
 def as_continuous(model) -> keras.Model:
-    """The model, or what a plain residual one is as a continuous net.
+    """Returns the model itself, or a plain residual one as a continuous net.
 
     Raises:
-        ValueError: it is none (`from_residual`), or its states are projected
-            (`residual_chain`), as those of a block are not.
+        ValueError: the model is neither (`from_residual`), its states are projected
+            (`residual_chain`), which a block does not do, or units of one of its chains
+            have different layers.
     """
     if blocks_of(model):
         return model
@@ -45,14 +46,14 @@ def as_continuous(model) -> keras.Model:
 
 
 def limit_errors(net, part: Part, batches, data, judge=wrong_answers) -> np.ndarray:
-    """The errors of the answers there, (examples,).
+    """Returns the errors of the answers in the limit, (examples,).
 
     Args:
-        net: What was observed, as a net with blocks; left as it is.
-        part: The whole of it, as observed: the last of `observed_order.observe`.
-        batches: The same pairs (inputs, labels).
+        net: The observed net, as a net with blocks; it is not modified.
+        part: The part for the whole net: the last one of `observed_order.observe`.
+        batches: The same pairs (inputs, labels) as for `observe`.
         data: Batches of training inputs, or of (inputs, labels) pairs, augmented as in
-            training, to estimate statistics on.
+            training, on which the statistics are estimated.
         judge: As for `observe`.
     """
     finest = with_blocks(

@@ -1,10 +1,10 @@
-"""Steps that the backward pass computes again: memory O(sqrt N) for the gradient.
+"""Recomputes steps in the backward pass: memory O(sqrt N) for the gradient.
 
-A gradient by backpropagation needs what every step has made on the way. Here only the
-states at the ends of segments of ceil(sqrt N) steps are kept; the backward pass goes
-through one segment after the other, from the last, and computes its steps again. The
-gradient is that of the graph that was run, exactly; an adjoint equation that is
-integrated backwards saves more and gives another one (`tests/test_adjoint.py`).
+Backpropagation needs the intermediate results of every step. Here only the states at
+the ends of segments of ceil(sqrt N) steps are kept; the backward pass goes through the
+segments from last to first and recomputes their steps. The gradient is exactly that of
+the graph that was run. Integrating an adjoint equation backwards saves more memory, but
+gives a different gradient (`tests/test_adjoint.py`).
 
 Reference: Chen, Xu, Zhang, Guestrin 2016, arXiv 1604.06174.
 """
@@ -19,7 +19,7 @@ from cnet_tf.tableaus import get_scheme
 
 
 def integrate(block, rate, x):
-    """x(1) of a block in training, its steps unrolled.
+    """Returns x(1) of a block in training, with its steps unrolled.
 
     Args:
         block: A `ContinuousBlock`.
@@ -35,12 +35,12 @@ def integrate(block, rate, x):
 
 
 def _segment(block, forward, rate, x, numbers):
-    """The state after the steps of these numbers."""
+    """Returns the state after the steps `numbers`."""
     tableau = get_scheme(block.scheme)
     h = Fraction(block.horizon) / block.steps
     times = [stage_times(tableau, n, block.steps) for n in numbers]
-    # All that learns is an argument, as nothing else gets a gradient. Statistics are
-    # none: they move before the segment is computed again, in place on PyTorch.
+    # All trainable values are arguments, as nothing else gets a gradient. Statistics
+    # are not: they move before the segment is recomputed, in place on PyTorch.
     values = {
         (id(series), row): forward.value(series, row)
         for stages in times
@@ -64,14 +64,14 @@ def _segment(block, forward, rate, x, numbers):
         return x, *(moment for _, pair in replay.moments for moment in pair)
 
     x, *moments = recompute(run, x, *values.values())
-    # Once: the second computation keeps its own to itself.
+    # Observed once: the moments of the recomputation are not passed on.
     for i, (norm, row) in enumerate(read):
         forward.observe(norm, row, *moments[2 * i : 2 * i + 2])
     return x
 
 
 class _Replay(ForwardPass):
-    """A pass over given values of theta, which lists the moments it meets."""
+    """A pass over given values of theta that records the moments it observes."""
 
     def __init__(self, forward, values):
         super().__init__(forward.restriction)

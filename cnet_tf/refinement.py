@@ -14,26 +14,26 @@ from cnet_tf.surgery import blocks_of, chosen_blocks, series_of, with_blocks
 
 
 def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
-    """A deeper model that computes the same field: K -> factor K, N -> factor N.
+    """Returns a deeper model with the same field: K -> factor K, N -> factor N.
 
-    Frozen parts stay frozen, names stay.
+    Frozen parts stay frozen, and names do not change.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
-        factor: Integer >= 1, cells of the new basis per cell of the old one, or one a
-            block.
+        factor: Cells of the new basis per cell of the old one: an integer >= 1, or one
+            per block.
         steps_factor: New steps per old step. Default: `factor`. With 1 only the basis
-            is refined and the logits stay as they are: bit for bit for piecewise
-            constants and factors that are powers of two, else up to rounding.
+            is refined and the logits do not change: bit for bit for piecewise constants
+            and factors that are powers of two, otherwise up to rounding.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
         blocks: Names of the blocks to refine. Default: all.
 
     Returns:
-        The new net; with an optimizer, the pair (net, optimizer). The old ones are
-        left as they are.
+        The new net; with an optimizer, the pair (net, optimizer). The old ones are not
+        modified.
 
     Raises:
-        ValueError: no continuous blocks, a bad factor, values that are not finite.
+        ValueError: no continuous blocks, a bad factor, or non-finite values.
     """
     chosen = chosen_blocks(net, blocks)
     factors = per_block("factor", factor, len(chosen))
@@ -48,13 +48,13 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
 
 
 def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None):
-    """The model nearest to this one in another basis, by exact L2 projection of theta.
+    """Returns the nearest model in another basis, by exact L2 projection of theta.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
         basis: A key of `BASES`. Default: each block's own.
-        nodes: K', an int or one a block. Default: each block's own.
-        steps: N, an int or one a block. Default: the cells of the new basis.
+        nodes: K', an int or one per block. Default: each block's own.
+        steps: N, an int or one per block. Default: the cells of the new basis.
         optimizer: A built optimizer of the net, or None.
         blocks: Names of the blocks to project. Default: all.
 
@@ -62,7 +62,7 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
         The new net; with an optimizer, the pair (net, optimizer).
 
     Raises:
-        ValueError: no continuous blocks, unknown basis, values that are not finite.
+        ValueError: no continuous blocks, unknown basis, or non-finite values.
     """
     chosen = chosen_blocks(net, blocks)
     sizes = per_block("nodes", nodes, len(chosen))
@@ -78,7 +78,7 @@ def project(net, basis=None, nodes=None, steps=None, optimizer=None, blocks=None
 
 
 def _sharing(net, chosen, make):
-    """`make`, its blocks around one rate where those of the net are around one."""
+    """Wraps `make`, so that blocks that share a rate in the net still share one."""
     made, rates = {}, {id(block.rate) for block in chosen}
     for block in blocks_of(net):
         if block not in chosen and id(block.rate) in rates:
@@ -109,7 +109,7 @@ def _mapped(net, new, old_series, new_series, matrix, optimizer):
             matrices[id(old.variable)] = np.array(exact, dtype="float64")
     for old, target in zip(net.variables, new.variables, strict=True):
         target.assign(_carried(old, target, matrices.get(id(old))))
-        # A single weight may be frozen, where its layer is not.
+        # A single weight may be frozen although its layer is not.
         target.trainable = old.trainable
     settle(new)
     if optimizer is None:
@@ -120,7 +120,10 @@ def _mapped(net, new, old_series, new_series, matrix, optimizer):
 
 
 def _carried(old, target, matrix):
-    """P theta in float64, checked; theta itself where the basis is the same."""
+    """Returns P theta, computed in float64, or theta if the basis is the same.
+
+    Checks that values are finite and have the shape of the target.
+    """
     value = finite_values(old)
     if matrix is not None:
         value = np.tensordot(matrix, value.astype("float64"), axes=1).astype(old.dtype)

@@ -1,12 +1,12 @@
-"""Plain residual nets read as Euler's method: K units are K steps of length one.
+"""Reads plain residual nets as Euler's method: K units are K steps of length one.
 
     x_{k+1} = P(x_k + f_k(x_k)),  k = 0 .. K-1
 
-is Euler with N = K for dx/dt = K f(t, x), 0 <= t <= 1, with f = f_k on cell k of K
-equal ones. P is the identity or, where a ReLU follows each sum, the projection onto the
-states that the ReLU lets pass; then it is the projected Euler method, whose limit is
-the equation confined to these states. So a plain net has other schemes and steps too:
-whether it computes the same with them is what `observed_order` asks.
+is Euler with N = K for dx/dt = K f(t, x), 0 <= t <= 1, where f = f_k on cell k of K
+equal cells. P is the identity or, if a ReLU follows each sum, the projection onto the
+states that the ReLU leaves unchanged. The latter is the projected Euler method, whose
+limit is the equation confined to these states. So a plain net can be run with other
+schemes and steps too; `observed_order` tests whether it still computes the same.
 
 Reference: Nagurney and Zhang 1996, Projected Dynamical Systems, chapter 2.
 """
@@ -28,14 +28,14 @@ class ResidualChain:
     """x(1) with dx/dt = K f_k(x) on cell k, by N steps of a scheme.
 
     Args:
-        name: Of the chain.
+        name: Name of the chain.
         branches: The K functions f_k, whose outputs have the shape of their input.
-        steps: N, a multiple of K: with K steps of Euler it is the plain net.
+        steps: N, a multiple of K; K steps of Euler give the plain net.
         scheme: Name of a scheme. Default `"euler"`.
-        project: Function of the state after each step, or None.
+        project: Function applied to the state after each step, or None.
 
     Raises:
-        ValueError: unknown scheme, or N is no multiple of K.
+        ValueError: unknown scheme, or N is not a multiple of K.
     """
 
     name: str
@@ -54,16 +54,16 @@ class ResidualChain:
 
     @property
     def nodes(self) -> int:
-        """K, the units."""
+        """K, the number of units."""
         return len(self.branches)
 
     @property
     def horizon(self) -> int:
-        """eps = K, so that a step of N = K has length one."""
+        """eps = K, so that steps have length one if N = K."""
         return self.nodes
 
     def rate(self, time, x):
-        """f(t, x)."""
+        """Returns f(t, x)."""
         row = get_basis("constant", self.nodes).weights(time, time.side)
         return self.branches[row.index(1)](x)
 
@@ -78,13 +78,13 @@ class ResidualChain:
         )
 
     def manifested(self, scheme=None, steps=None):
-        """The same units in another form; what is None stays as it is."""
+        """Returns the same units in another form; None keeps the current value."""
         scheme, steps = scheme or self.scheme, steps or self.steps
         return dataclasses.replace(self, scheme=scheme, steps=steps)
 
 
 def is_relu(operation) -> bool:
-    """Whether it is ReLU or ReLU6: done twice it is done once, so it projects."""
+    """Whether it is ReLU or ReLU6, which are idempotent and therefore projections."""
     if isinstance(operation, keras.layers.ReLU):
         return operation.negative_slope == 0 and operation.threshold == 0
     if isinstance(operation, keras.layers.Activation):
@@ -93,17 +93,19 @@ def is_relu(operation) -> bool:
     return type(operation).__name__ in ("Relu", "Relu6")  # Operations of Keras.
 
 
-# Units of any layers; the ReLU of a state is a projection, other activations are not.
+# Units may have any layers. The ReLU of a state is a projection; other activations are
+# not.
 _EULER = residual_search.Reading(is_relu, alike=False)
 
 
 def with_chains(graph: Graph) -> Graph:
-    """The graph with every chain of two or more residual units as one `ResidualChain`.
+    """Returns the graph with each chain of residual units as one `ResidualChain`.
 
-    A chain is as long as it can be. Its units read nothing but the state, which has one
-    shape, and nothing outside reads the states between them. They are sums of two, from
-    `keras.layers.Add`, `x + y` or `keras.ops.add`. ReLUs between them count as
-    projections, which mean the same after half a step; other activations end a chain.
+    A chain has two or more units and is as long as possible. Its units read nothing but
+    the state, whose shape does not change, and nothing outside reads the states between
+    them. Each unit is a sum of two terms, from `keras.layers.Add`, `x + y` or
+    `keras.ops.add`. ReLUs between units count as projections, which mean the same after
+    half a step; other activations end a chain.
     """
     stages = residual_search.survey(graph, 2, _EULER).stages
     whole = {stage.end: _call(f"chain_{i}", stage) for i, stage in enumerate(stages)}
@@ -119,7 +121,7 @@ def with_chains(graph: Graph) -> Graph:
 
 
 def _call(name, stage) -> Call:
-    """The call of a chain in the place of a stage."""
+    """Returns the call of a chain that replaces a stage."""
     branches = tuple(map(_branch, stage.units))
     project = stage.units[0].activation.operation if stage.activated else None
     chain = ResidualChain(name, branches, len(branches), project=project)
@@ -127,7 +129,7 @@ def _call(name, stage) -> Call:
 
 
 def _branch(unit):
-    """f of a unit x -> x + f(x), as a function."""
+    """Returns f of a unit x -> x + f(x), as a function."""
     end = unit.branch[-1].outputs[0]
 
     def f(x):

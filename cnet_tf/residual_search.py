@@ -1,15 +1,15 @@
 """Finds stages of equal residual units in a model: chains of x -> x + f_k(x).
 
-A unit is a sum of two tensors, one of which is all that the other is made of. Units
-follow one another, and their branches f_k have the same layers, settings and shapes.
-Where a layer without weights follows each sum, as the ReLU of He's nets does, it is a
+A unit is a sum of two tensors, one of which is computed from the other alone. The units
+of a stage follow one another, and their branches f_k have the same layers, settings and
+shapes. If a layer without weights follows each sum, like the ReLU in He's nets, it is
 part of the unit, x -> act(x + f_k(x)).
 
     for stage in residual_stages(model).stages:
         print(stage)
 
-What counts is a `Reading`: units that become one block have to be alike, steps of Euler
-need not be.
+A `Reading` defines what counts as a unit: units that become one block must be alike,
+steps of Euler need not be.
 """
 
 import dataclasses
@@ -35,12 +35,13 @@ _ACTIVATIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What units of a stage are.
+    """Defines what counts as a unit of a stage.
 
     Attributes:
-        follows: Whether an operation that follows the sum may belong to the unit.
-        alike: Whether units have the same layers and settings, and weights that no
-            other part of the model has.
+        follows: Function that tells whether an operation after the sum may belong to
+            the unit.
+        alike: Whether units must have the same layers and settings, and weights that
+            are not shared with any other part of the model.
     """
 
     follows: Callable
@@ -51,21 +52,21 @@ CONVERTIBLE = Reading(lambda operation: isinstance(operation, _ACTIVATIONS), ali
 
 
 def residual_stages(model, least=2) -> Survey:
-    """The stages of a model.
+    """Finds the stages of a model.
 
     Args:
         model: A built functional or Sequential model.
-        least: Units that make a stage. Default 2.
+        least: Minimum number of units in a stage. Default 2.
     """
     found = survey(flat_graph.read(model), least)
-    # The same again, with models that have no part in it as single calls.
+    # Searches again, with nested models that hold no unit of a stage as single calls.
     opened = {id(x) for stage in found.stages for x in stage.models}
     graph = flat_graph.read(model, lambda part: id(part) in opened)
     return dataclasses.replace(survey(graph, least), left=found.left)
 
 
 def survey(graph, least=2, reading=CONVERTIBLE) -> Survey:
-    """The stages of a graph; see `residual_stages` and `Reading`."""
+    """Finds the stages of a graph; see `residual_stages` and `Reading`."""
     search = _Search(graph, reading)
     units, left = [], {}
     for call in graph.calls:
@@ -88,7 +89,7 @@ def survey(graph, least=2, reading=CONVERTIBLE) -> Survey:
 
 
 class _Search:
-    """Who makes and who reads the values of a graph."""
+    """Finds units by looking up which calls make and read the values of a graph."""
 
     def __init__(self, graph, reading):
         self.reading = reading
@@ -102,7 +103,7 @@ class _Search:
         self.results = set(keras.tree.flatten(graph.outputs))
 
     def unit(self, call) -> Unit | str:
-        """The unit that ends in a sum, or why there is none."""
+        """Returns the unit that ends in a sum, or the reason why there is none."""
         summands = call.inputs
         if len(summands) != 2 or len({x.shape for x in summands}) > 1:
             return "it adds other than two tensors of one shape"
@@ -118,7 +119,7 @@ class _Search:
         return Unit(start, branch, call, self._activation(call.outputs[0]))
 
     def _between(self, start, end) -> tuple[Call, ...]:
-        """All calls from one value to another; none if others lead there too."""
+        """Returns all calls from `start` to `end`; none if `end` needs other inputs."""
         found, waiting = set(), [end]
         while waiting:
             value = waiting.pop()
@@ -160,12 +161,12 @@ class _Search:
 
 
 def _is_sum(call) -> bool:
-    # `keras.layers.Add`, and the operation that `x + y` is.
+    # `keras.layers.Add`, or the operation behind `x + y`.
     return type(call.operation).__name__ == "Add"
 
 
 def _chains(units, search) -> list[Stage]:
-    """Chains as long as can be, every unit in one of them."""
+    """Joins units to chains as long as possible, with every unit in one of them."""
     following = {unit.start: unit for unit in units}
     chains, used = [], set()
     for unit in units:
@@ -181,7 +182,7 @@ def _chains(units, search) -> list[Stage]:
 
 
 def _next(unit, activated, following, search):
-    """(the next unit, whether an activation is between), or None."""
+    """Returns (the next unit, whether an activation is in between), or None."""
     kinds = (False, True) if activated is None else (activated,)
     for kind in kinds:
         if kind and unit.activation is None:
@@ -202,7 +203,7 @@ def _next(unit, activated, following, search):
 
 
 def _structure(unit, activated):
-    """What two units have in common that differ in the values of their weights only."""
+    """Describes a unit; equal for units that differ only in the values of weights."""
     numbers = {unit.start: 0}
     rows = [unit.start.shape[1:], unit.start.dtype]
     for call in unit.calls(activated):
@@ -210,7 +211,7 @@ def _structure(unit, activated):
             lambda x: f"#{numbers[x]}" if isinstance(x, Value) else _exact(x),
             (call.args, call.kwargs),
         )
-        # `x + y`, a layer, either order of the two: the same sum.
+        # `x + y`, an `Add` layer, either order of the terms: all are the same sum.
         same = "sum" if call is unit.add else (_settings(call.operation), arguments)
         rows.append(repr(same))
         for value in call.outputs:
@@ -219,7 +220,7 @@ def _structure(unit, activated):
 
 
 def _exact(x):
-    """Arrays by all of their numbers, of which `repr` shows some."""
+    """Replaces arrays by all of their numbers, of which `repr` shows only some."""
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         x = keras.ops.convert_to_numpy(x)
         return x.shape, str(x.dtype), x.tobytes()
@@ -235,7 +236,7 @@ def _settings(operation):
 
 
 def _without_draws(config):
-    """A config without what says how weights were drawn."""
+    """Returns a config without its initializers and seeds."""
     if isinstance(config, dict):
         return {
             key: _without_draws(value)

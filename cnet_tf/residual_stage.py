@@ -17,7 +17,7 @@ class Unit:
         start: x.
         branch: The calls of f, in order.
         add: The call of the sum.
-        activation: The call that alone reads the sum, or None.
+        activation: The call of an activation, the only reader of the sum, or None.
     """
 
     start: Value
@@ -26,22 +26,22 @@ class Unit:
     activation: Call | None
 
     def end(self, activated: bool) -> Value:
-        """What the next unit starts from."""
+        """Returns the value that the next unit starts from."""
         return (self.activation if activated else self.add).outputs[0]
 
     def calls(self, activated: bool) -> tuple[Call, ...]:
-        """All calls of the unit."""
+        """Returns all calls of the unit."""
         last = (self.add, self.activation) if activated else (self.add,)
         return (*self.branch, *last)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """Units of one structure, one after the other.
+    """Consecutive units of the same structure.
 
     Attributes:
-        units: In order.
-        activated: Whether an activation after the sum is a part of each.
+        units: The units, in order.
+        activated: Whether an activation after the sum is part of each unit.
     """
 
     units: tuple[Unit, ...]
@@ -62,12 +62,12 @@ class Stage:
 
     @property
     def models(self) -> list:
-        """The models around these calls."""
+        """The nested models that contain these calls."""
         return [model for call in self.calls for model in call.models]
 
     @property
     def start(self) -> Value:
-        """The state in front of the first unit."""
+        """The state before the first unit."""
         return self.units[0].start
 
     @property
@@ -78,12 +78,12 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a model has of residual units.
+    """The residual units found in a model.
 
     Attributes:
-        graph: Its calls, models opened that hold units of a stage.
-        stages: In order, those of too few units left out.
-        left: Why each other sum is no unit of a stage, by its name.
+        graph: Its calls; nested models that hold units of a stage are opened.
+        stages: The stages in order, without those of too few units.
+        left: For every other sum, by name, why it is not a unit of a stage.
     """
 
     graph: flat_graph.Graph

@@ -10,7 +10,7 @@ from cnet_tf.scale import Scale
 
 
 def post_activation(make: LayerFactory, width, strides=1) -> list:
-    """conv - relu - norm, twice: the unit of the paper, which has a norm last."""
+    """conv - relu - norm, twice: the unit of the paper, which ends in a norm."""
     return [
         *make.conv("conv_0", width, strides=strides),
         make.relu("relu_0"),
@@ -22,7 +22,7 @@ def post_activation(make: LayerFactory, width, strides=1) -> list:
 
 
 def pre_activation(make: LayerFactory, width, strides=1, strided=0) -> list:
-    """norm - relu - conv, twice; `strided` is the convolution that has the stride."""
+    """norm - relu - conv, twice; convolution number `strided` has the stride."""
     first, second = (strides, 1) if strided == 0 else (1, strides)
     return [
         make.norm("norm_0"),
@@ -37,14 +37,14 @@ def pre_activation(make: LayerFactory, width, strides=1, strided=0) -> list:
 def without_last_norm(make: LayerFactory, width, strides=1) -> list:
     """The transition of the post-activation nets.
 
-    The published code builds a second norm and never applies it; it is left out (224
-    dead parameters for widths 16, 32, 64).
+    The published code builds a second norm but never applies it; here it is omitted
+    (224 dead parameters for widths 16, 32, 64).
     """
     return post_activation(make, width, strides)[:-1]
 
 
 def skip_init(make: LayerFactory, width) -> list:
-    """conv - relu - conv - scale: a scalar in the place of norms."""
+    """conv - relu - conv - scale: a scalar replaces the norms."""
     return [
         *make.conv("conv_0", width),
         make.relu("relu_0"),
@@ -67,12 +67,14 @@ class UnitStyle:
     """One family of continuous nets.
 
     Attributes:
-        rate: Function of a factory and a width to the layers of R.
-        transition: Of a factory, a width and a stride to the branch between blocks.
-        skip: Of the same to the layers beside it.
-        keeps_shape: Whether the skip is the identity where it may be.
-        tail: Names of the layers in front of the pooling: `norm`, `relu`.
-        use_bias: Of the convolutions of branches and rates.
+        rate: Function (factory, width) that returns the layers of R.
+        transition: Function (factory, width, stride) that returns the layers of the
+            branch between blocks.
+        skip: Function of the same arguments that returns the layers of the skip beside
+            that branch.
+        keeps_shape: Whether the skip is the identity where the shape does not change.
+        tail: Names of the layers before the pooling: `norm`, `relu`.
+        use_bias: Whether the convolutions of branches and rates have biases.
     """
 
     rate: Callable
@@ -105,11 +107,11 @@ UNITS: dict[str, UnitStyle] = {
 
 
 def residual(make, name, x, branch, skip=(), stitch=1.0, activation=None):
-    """y = activation(skip(x) + stitch branch(x)), a model within the model.
+    """Returns y = activation(skip(x) + stitch branch(x)), made by a nested model.
 
     Args:
         make: The factory of the layers.
-        name: Of the model.
+        name: Name of the nested model.
         x: Symbolic input.
         branch, skip: Layers; an empty skip is the identity.
         stitch: stitch_eps, the factor of the branch. Default 1.

@@ -1,4 +1,4 @@
-"""The baselines: ResNet-6n+2 and WideResNet, of the same layers as ContinuousNet."""
+"""The baselines: ResNet-6n+2 and WideResNet, with the same layers as ContinuousNet."""
 
 import dataclasses
 import functools
@@ -33,12 +33,12 @@ class ResidualStyle:
     """One family of baselines.
 
     Attributes:
-        branch, skip: Functions of a factory, a width and a stride to layers; the skip
-            is the identity where it may be.
+        branch, skip: Functions (factory, width, stride) that return layers; the skip is
+            the identity where the shape does not change.
         tail: See `UnitStyle`.
         activates: Whether a ReLU follows the sum.
-        use_bias: Of all convolutions.
-        stem_norm: Whether norm and ReLU follow the first convolution.
+        use_bias: Whether the convolutions have biases.
+        stem_norm: Whether a norm and a ReLU follow the first convolution.
     """
 
     branch: Callable
@@ -50,12 +50,12 @@ class ResidualStyle:
 
 
 STYLES: dict[str, ResidualStyle] = {
-    # The baseline of the ContinuousNet paper: its own unit, nothing after the sum.
+    # The baseline of the ContinuousNet paper: the paper's unit, nothing after the sum.
     "post": ResidualStyle(post_activation),
     # He et al. 2015, with projections ("option B") where the shape changes.
     "he": ResidualStyle(he_unit, activates=True),
-    # The WideResNet of the paper. Zagoruyko and Komodakis have the stride in the first
-    # convolution and no biases.
+    # The WideResNet of the paper. Zagoruyko and Komodakis put the stride in the first
+    # convolution and use no biases.
     "wide": ResidualStyle(
         functools.partial(pre_activation, strided=1),
         functools.partial(projection, use_bias=True),
@@ -85,7 +85,7 @@ def ResNet(
     `head`.
 
     Args:
-        classes: Logits.
+        classes: Number of logits.
         blocks_per_stage: n; ResNet-20 has n = 3, ResNet-56 n = 9, WRN-58 n = 9.
         widths: Channels of the three stages. Default (16, 32, 64).
         style: A key of `STYLES`: `"post"` (default), the published baseline of the
@@ -93,8 +93,8 @@ def ResNet(
         stem_width: Channels of the stem. Default 16.
         padding: `"symmetric"` (default) or `"same"`, see `LayerFactory`.
         tail_momentum: Momentum of the statistics of the norm before the pooling, which
-            only `"wide"` has. Default 0.9, as of all others; published: 0.1.
-        synchronized: Of all norms, see `SeriesBatchNormalization`. Default False.
+            only `"wide"` has. Default 0.9, as for all other norms; published: 0.1.
+        synchronized: For all norms, see `SeriesBatchNormalization`. Default False.
         input_shape, dtype, name: See `ContinuousNet`. Default name `"resnet"`.
 
     Shapes: (batch, height, width, channels) -> logits (batch, classes).

@@ -1,9 +1,9 @@
-"""The steps of a block as one loop: the graph of a single step, run N times.
+"""Runs the steps of a block as one loop: the graph of a single step, run N times.
 
-Unrolled, every evaluation of the rate has a part of the graph to itself. That runs
-fastest, but takes longer to build the more steps there are. Rolled, the steps share one
-body, in which step n reads row n of a table made in front of the loop, one for every
-stage i and series (or of the series itself, where each row is one theta_k):
+Unrolled, every evaluation of the rate has its own part of the graph. That runs fastest,
+but takes longer to build the more steps there are. Rolled, the steps share one body, in
+which step n reads row n of a table. There is one table for every stage i and series,
+made before the loop (or the series itself is read, if each row is one theta_k):
 
     theta_i[n] = sum_k R_i[n, k] theta_k,    R_i[n, k] = phi_k(t_ni)
 """
@@ -25,13 +25,13 @@ from cnet_tf.tableaus import get_scheme
 
 
 def integrate(block, rate, x, training):
-    """x(1) of a block, its steps in a loop.
+    """Returns x(1) of a block, with its steps in a loop.
 
     Args:
         block: A `ContinuousBlock`.
         rate: Function of the state that reads its series at the depth in force.
         x: x(0).
-        training: Whether the statistics of norms that are not frozen move.
+        training: Whether norms that are not frozen update their statistics.
     """
     tableau, steps = get_scheme(block.scheme), block.steps
     h = Fraction(block.horizon) / steps
@@ -68,7 +68,7 @@ def integrate(block, rate, x, training):
 
 
 def _recomputed(steps, body, start, tables):
-    """`repeat(steps, body, start)` in segments that the backward pass repeats."""
+    """`repeat(steps, body, start)`, in segments that the backward pass recomputes."""
     _, zeros = start
 
     def segment(first, count, carry):
@@ -82,7 +82,7 @@ def _recomputed(steps, body, start, tables):
             return x, *keras.tree.flatten(added)
 
         x, *added = recompute(run, x, *tables.values)
-        added = iter(added)  # Pairs, as the sums are.
+        added = iter(added)  # In pairs, like the sums.
         return x, [(m + next(added), v + next(added)) for m, v in sums]
 
     length = segment_length(steps)
@@ -92,19 +92,20 @@ def _recomputed(steps, body, start, tables):
 
 
 def segment_length(steps: int) -> int:
-    """ceil(sqrt N): as many states at the ends of segments as steps within one."""
+    """Returns ceil(sqrt N): about as many segments as there are steps within each."""
     return math.isqrt(steps - 1) + 1
 
 
 def check(rate, argument="unroll: expected True"):
-    """Refuses a rate whose evaluations leave behind more than moments of batches.
+    """Refuses a rate whose evaluations have side effects other than batch moments.
 
     Args:
-        rate: Of a block.
-        argument: What a message begins with.
+        rate: The rate of a block.
+        argument: Start of the message.
 
     Raises:
-        ValueError: a layer of it draws random numbers or regularises its activity.
+        ValueError: a layer of the rate draws random numbers or regularises its
+            activity.
     """
     for layer in layers_of(rate):
         if is_graph(layer) or not isinstance(layer, keras.layers.Layer):
@@ -113,7 +114,7 @@ def check(rate, argument="unroll: expected True"):
         draws = getattr(layer, "seeds", ()) or len(layer.variables) > len(layer.weights)
         regularized = any(
             getattr(part, "activity_regularizer", None)
-            or getattr(part, "_activity_regularizer", None)  # Of attention.
+            or getattr(part, "_activity_regularizer", None)  # In attention layers.
             for part in layers_of(getattr(layer, "template", layer))
         )
         if draws or regularized:
@@ -124,7 +125,7 @@ def check(rate, argument="unroll: expected True"):
 
 
 class _Rows:
-    """R_i, an array (N, K) for a basis and a stage; made once for all series."""
+    """The arrays R_i (N, K), one per basis and stage; made once for all series."""
 
     def __init__(self, tableau, steps, restriction):
         self._times = [stage_times(tableau, n, steps) for n in range(steps)]
@@ -142,7 +143,7 @@ class _Rows:
 
 
 class _Tables:
-    """theta_i[n] of all series, made in front of the loop; equal tables are one."""
+    """The tables theta_i[n] of all series, made before the loop; equal ones once."""
 
     def __init__(self, rows, series):
         self._tables, self._keys, self._learning = {}, {}, []
@@ -158,11 +159,11 @@ class _Tables:
 
     @property
     def values(self) -> list:
-        """The tables of what learns, without the places in them."""
+        """The tables of trainable series, without the places in them."""
         return [self._tables[key][0] for key in self._learning]
 
     def of(self, values):
-        """The same with other `values`."""
+        """Returns the same tables with other `values`."""
         twin = copy.copy(self)
         tables = zip(self._learning, values, strict=True)
         new = {key: (table, self._tables[key][1]) for key, table in tables}
@@ -178,7 +179,7 @@ class _Tables:
 
 
 def _table(r, theta):
-    """(table, place in it of each step)."""
+    """Returns (table, the place of each step in it)."""
     if np.all((r == 0) | (r == 1)):
         return theta, ops.convert_to_tensor(r.argmax(axis=1), "int32")
     return mix(r, theta), ops.arange(len(r), dtype="int32")
@@ -204,7 +205,7 @@ class _Depth:
 
 
 class _Moments:
-    """Sums over evaluations of w_k m: moments of batches by how much they count."""
+    """Sums of w_k m over evaluations: batch moments weighted by how much they count."""
 
     def __init__(self, norms, sums):
         self.read = {}

@@ -1,8 +1,8 @@
-"""One stepper for every explicit scheme, over + and * only.
+"""One stepper for all explicit schemes, which uses only + and *.
 
-The state may be a float, an array or a tensor: nothing here asks. Step counts and
-schemes are static, so all coefficients are Python constants when a graph is traced,
-zero coefficients leave no operation behind and a coefficient of exactly one leaves no
+The state may be a float, an array or a tensor: nothing here checks its type. Step
+counts and schemes are static, so all coefficients are Python constants when a graph is
+traced. Zero coefficients add no operation and coefficients of exactly one add no
 multiplication, which is why Euler with unit step is a residual network bit for bit.
 """
 
@@ -14,16 +14,15 @@ from cnet_tf.tableaus import ButcherTableau, get_scheme
 
 
 class StageTime(Fraction):
-    """The exact time t = t0 + (n + c)(t1 - t0)/N of one stage, which knows its step.
+    """The exact time t = t0 + (n + c)(t1 - t0)/N of one stage, along with its step.
 
     Attributes:
         step: n, 0 <= n < N.
         node: c, the node of the stage in the scheme.
         steps: N.
-        stage: (i, s), which of the s stages of its step it is the time of; None for
-            other times.
-        share: Of its stage, the part of [0, 1] within the step that it stands for
-            (`ButcherTableau.shares`); None for other times, or where there is none.
+        stage: (i, s), stage i of the s stages of its step; None for other times.
+        share: The part of the step, within [0, 1], that its stage stands for
+            (`ButcherTableau.shares`); None for other times, or if there is none.
         side: `"left"` for the stage at the end of a step (c = 1), else `"right"`: which
             limit to take where theta jumps, so that no stage reads a cell that its step
             does not touch.
@@ -42,7 +41,7 @@ class StageTime(Fraction):
 
 
 def stage_times(scheme, step, steps, t0=0, t1=1) -> list[StageTime]:
-    """The times of the s stages of step n of N in [t0, t1].
+    """Returns the times of the s stages of step n of N in [t0, t1].
 
     Args:
         scheme: A `ButcherTableau` or its name.
@@ -65,7 +64,7 @@ def step(scheme, f, x, times, h):
         f: `f(t, x) -> dx/dt`.
         x: The state: anything with `+` and multiplication by a float.
         times: The s stage times, passed on to f.
-        h: The step, exact (int or Fraction).
+        h: The step size, exact (int or Fraction).
 
     Returns:
         The state after the step.
@@ -75,16 +74,16 @@ def step(scheme, f, x, times, h):
 
 
 def step_with_error(scheme, f, x, times, h):
-    """A `step`, and the difference of an embedded pair: h sum_i (b_i - b^_i) k_i.
+    """Takes a `step` with an embedded error estimate, h sum_i (b_i - b^_i) k_i.
 
     Args:
         scheme: A `ButcherTableau` with an embedded formula, or its name.
         f, x, h: See `step`.
-        times: As there, and after them that of the end of the step.
+        times: As for `step`, followed by the time of the end of the step.
 
     Returns:
-        (the state after the step, an estimate of the error of the formula of lower
-        order in it).
+        (the state after the step, an estimate of the error that the lower-order formula
+        makes in this step).
 
     Raises:
         ValueError: unknown scheme, or one without an embedded formula.
@@ -104,7 +103,7 @@ def step_with_error(scheme, f, x, times, h):
 
 
 def _slopes(tableau: ButcherTableau, f, x, times, h) -> list:
-    """k_i = f(t_i, x + h sum_j a_ij k_j) of all stages."""
+    """Returns k_i = f(t_i, x + h sum_j a_ij k_j) for all stages."""
     slopes = []
     for row, t in zip(tableau.a, times, strict=True):
         slopes.append(f(t, advance(x, h, row, slopes)))
@@ -116,14 +115,15 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
 
     Args:
         scheme: A `ButcherTableau` or its name from `SCHEMES`.
-        f: `f(t, x)`, where t is a `StageTime`: an exact Fraction, `float(t)` at will.
+        f: `f(t, x)`, where t is a `StageTime`: an exact Fraction, to be converted by
+            `float(t)` as needed.
         x: The state at t0.
         steps: N >= 1.
         t0, t1: The interval; ints, Fractions or floats (taken as the exact binary
             rationals they are). Defaults 0 and 1.
         scale: A factor of the rate, exact like t0 and t1. Default 1.
-        project: Function of the state after each step to the state that goes on, such
-            as a projection onto a set that it may not leave. Default: none.
+        project: Function applied to the state after each step, such as a projection
+            onto a set that the state must not leave. Default: none.
 
     Returns:
         The state at t1.
@@ -137,7 +137,7 @@ def integrate(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
 
 
 def path(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
-    """The states after the N steps of `integrate`, the last of them at t1.
+    """Yields the states after each of the N steps of `integrate`, the last one at t1.
 
     Arguments and errors are those of `integrate`.
 
@@ -155,7 +155,7 @@ def path(scheme, f, x, steps, t0=0, t1=1, scale=1, project=None):
 
 
 def advance(x, h, coefficients, slopes):
-    """x + sum_i (h coefficient_i) slope_i without the terms that are zero."""
+    """Returns x + sum_i (h coefficient_i) slope_i, skipping terms that are zero."""
     for coefficient, slope in zip(coefficients, slopes, strict=True):
         factor = h * coefficient
         if factor != 0:

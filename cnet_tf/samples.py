@@ -1,6 +1,6 @@
-"""A few pictures without restrictions, to try a net of images on something real.
+"""A few pictures free of restrictions, for trying an image net on something real.
 
-<package>/sample_images/<name>.png, see SOURCES.md there for whose they are
+<package>/sample_images/<name>.png, see SOURCES.md there for their authors
 """
 
 import pathlib
@@ -9,19 +9,19 @@ import keras
 import numpy as np
 
 _FOLDER = pathlib.Path(__file__).parent / "sample_images"
-# What Keras calls pictures of so many channels.
+# Keras' color mode for each number of channels.
 CHANNELS = {1: "grayscale", 3: "rgb"}
 
 
 def sample_images(shape=(32, 32, 3)) -> dict[str, np.ndarray]:
-    """The sample images by name, uint8 arrays of that shape.
+    """Returns the sample images by name, as uint8 arrays of the given shape.
 
     Args:
         shape: (height, width, channels). Default (32, 32, 3), that of CIFAR-10.
 
     Raises:
         ValueError: neither 1 nor 3 channels.
-        ImportError: Pillow is not installed, with which Keras reads images.
+        ImportError: Pillow, with which Keras reads images, is not installed.
     """
     *size, channels = shape
     if channels not in CHANNELS:

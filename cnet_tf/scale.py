@@ -5,12 +5,13 @@ import keras
 
 @keras.saving.register_keras_serializable("cnet_tf")
 class Scale(keras.layers.Layer):
-    """y = alpha x with a scalar alpha, 0 at the start.
+    """y = alpha x with a scalar alpha, initially 0.
 
-    A residual branch that ends in it starts as the identity, and needs no norm.
+    A residual unit whose branch ends in this layer starts as the identity, and needs no
+    norm.
 
     Args:
-        initial: alpha at the start. Default 0.
+        initial: Initial alpha. Default 0.
 
     Reference: De and Smith 2020, arXiv 2002.10444.
     """

@@ -1,12 +1,12 @@
 """Parameter series theta(t) = sum_k phi_k(t) theta_k, and how a pass reads them.
 
 A series is one variable of shape (K, *shape). A forward pass unstacks it once, however
-many stages read it: the gradient of one unstack is one stack, where the gradients of K
-slices would each be as large as the whole variable, quadratic in K.
+many stages read it. The gradient of one unstack is one stack, whereas the gradients of
+K slices would each be as large as the whole variable, which is quadratic in K.
 
 The depth t at which layers read their series is a context, like the name scopes and
-dtype scopes of Keras: a block sets it around each evaluation of its rate, so that any
-model of series layers is a rate. Outside a block t = 0.
+dtype scopes of Keras. A block sets it around each evaluation of its rate, so that any
+model of series layers can be a rate. Outside of blocks t = 0.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from cnet_tf.basis import Basis, get_basis
 from cnet_tf.prolongation import unity
 from cnet_tf.runge_kutta import StageTime
 
-# How a step reads theta when it has fewer steps than the basis has cells.
+# How theta is read when a block has fewer steps than its basis has cells.
 RESTRICTIONS = ("average", "quadrature", "point")
 
 
@@ -46,10 +46,9 @@ class SeriesLayer(keras.layers.Layer):
         with depth_in_force() as depth:
             kernel = depth(self.kernel)
 
-
     Args:
         basis: Kind of the basis, a key of `BASES`. Default `"constant"`.
-        nodes: K >= 1, functions of the basis. Default 1.
+        nodes: K >= 1, the number of basis functions. Default 1.
 
     Raises:
         ValueError: unknown basis, or K is not a size of that basis.
@@ -80,11 +79,11 @@ class SeriesLayer(keras.layers.Layer):
 
     @property
     def series_read(self) -> list:
-        """Those of its series that its call reads."""
+        """The series that its call reads."""
         return self.series
 
     def adopt(self, series):
-        """Takes series of another layer for its own; both then share the variables."""
+        """Adopts series of another layer; both layers then share the variables."""
         for i, one in enumerate(series):
             # Keras tracks variables that are attributes.
             setattr(self, f"_adopted_{i}", one.variable)
@@ -96,14 +95,14 @@ class SeriesLayer(keras.layers.Layer):
 
 
 def initial_series(draws, basis: Basis) -> np.ndarray:
-    """The coefficients (K, *shape) at the start, from K draws of one weight.
+    """Returns the initial coefficients (K, *shape), from K draws of one weight.
 
-    Each theta_k is a draw of its own. Draws that are all alike (zeros, ones) mean the
-    constant function of that value, in any basis.
+    Each theta_k is a separate draw. If all draws are equal (zeros, ones), the series is
+    the constant function of that value, in any basis.
 
     Args:
         draws: K arrays of one shape.
-        basis: Of the series.
+        basis: Basis of the series.
     """
     stacked = np.stack(draws)
     if np.all(stacked == stacked[0]):
@@ -117,11 +116,12 @@ class ForwardPass:
     """The series of one block during one forward pass: unstacked once, read often.
 
     Args:
-        restriction: `"average"` reads the average of theta over the step when there are
-            fewer steps than cells (the exact L2 restriction, so that no cell is
-            skipped); `"quadrature"` its average over what the stage stands for
-            (`ButcherTableau.shares`; over the step where a scheme has none);
-            `"point"` always reads theta at the stage time.
+        restriction: How theta is read when there are fewer steps than cells.
+            `"average"` reads its average over the step (the exact L2 restriction, so
+            that no cell is skipped). `"quadrature"` reads its average over the stage's
+            share of the step (`ButcherTableau.shares`), or over the whole step if the
+            scheme has no shares. `"point"` reads theta at the stage time, as all do
+            with enough steps.
     """
 
     def __init__(self, restriction="average"):
@@ -134,7 +134,7 @@ class ForwardPass:
         return Depth(self, time)
 
     def reading(self, rate):
-        """f(t, x) of a rate of x, whose series are read at t."""
+        """Returns f(t, x) for a rate of x, whose series are read at t."""
 
         def slope(time, x):
             with at_depth(self.at(time)):
@@ -143,7 +143,7 @@ class ForwardPass:
         return slope
 
     def row(self, basis: Basis, time: StageTime):
-        """The K exact coefficients phi_k of theta for the stage at that time."""
+        """Returns the K exact coefficients phi_k of theta for the stage at `time`."""
         if self.restriction == "point" or time.steps >= basis.cells:
             return basis.weights(time, time.side)
         share = time.share if self.restriction == "quadrature" else None
@@ -156,11 +156,11 @@ class ForwardPass:
         )
 
     def value(self, series: ParameterSeries, row):
-        """sum_k row_k theta_k; zeros are dropped, a one-hot row is a plain slice."""
+        """Returns sum_k row_k theta_k without zero terms; one-hot rows are slices."""
         key = (id(series), row)
         if key not in self._values:
             if id(series) not in self._slices:
-                # The layer's own scope reads the variable, so autocast applies.
+                # Read within the layer's own scope, so that autocast applies.
                 self._slices[id(series)] = ops.unstack(
                     ops.convert_to_tensor(series.variable), series.basis.size
                 )
@@ -168,7 +168,7 @@ class ForwardPass:
         return self._values[key]
 
     def observe(self, norm, row, mean, variance):
-        """Keeps the batch moments of one evaluation until the pass is `finish`ed."""
+        """Keeps the batch moments of one evaluation until `finish` is called."""
         rows, means, variances = self._observed.setdefault(norm, ([], [], []))
         rows.append(row)
         means.append(mean)
@@ -196,7 +196,7 @@ class Depth:
 
 
 def surface() -> Depth:
-    """t = 0, where layers that stand alone, outside any block, are read."""
+    """Returns the depth t = 0, at which layers outside of any block are read."""
     return ForwardPass("point").at(StageTime(0, 0, 1))
 
 
@@ -205,7 +205,7 @@ _depth = contextvars.ContextVar("depth", default=None)
 
 @contextlib.contextmanager
 def at_depth(depth: Depth):
-    """Series read inside are those at this depth."""
+    """Context in which series are read at this depth."""
     token = _depth.set(depth)
     try:
         yield
@@ -215,7 +215,7 @@ def at_depth(depth: Depth):
 
 @contextlib.contextmanager
 def depth_in_force():
-    """The depth set by the block around, or a pass of its own at t = 0."""
+    """Yields the depth set by the enclosing block, or a separate pass at t = 0."""
     depth = _depth.get()
     if depth is not None:
         yield depth
@@ -226,7 +226,7 @@ def depth_in_force():
 
 
 def combine(row, slices):
-    """sum_k row_k slices_k without the terms that are zero."""
+    """Returns sum_k row_k slices_k, skipping terms that are zero."""
     total = None
     for weight, theta in zip(row, slices, strict=True):
         if weight == 0:

@@ -2,11 +2,11 @@
 
     y = gamma(t) (x - mu) / sqrt(sigma^2 + epsilon) + beta(t)
 
-In training mu and sigma^2 are the moments of the batch. The moving statistics that
-replace them at inference are series too, piecewise constant on the cells of the basis
-whatever the basis of gamma and beta is: averages of positive variances are positive, so
-refinement, projection and averaging over a step can never give a negative one, which
-hats or polynomials do not promise.
+In training, mu and sigma^2 are the moments of the batch. The moving statistics that
+replace them at inference are series too, but always piecewise constant on the cells of
+the basis of gamma and beta. Averages of positive variances are positive, so refinement,
+projection and averaging over a step never give a negative variance; hats or polynomials
+do not guarantee that.
 """
 
 import re
@@ -25,40 +25,42 @@ from cnet_tf.slicewise import slicewise
 
 
 class UnsuitableNorm(ValueError):
-    """A batch norm that can be no series along depth."""
+    """A batch norm that cannot become a series along depth."""
 
 
 @keras.saving.register_keras_serializable("cnet_tf")
 class SeriesBatchNormalization(SeriesLayer):
     """y = gamma(t) (x - mu(t)) / sqrt(sigma^2(t) + epsilon) + beta(t), over channels.
 
-    One forward pass may evaluate one cell several times: every stage normalises by its
-    own batch, and the pass then updates each cell once, with the average over the
-    evaluations that read it, weighted by how much they did:
+    One forward pass may evaluate the same cell several times. Every stage normalises by
+    its own batch moments, and the pass then updates each cell once, with the average
+    over the evaluations that read it, weighted by how much they read it:
 
         M_k <- momentum M_k + (1 - momentum) sum_i w_ik m_i / sum_i w_ik.
 
     Cells that no evaluation read keep their statistics.
 
     Args:
-        momentum: Of the moving statistics. Default 0.9, which PyTorch calls 0.1.
+        momentum: Momentum of the moving statistics. Default 0.9, which PyTorch calls
+            0.1.
         epsilon: Added to the variance. Default 1e-5.
-        center, scale: Whether there is a beta, a gamma. Default True.
-        synchronized: Whether replicas of `tf.distribute` normalise by the batch of all
-            of them instead of their own part. Default False.
-        basis, nodes: Of gamma and beta, see `SeriesLayer`.
-        members: Names of manifestations, such as `"euler:1"`, that have gamma, beta and
-            statistics of their own (`any_depth`). Default: none.
-        member: The one of them whose values this layer reads. Default None: those of
-            all manifestations that are no members.
-        statistics: What members keep statistics of: `"cells"`, or each of their
-            `"evaluations"`. In a long step the stages of a cell meet other moments, of
-            which one mean and variance are true of none. Default `"cells"`, which is
-            for norms outside of blocks.
-        depth_cells: Cells of [0, 1], finer than those of the basis, that what is no
-            member keeps statistics for, each read at the stage times alone; see
-            `any_depth.with_statistics_apart`. Default None: the cells of the basis.
-        block: The number of the block of the net that the norm is in, for members with
+        center, scale: Whether there is a beta, and a gamma. Default True.
+        synchronized: Whether replicas of `tf.distribute` normalise by the global batch
+            instead of their own part. Default False.
+        basis, nodes: For gamma and beta, see `SeriesLayer`.
+        members: Names of manifestations, such as `"euler:1"`, that have their own
+            gamma, beta and statistics (`any_depth`). Default: none.
+        member: The member whose values this layer reads. Default None: the values
+            shared by all manifestations that are not members.
+        statistics: Whether members keep statistics of `"cells"`, or of each of their
+            `"evaluations"`. In a long step the stages within a cell have different
+            moments, and one mean and variance fit none of them. Default `"cells"`,
+            which is for norms outside of blocks.
+        depth_cells: Number of cells of [0, 1], finer than those of the basis, for which
+            manifestations that are not members keep statistics, read at the stage times
+            only; see `any_depth.with_statistics_apart`. Default None: the cells of the
+            basis.
+        block: Number of the block of the net that contains the norm, for members with
             an N for each block. Default 0.
         <gamma|beta|moving_mean|moving_variance>_initializer, <gamma|beta>_regularizer,
             <gamma|beta>_constraint: As in `keras.layers.BatchNormalization`, for one
@@ -67,10 +69,10 @@ class SeriesBatchNormalization(SeriesLayer):
     Call arguments:
         inputs: (.., channels); the channels are the last axis.
         training: Whether to normalise by the moments of the batch, and to move the
-            statistics towards them. A norm that is frozen (`trainable=False`) never
-            does, as in Keras.
-        mask: Boolean, the shape of the inputs without channels: entries to leave out of
-            the moments.
+            statistics towards them. A frozen norm (`trainable=False`) never does, as in
+            Keras.
+        mask: Boolean, with the shape of the inputs without channels; False entries are
+            left out of the moments.
 
     Raises:
         ValueError: unknown basis, K is not a size of that basis, or bad depth_cells.
@@ -137,11 +139,11 @@ class SeriesBatchNormalization(SeriesLayer):
 
     @classmethod
     def of(cls, norm, basis="constant", nodes=1):
-        """The series norm with the settings of a `keras.layers.BatchNormalization`.
+        """Returns the series norm with the settings of a Keras `BatchNormalization`.
 
         Raises:
-            UnsuitableNorm: it is of a subclass, over another axis than the last, or
-                renormalises.
+            UnsuitableNorm: the norm is of a subclass, over an axis other than the last,
+                or renormalises.
         """
         if type(norm) is not keras.layers.BatchNormalization:
             raise UnsuitableNorm(
@@ -175,7 +177,7 @@ class SeriesBatchNormalization(SeriesLayer):
         self.moving_mean, self.moving_variance = (mine[name] for name in _MOVING)
 
     def set_of(self, member) -> dict:
-        """The series that a member reads, by name; None: those of no member."""
+        """Returns the series that a member reads, by name; None: those of no member."""
         names = [name for name in _WEIGHTS + _MOVING if self._has[name]]
         start = len(names) * (None, *self.members).index(member)
         return dict(zip(names, self.series[start : start + len(names)], strict=True))
@@ -185,9 +187,9 @@ class SeriesBatchNormalization(SeriesLayer):
         return list(self.set_of(self.member).values())
 
     def reading(self, member):
-        """A layer of the same settings and variables that reads those of a member."""
+        """Returns a layer of the same settings and variables that reads a member's."""
         twin = type(self).from_config({**self.get_config(), "member": member})
-        # A function, so that Keras takes this layer for no part of the twin.
+        # A function, so that Keras does not track this layer as a part of the twin.
         twin._lender = lambda: self
         return twin
 
@@ -277,7 +279,7 @@ class SeriesBatchNormalization(SeriesLayer):
         self.move(total, average(means), average(variances))
 
     def update_by_sums(self, total, means, variances):
-        """`update` from sums over the evaluations.
+        """Does the same as `update`, from sums over the evaluations.
 
         Args:
             total: sum_i w_ik, NumPy (cells,).
@@ -287,7 +289,7 @@ class SeriesBatchNormalization(SeriesLayer):
         self.move(total, means * inverse, variances * inverse)
 
     def move(self, total, mean, variance):
-        """Moves the statistics of cells that were read (total > 0) towards these."""
+        """Moves the statistics of cells that were read (total > 0) towards new ones."""
         keep = np.where(total > 0, self.momentum, 1.0)[:, None]
         for series, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving = series.variable
@@ -324,7 +326,7 @@ class SeriesBatchNormalization(SeriesLayer):
 
 
 def _inverse(total) -> np.ndarray:
-    """1 / total, 0 of cells that no evaluation read."""
+    """Returns 1 / total, or 0 for cells that no evaluation read."""
     return np.divide(1, total, out=np.zeros_like(total), where=total > 0)
 
 

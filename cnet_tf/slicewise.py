@@ -5,10 +5,10 @@ from keras import ops
 
 
 def slicewise(function):
-    """The regulariser or constraint of a series, from that of one weight.
+    """Returns the regulariser or constraint of a series, from that of one weight.
 
-    A sum of penalties over the theta_k, or a stack of constrained theta_k: what K
-    layers of a residual network would have. None stays None.
+    The result is the sum of penalties over the theta_k, or a stack of constrained
+    theta_k, as in K layers of a residual network. None stays None.
     """
     if function is None:
         return None

@@ -1,4 +1,4 @@
-"""What an optimizer's slots become where theta' = P theta.
+"""Maps the slots of an optimizer when theta' = P theta.
 
     linear, momentum    m' = P m                     follows the weights
     square              sqrt(v') = |P| sqrt(v)       moments, sums, maxima of squares
@@ -6,18 +6,19 @@
     row, column         v = r c / mean(r)            Adafactor's factors of v
     ftrl                z' + q(v') P w = P (z + q(v) w)
 
-Second moments are mapped by the triangle inequality for the root of the mean square
-(Minkowski's): rms((P g)_j) <= sum_k |P_jk| rms(g_k), attained where the g_k are fully
+Second moments are mapped by the triangle inequality for root mean squares (Minkowski's
+inequality): rms((P g)_j) <= sum_k |P_jk| rms(g_k), with equality if the g_k are fully
 correlated. The obvious max(P v, 0) is zero where a projection undershoots, and there
-the momentum, divided by its root, throws the weights by hundreds of learning rates;
-so does (P sqrt(v))^2 where P sqrt(v) changes sign. With |P| what held before holds
+the momentum, divided by its root, moves the weights by hundreds of learning rates. So
+does (P sqrt(v))^2 where P sqrt(v) changes sign. With |P|, bounds that held before hold
 after, for every P:
 
     |m| <= c sqrt(v)   gives   |P m| <= |P| |m| <= c |P| sqrt(v) = c sqrt(v')
 
-so no update grows by the mapping (Adam and its like), v' >= m'^2 (centered RMSprop has
-the root of the difference), and a running maximum stays above what it is the maximum
-of (amsgrad). Where the rows of P are unit vectors (refined constants) all is a copy.
+So the mapping makes no update larger (Adam and similar), v' >= m'^2 (centered RMSprop
+takes the root of the difference), and a running maximum stays above the values that it
+bounds (amsgrad). If the rows of P are unit vectors (refined constants), everything is
+copied.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from keras import ops
 
 @dataclasses.dataclass(frozen=True)
 class Mapped:
-    """One variable that is mapped, and what its optimizer keeps for it.
+    """A variable that is mapped, and the slots that its optimizer keeps for it.
 
     Attributes:
         matrix: P of shape (K', K), float64.
@@ -54,16 +55,16 @@ class Mapped:
         return np.tensordot(np.abs(self.matrix), root, axes=1) ** 2
 
     def row(self, name):
-        """Means of g^2 over the last axis, or a placeholder where nothing is factored.
+        """Maps means of g^2 over the last axis; a placeholder if nothing is factored.
 
-        Variables have two axes or more then, so that the first one is kept.
+        Factored variables have two or more axes, so the first one is kept.
         """
         return self.square(name) if self.slots[name].ndim else self.slots[name]
 
     def column(self, name):
-        """Means of g^2 over the last axis but one: in a matrix that is the mapped one.
+        """Maps means of g^2 over the second to last axis: of a matrix, the mapped axis.
 
-        v_kc = r_k c_c / mean(r) maps to r'_k c_c / mean(r), again of rank one; as the
+        v_kc = r_k c_c / mean(r) maps to r'_k c_c / mean(r), again of rank one. As the
         factors of v' have equal means, c' = c mean(r') / mean(r).
         """
         if self.slots[name].ndim > 1:
@@ -72,10 +73,11 @@ class Mapped:
         return self.slots[name] * (np.mean(self.row("_r")) / mean if mean else 1.0)
 
     def ftrl(self, name):
-        """Ftrl's next weights are -z / q, whatever they were: z is mapped with them.
+        """Maps Ftrl's z together with the weights: the next ones are -z / q alone.
 
-        q = v^-p / lr + 2 l2 + beta / lr. Mapped by P alone, z' would stand for other
-        weights than P w wherever v' is no copy of v. z + q w is what l1 leaves to z.
+        q = v^-p / lr + 2 l2 + beta / lr. Mapped by P alone, z' would belong to weights
+        other than P w wherever v' is not a copy of v. z + q w is the part of z that l1
+        keeps out of the weights.
         """
         ftrl = self.optimizer
         rate = float(ops.convert_to_numpy(ftrl.learning_rate))

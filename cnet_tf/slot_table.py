@@ -1,4 +1,4 @@
-"""Every slot of every optimizer of Keras, by name: one table."""
+"""A table of every slot of every Keras optimizer, by name."""
 
 import keras
 
@@ -7,8 +7,8 @@ from cnet_tf.optimizer_twin import inner
 _MOMENTS = {"_momentums": "momentum", "_velocities": "square"}
 
 # Class of optimizer -> its attribute -> key of `RULES`, or "copy" for counters and
-# scales. An attribute is one such variable or a list with one for each weight; it may
-# be missing (amsgrad) or hold None (Muon).
+# scales. An attribute is a single variable or a list with one for each weight; it may
+# be missing (amsgrad) or contain None (Muon).
 ANY = {
     "_iterations": "copy",
     "_learning_rate": "copy",
@@ -36,7 +36,7 @@ SLOTS = {
     keras.optimizers.Lion: {"_momentums": "momentum"},
     keras.optimizers.Lamb: _MOMENTS,
     keras.optimizers.Muon: {"momentums": "momentum", "adam_velocities": "square"},
-    # Its momentum is a sequence of weights, of which the net holds an average.
+    # Its momentum is a sequence of weights; the net holds an average of them.
     keras.optimizers.ScheduleFreeAdamW: {
         "_momentums": "linear",
         "_velocities": "square",
@@ -50,10 +50,10 @@ SLOTS = {
 
 
 def rules(optimizer) -> dict:
-    """Attribute -> rule, of the nearest ancestor of its class that is in the table.
+    """Returns attribute -> rule, for the nearest ancestor of its class in the table.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no ancestor is in the table.
     """
     for kind in type(optimizer).__mro__:
         if kind in SLOTS:
@@ -67,7 +67,7 @@ def rules(optimizer) -> dict:
 
 
 def slot_lists(optimizer) -> dict:
-    """Attribute -> slots, one for each weight; without those that are none.
+    """Returns attribute -> slots, one for each weight, without empty lists.
 
     Raises:
         ValueError: the optimizer has a variable that is not in the table.

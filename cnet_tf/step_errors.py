@@ -1,12 +1,12 @@
-"""Where a net solves its equation worst: the error of each block and of each step.
+"""Finds where a net solves its equation worst: the error of each block and each step.
 
-Step doubling, on the states that inputs bring to the blocks:
+Step doubling, on the states that reach the blocks for given inputs:
 
     error of a block   |x_N - x_2N| / |x_2N|
     of its step n      |S_h x_n - S_h/2 S_h/2 x_n| / |x_2N|,   S_h one step of size h
 
-with norms over the whole batch. A block grows where that is largest (`marked`); whether
-its steps should be of different lengths is what `gain` tells.
+Norms are over the whole batch. The blocks with the largest errors grow (`marked`);
+`gain` tells whether the steps of a block should have different lengths.
 
 References: Doerfler 1996, "A convergent adaptive algorithm for Poisson's equation"; de
 Boor 1973, "Good approximation by splines with variable knots".
@@ -27,13 +27,13 @@ from cnet_tf.trajectory import TappedNet, rate_of, squares
 
 @dataclasses.dataclass(frozen=True)
 class BlockError:
-    """What is wrong with a block; relative to the norm of the state after it.
+    """The errors of a block, relative to the norm of the state after it.
 
     Attributes:
         block: Its name.
-        error: Of that state.
-        of_steps: Of each of its N steps alone.
-        order: p, of its scheme.
+        error: Error of that state.
+        of_steps: Error of each of its N steps alone.
+        order: p, the order of its scheme.
     """
 
     block: str
@@ -48,27 +48,27 @@ class BlockError:
 
 
 def block_errors(net, inputs) -> list[BlockError]:
-    """The estimates for every block of a net, in order, in inference.
+    """Estimates the errors of every block of a net in inference, in order.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
         inputs: A batch of inputs of the net.
 
     Raises:
-        ValueError: no such model, or it has no blocks.
+        ValueError: the model is unsupported, or has no blocks.
     """
     return [block_error(*start) for start in starts(net, inputs)]
 
 
 def starts(net, inputs) -> list[tuple]:
-    """(block, x(0), mask) for every block of a net, in order; see `block_errors`."""
+    """Returns (block, x(0), mask) for every block, in order; see `block_errors`."""
     blocks, tapped = chosen_blocks(net), TappedNet(net)
     found = dict(zip(map(id, tapped.flows), tapped.starts(inputs), strict=True))
     return [(block, *found[id(block)]) for block in blocks]
 
 
 def block_error(block, x, mask=None) -> BlockError:
-    """The estimates for a block and its input."""
+    """Estimates the errors of a block for its input."""
     rate, scheme = rate_of(block, mask), get_scheme(block.scheme)
 
     def one_step(x, n, steps):
@@ -94,14 +94,14 @@ def _norm(x, other=None) -> float:
 
 
 def marked(errors, bulk=0.5) -> list[int]:
-    """The fewest numbers whose squares add up to that part of all: their places.
+    """Returns the places of the fewest numbers whose squares reach a share of the sum.
 
     Args:
-        errors: Numbers >= 0; what is not finite is larger than any.
-        bulk: In (0, 1]. Default 0.5.
+        errors: Numbers >= 0; non-finite ones count as larger than any other.
+        bulk: Share of the sum of all squares, in (0, 1]. Default 0.5.
 
     Returns:
-        At least one place, in increasing order; of equal numbers the first.
+        At least one place, in increasing order; of equal numbers the first ones.
     """
     squared = [e * e if math.isfinite(e) else math.inf for e in errors]
     found, rest = [], bulk * math.fsum(squared)
@@ -114,14 +114,15 @@ def marked(errors, bulk=0.5) -> list[int]:
 
 
 def gain(of_steps, order) -> float:
-    """How many times smaller the error of a block is on the best grid of N steps.
+    """Returns how many times smaller a block's error is on the best grid of N steps.
 
-    A step of length h errs by C h^(p+1), and the sum of that is least where all steps
-    err alike, h ~ C^(-1/(p+1)) (equidistribution). Errors e_n of equal steps become
+    A step of length h has an error of C h^(p+1). The sum over the steps is smallest if
+    all have the same error, h ~ C^(-1/(p+1)) (equidistribution). With errors e_n of
+    equal steps, the sum becomes
 
         sum e_n  ->  N (sum e_n^(1/(p+1)) / N)^(p+1),
 
-    which is N^p times smaller at most, and no smaller if all are equal.
+    which is at most N^p times smaller, and no smaller if all e_n are equal.
 
     Args:
         of_steps: The e_n.
@@ -134,11 +135,12 @@ def gain(of_steps, order) -> float:
 
 
 def even_grid(of_steps, order, cells=1) -> list[Fraction]:
-    """The borders 0 = t_0 < .. < t_N = 1 of that grid, those of the cells among them.
+    """Returns the borders 0 = t_0 < .. < t_N = 1 of a grid that evens out the errors.
 
-    Theta may jump between cells, and a step over a jump errs far more than others.
-    Each cell has as many of the N steps as even them out, at least one, and spreads
-    them evenly again.
+    The borders of the cells are among them: theta may jump between cells, and a step
+    across a jump has a far larger error than others. The N steps are shared among the
+    cells to even out the errors, with at least one for each cell, and then placed to
+    even them out within each cell.
 
     Args:
         of_steps, order: See `gain`.
@@ -159,13 +161,13 @@ def even_grid(of_steps, order, cells=1) -> list[Fraction]:
 
 
 def on_grid(block, x, mask, borders, scheme=None):
-    """What a block gives for x by one step from each border to the next.
+    """Returns the output of a block for x, by one step from each border to the next.
 
     Args:
         block: A built `ContinuousBlock`.
         x, mask: Its input; the mask may be None.
         borders: 0 = t_0 < .. < t_N = 1, Fractions; theta is read at the stage times.
-        scheme: Default: the block's.
+        scheme: Name of a scheme. Default: the block's.
     """
     rate = rate_of(block, mask, "point")
     for start, end in itertools.pairwise(borders):
@@ -174,13 +176,13 @@ def on_grid(block, x, mask, borders, scheme=None):
 
 
 def measured_gain(found, block, x, mask=None) -> float:
-    """How many times smaller the error of a block is on `even_grid`, in fact.
+    """Measures how many times smaller the error of a block is on `even_grid`.
 
-    Against RK4 of four times as many steps.
+    The reference is RK4 with four times as many steps.
 
     Args:
-        found: The `block_error` of the same.
-        block: Its N is a multiple of its K.
+        found: The `block_error` of the same block and input.
+        block: A block whose N is a multiple of its K.
         x, mask: See `on_grid`.
     """
     equal, finer = (

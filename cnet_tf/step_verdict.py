@@ -1,20 +1,20 @@
-"""What the curves of `observed_order` say: an integrator, or a net of one step.
+"""Judges the curves of `observed_order`: an integrator, or a net of one step.
 
-Every net converges to some limit as h -> 0, at the order of the scheme, since its rate
-is Lipschitz. What tells an integrator is that this limit is the net that was trained:
-its answers are as right there. A net that learned its own step dips there: it is right
-at that step, and worse on both sides. Where nobody knows right answers the distance to
-the limit, the floor, has to do.
+As h -> 0 every net converges to some limit, at the order of the scheme, since its rate
+is Lipschitz. For an integrator this limit is the net that was trained: its answers are
+as correct there. The error of a net that learned its own step dips at that step: its
+answers are correct there, and worse on both sides. If the correct answers are unknown,
+the distance to the limit, the floor, is used instead.
 
     floor   the error of the net as trained: its distance to the limit of its equation
     order   q of error ~ h^q, over the two finest octaves above the noise
-    dip     the error at the step of the training over what a power law through its
-            neighbours says; 1 for an integrator
+    dip     the error at the step size of the training over that of a power law through
+            its neighbours; 1 for an integrator
     fall    how many more answers are wrong in the limit than as trained
 
-Intervals are those of 95 of 100 draws of the examples with replacement (bootstrap).
-Where activations have kinks (ReLU) a step across one has an error of O(h^2) whatever
-the scheme is, so no more than order two is asked for.
+Intervals contain 95 of 100 draws of the examples with replacement (bootstrap). If
+activations have kinks (ReLU), a step across one has an error of O(h^2) whatever the
+scheme, so no more than order two is required.
 
 Reference: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
 """
@@ -30,9 +30,9 @@ from cnet_tf.sweep_plan import MIXED
 from cnet_tf.tableaus import get_scheme
 
 INTEGRATOR, OWN_STEP, UNDECIDED = "integrator", "learned its own step", "undecided"
-# Of the floor: a tenth of what the block does.
+# Bound of the floor: a tenth of what the block does.
 TOLERANCE = 0.1
-# Of the fall: an answer in a hundred.
+# Bound of the fall: one answer in a hundred.
 POINTS = 0.01
 _DRAWS = 400
 _KINKS = 2
@@ -41,7 +41,7 @@ _ENDS = 2.5, 97.5
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A number, and where 95 % of the draws lie."""
+    """A number, and the interval that contains 95 % of the draws."""
 
     value: float
     low: float
@@ -50,19 +50,19 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What is known of one part of a net.
+    """What is known about one part of a net.
 
     Attributes:
         part: Its name.
         kind: `INTEGRATOR`, `OWN_STEP` or `UNDECIDED`.
         scheme, steps: As trained.
         orders: q for every scheme, that of the training first.
-        floor, dip, fall: See the module; the fall is that of agreement with the net as
-            trained where there are no labels.
-        wrong: The share of answers that are wrong as trained.
+        floor, dip, fall: See the module. Without labels, the fall counts answers that
+            differ from those of the net as trained.
+        wrong: The share of wrong answers of the net as trained.
         labelled: Whether there are labels.
-        recalibrated: The fall where batch norms are re-estimated in the limit, None
-            where that was not asked for.
+        recalibrated: The fall if batch norms are re-estimated in the limit; None if
+            that was not requested.
     """
 
     part: str
@@ -79,7 +79,7 @@ class Verdict:
 
     @property
     def order(self) -> Interval:
-        """q in the scheme of the training."""
+        """q with the scheme of the training."""
         return self.orders[self.scheme]
 
     @property
@@ -92,19 +92,20 @@ class Verdict:
 def judged(
     part: Part, tolerance=TOLERANCE, points=POINTS, recalibrated=None
 ) -> Verdict:
-    """The verdict on one part.
+    """Returns the verdict on one part.
 
-    Over the whole of its interval, the fall (where there are labels, else the floor) is
-    either above its bound: it learned its own step. Or it is below, and the order is at
-    least that of the scheme, or two, less one half: it is an integrator. Else too
-    little is known.
+    The fall decides, or the floor if there are no labels. If its whole interval is
+    above its bound, or the floor is not finite, the part learned its own step. If its
+    whole interval is within the bound, and that of the order is at or above the order
+    of the scheme, or two if that is less, minus one half, the part is an integrator.
+    Otherwise too little is known.
 
     Args:
-        part: Of `observed_order.observe`.
-        tolerance: Of the floor, relative. Default 0.1.
-        points: Of the fall, in the unit of the errors of answers. Default 0.01.
-        recalibrated: Of `limit_errors`; they are reported, and decide nothing, as the
-            net does not have these norms. Default: none.
+        part: A part from `observed_order.observe`.
+        tolerance: Bound of the floor, relative. Default 0.1.
+        points: Bound of the fall, in the unit of the errors of answers. Default 0.01.
+        recalibrated: Errors from `limit_errors`; they are reported but do not affect
+            the verdict, as the net does not have these norms. Default: none.
     """
     draws = _draws(len(part.size))
     orders = {
@@ -144,15 +145,15 @@ def judged(
 
 
 def relative(part: Part, scheme: str) -> list[Interval]:
-    """The relative error of a scheme at every factor."""
+    """Returns the relative error of a scheme at every factor."""
     return [_interval(e) for e in _errors(part, scheme, _draws(len(part.size))).T]
 
 
 def of_runs(verdicts: list[Verdict]) -> Verdict:
-    """Several trainings as one: means, the range over them, the verdict of all.
+    """Combines several trainings: means, the range over them, the verdict if all agree.
 
     Args:
-        verdicts: On the same part of each.
+        verdicts: Verdicts on the same part of each net.
     """
     first = verdicts[0]
     kinds = {verdict.kind for verdict in verdicts}
@@ -179,14 +180,14 @@ def _nominal(scheme) -> int:
 
 
 def _draws(count) -> np.ndarray:
-    """How often each example is drawn, (1 + draws, examples); first each once."""
+    """Returns how often each example is drawn, (1 + draws, examples); row 0: once."""
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS)
     return np.concatenate([np.ones((1, count)), drawn])
 
 
 def _interval(values) -> Interval:
-    """Of a value and those of the draws."""
+    """Returns the interval of a value that is followed by those of the draws."""
     value, *drawn = np.asarray(values, "float64").tolist()
     drawn = [x for x in drawn if not math.isnan(x)]
     if math.isnan(value) or not drawn:
@@ -196,14 +197,14 @@ def _interval(values) -> Interval:
 
 
 def _errors(part, scheme, draws) -> np.ndarray:
-    """Relative errors (draws, factors)."""
+    """Returns the relative errors (draws, factors)."""
     with np.errstate(all="ignore"):
         size = draws @ part.size
         return np.sqrt(draws @ part.curves[scheme].T / size[:, None])
 
 
 def _order(part, errors) -> float:
-    """Slope of log error over log h, over the finest two octaves above the noise."""
+    """Fits the slope of log error over log h, in the finest two octaves above noise."""
     noise = math.sqrt(part.noise.sum() / part.size.sum())
     points = [
         (-math.log(f), math.log(e))
@@ -227,6 +228,6 @@ def _dip(part, errors) -> float:
 
 
 def _known(part, errors) -> dict:
-    """Finite errors by their factor, where steps resolve theta."""
+    """Returns the finite errors by their factor, where steps resolve theta."""
     found = zip(part.factors, errors.tolist(), part.resolved, strict=True)
     return {f: e for f, e, resolved in found if resolved and math.isfinite(e)}

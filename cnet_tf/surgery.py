@@ -1,7 +1,7 @@
-"""Models with other blocks: what manifestations and refinements are made of.
+"""Replaces blocks and layers of models, for manifestations and refinements.
 
-Any functional or Sequential Keras model with `ContinuousBlock`s in it, models within it
-included.
+Works on any functional or Sequential Keras model with `ContinuousBlock`s in it, also
+within nested models.
 """
 
 import functools
@@ -16,26 +16,26 @@ from cnet_tf.series_norm import SeriesBatchNormalization
 
 
 def blocks_of(model) -> list[ContinuousBlock]:
-    """The continuous blocks of a model, in order; none of one whose depth is fixed."""
+    """Returns a model's continuous blocks, in order; none if its depth is fixed."""
     return [x for x in layers_of(model) if isinstance(x, ContinuousBlock)]
 
 
 def normalizations(model) -> list:
-    """All batch normalisations of a model, along depth or Keras' own."""
+    """Returns all batch norms of a model, along depth or Keras' own."""
     kinds = (SeriesBatchNormalization, keras.layers.BatchNormalization)
     return [layer for layer in layers_of(model) if isinstance(layer, kinds)]
 
 
 def series_of(model) -> list[ParameterSeries]:
-    """The parameter series of a model's blocks, in order."""
+    """Returns the parameter series of a model's blocks, in order."""
     return [series for block in blocks_of(model) for series in block.series]
 
 
 def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
-    """The continuous blocks of a model, in order, or those of these names.
+    """Returns the continuous blocks of a model, in order, or those with these names.
 
     Raises:
-        ValueError: the model is a subclassed one, is not built, or has no such blocks.
+        ValueError: the model is subclassed, is not built, or has no such blocks.
     """
     if not is_graph(model):
         raise ValueError(
@@ -66,14 +66,14 @@ def chosen_blocks(model, names=None) -> list[ContinuousBlock]:
 
 
 def with_layers(model, replacements, share: bool):
-    """The model with some of its layers replaced.
+    """Returns the model with some of its layers replaced.
 
     Args:
         model: A functional or Sequential model.
-        replacements: For the `id` of a layer of it, a function of that layer to the new
-            one.
-        share: Whether the other layers are the very same, or fresh ones of the same
-            settings, whose weights are then new.
+        replacements: `id` of a layer of the model -> function of that layer that
+            returns the new one.
+        share: Whether the other layers are the very same. Otherwise they are fresh ones
+            of the same settings, with new weights.
     """
     made = {}
 
@@ -92,7 +92,7 @@ def with_layers(model, replacements, share: bool):
 
     new = part(model)
     if not share:
-        # A frozen model inside, or what was frozen after it was made, is in no config.
+        # Configs do not record frozen nested models, nor layers frozen later.
         for old, twin in zip(layers_of(model), layers_of(new), strict=True):
             if twin.trainable != old.trainable:
                 twin.trainable = old.trainable
@@ -100,7 +100,7 @@ def with_layers(model, replacements, share: bool):
 
 
 def copied(part):
-    """A fresh layer, model or operation of the same settings; weights are new."""
+    """Returns a fresh layer, model or operation of the same settings; new weights."""
     if is_graph(part):
         return with_layers(part, {}, share=False)
     twin = fresh(part)
@@ -110,16 +110,16 @@ def copied(part):
 
 
 def with_blocks(model, blocks, replace, share: bool):
-    """The model with some of its blocks replaced.
+    """Returns the model with some of its blocks replaced.
 
     Args:
         model: A functional or Sequential model.
-        blocks: Blocks of it.
-        replace: Function of one of them and its place in the list to a new block.
+        blocks: Blocks of the model.
+        replace: Function of a block and its place in the list that returns a new block.
         share: See `with_layers`.
 
     Raises:
-        ValueError: a block is within a layer that is no model.
+        ValueError: a block is within a layer that is not a model.
     """
     reached = set()
 
@@ -139,7 +139,7 @@ def check_reached(blocks, reached):
     """Refuses blocks whose ids are not among those that were reached.
 
     Raises:
-        ValueError: names the first of them.
+        ValueError: a block was not reached; names the first such block.
     """
     for block in blocks:
         if id(block) not in reached:

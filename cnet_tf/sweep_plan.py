@@ -1,4 +1,4 @@
-"""How flows are swept: which schemes, and how many steps, coarse to fine."""
+"""Plans how flows are swept: which schemes, and how many steps, coarse to fine."""
 
 import dataclasses
 from fractions import Fraction
@@ -8,7 +8,7 @@ from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.tableaus import get_scheme
 from cnet_tf.trajectory import in_form
 
-# The name of the scheme of a net whose blocks have several.
+# The name of the scheme of a net whose blocks have different schemes.
 MIXED = "mixed"
 
 
@@ -17,10 +17,10 @@ class Plan:
     """How some flows are run: (scheme, factor) for every point of the curves.
 
     Attributes:
-        flows: One, or all.
+        flows: One flow, or all of them.
         scheme: As trained.
-        schemes: All of them, that one first.
-        factors: Of the curves.
+        schemes: All schemes, the one as trained first.
+        factors: Factors of the curves.
         fine: Scheme and factors of the reference, ascending.
     """
 
@@ -58,14 +58,14 @@ class Plan:
         return cls(flows, scheme, schemes, factors, (best, fine))
 
     def points(self) -> list:
-        """All (scheme, factor), those of the reference last."""
+        """Returns all (scheme, factor) pairs, those of the reference last."""
         best, fine = self.fine
         curves = [(s, f) for s in self.schemes for f in self.factors]
         return list(dict.fromkeys([*curves, *((best, f) for f in fine)]))
 
     @property
     def cost(self) -> int:
-        """Evaluations of rates."""
+        """The number of evaluations of rates."""
         return sum(self.cost_of(*point) for point in self.points())
 
     def cost_of(self, scheme, factor) -> int:
@@ -96,6 +96,6 @@ def cells_of(flow) -> int:
 
 
 def manifested(flow, scheme, factor):
-    """`in_form` with that many times the steps."""
+    """Returns the flow `in_form` with `factor` times its steps."""
     scheme = flow.scheme if scheme == MIXED else scheme
     return in_form(flow, scheme, int(flow.steps * factor))

@@ -15,7 +15,7 @@ import functools
 import itertools
 from fractions import Fraction
 
-# The highest order that is looked for: 37 rooted trees have up to six vertices, and no
+# The highest order that is tested: 37 rooted trees have up to six vertices, and no
 # scheme below reaches order six.
 _HIGHEST_ORDER = 6
 
@@ -31,8 +31,8 @@ class ButcherTableau:
         c: Nodes of the stages, c_i = sum_j a_ij.
         embedded: Weights b^ of a second formula of another order, whose difference from
             the first estimates the error of a step. As many numbers as there are
-            stages, or one more: then the last is that of f at the end of the step,
-            k_{s+1} = f(t + h, x'). Default: none.
+            stages, or one more: then the last is the weight of f at the end of the
+            step, k_{s+1} = f(t + h, x'). Default: none.
 
     Numbers may be ints, strings such as `"1/6"` or Fractions; floats are refused,
     because the tableau is exact.
@@ -81,7 +81,7 @@ class ButcherTableau:
 
     @property
     def second(self) -> "ButcherTableau":
-        """The embedded formula, as a scheme with the same stages and its last."""
+        """The embedded formula as a scheme, with the same stages and its extra one."""
         return ButcherTableau(
             f"{self.name}_embedded",
             (*self.a, self.b)[: len(self.embedded)],
@@ -105,10 +105,10 @@ class ButcherTableau:
     def shares(self) -> tuple[tuple[Fraction, Fraction], ...] | None:
         """The part of the step that each stage stands for: cells of the quadrature.
 
-        They lie side by side in the order of the nodes and are b_i wide, so that what
-        depends on the depth alone is integrated exactly by its means over them:
-        sum_i b_i mean_i = mean. Stages without weight have what is from their node to
-        the next, which their slopes lead to. None where a b_i is negative.
+        The parts lie side by side in the order of the nodes and are b_i wide, so that
+        functions of depth alone are integrated exactly by their means over the parts:
+        sum_i b_i mean_i = mean. A stage of zero weight has the interval from its node
+        to the next, to which its slope leads. None if some b_i is negative.
         """
         if min(self.b) < 0:
             return None
@@ -202,7 +202,7 @@ SCHEMES: dict[str, ButcherTableau] = {
     for scheme in (
         _scheme("euler", [], "1"),
         _scheme("midpoint", ["1/2"], "0 1"),
-        # Heun's second order rule, the explicit trapezoid; its pair is Euler's rule.
+        # Heun's second order rule, the explicit trapezoid; Euler's rule is embedded.
         _scheme("heun2", ["1"], "1/2 1/2", "1 0"),
         # Ralston 1962: the smallest bound on the truncation error of order two.
         _scheme("ralston2", ["2/3"], "1/4 3/4"),
@@ -215,7 +215,7 @@ SCHEMES: dict[str, ButcherTableau] = {
         _scheme("rk4", ["1/2", "0 1/2", "0 0 1"], "1/6 1/3 1/3 1/6"),
         # Kutta's 3/8 rule, which torchdiffeq and the published PyTorch code call "rk4".
         _scheme("rk4_38", ["1/3", "-1/3 1", "1 -1 1"], "1/8 3/8 3/8 1/8"),
-        # Dormand and Prince 1980, the fifth order weights, and those of the fourth
+        # Dormand and Prince 1980, with the weights of fifth order, and those of fourth
         # order. The seventh stage serves only the error estimate, so a fixed step needs
         # six.
         _scheme(

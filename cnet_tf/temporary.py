@@ -1,8 +1,8 @@
-"""Temporary files and folders that a rename moves to their place.
+"""Temporary files and folders that are renamed into place.
 
-They stand beside their target and are called `.tmp-..`. While its process lives, each
-is locked; the system gives a lock back however a process ends. So whoever makes the
-next one in that folder can tell which are left over, and removes them.
+They are made beside their target and named `.tmp-..`. Each is locked while its process
+lives; the system releases the lock however the process ends. So the process that makes
+the next one in that folder can tell which are left over, and removes them.
 """
 
 import contextlib
@@ -21,31 +21,32 @@ except ImportError:  # Windows.
     fcntl = None
 
 PREFIX = ".tmp-"
-# Ours alone, in whatever folder: those of now, and of exports before 2026-11-25.
+# Matches our own names only, in any folder: current ones, and those of exports before
+# 2026-11-25.
 _NAME = re.compile(r"\.tmp-([0-9a-f]{16}|[a-z0-9_]{8})")
-# Where there are no locks, what is older than this is left over. Links, which cannot be
-# locked, are moved to their place at once.
+# Without locks, anything older than a day is left over. Links cannot be locked, but are
+# renamed into place at once: those older than a minute are left over.
 _DAY, _MINUTE = 24 * 3600, 60
-# Answers of drives that cannot flush.
+# Errors of drives that cannot flush.
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
 def file(path):
-    """A new file beside `path`, which replaces it at the end.
+    """Makes a new file beside `path`, which replaces it at the end.
 
-    A reader sees the old content or the new one. Where the work fails nothing changes
-    and nothing is left.
+    Readers see either the old content or the new. If the work fails, nothing changes
+    and nothing is left behind.
 
     Args:
-        path: The target; its folder exists.
+        path: The target; its folder must exist.
 
     Yields:
-        The open file, to write bytes to; its `name` is its path.
+        The file, open for writing bytes; its `name` is its path.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = pathlib.Path(path)
     sweep(path.parent)
@@ -59,16 +60,16 @@ def file(path):
 
 @contextlib.contextmanager
 def folder(parent):
-    """A new folder in `parent`, out of which, or as which, a rename moves the result.
+    """Makes a new folder in `parent`; a rename moves it, or what it holds, into place.
 
     Args:
         parent: An existing folder.
 
     Yields:
-        Its path; what is left there at the end is removed.
+        The path of the new folder; whatever is still there at the end is removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     sweep(parent)
     with _made(pathlib.Path(parent), _new_folder) as temporary:
@@ -76,7 +77,7 @@ def folder(parent):
 
 
 def sweep(parent) -> None:
-    """Removes what dead processes have left in a folder; never through a link."""
+    """Removes what dead processes left in a folder, without following links."""
     parent = pathlib.Path(parent)
     with contextlib.suppress(OSError):
         for name in filter(_NAME.fullmatch, os.listdir(parent)):
@@ -96,7 +97,7 @@ def _made(parent, new):
             raise
         try:
             _lock(descriptor, wait=True)
-            # Unless a sweep came between the two.
+            # Unless a sweep came between opening and locking.
             if _is_there(path, descriptor):
                 break
         except BaseException:
@@ -118,7 +119,7 @@ def _new_file(path):
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o666)
     if fcntl:
         return descriptor
-    os.close(descriptor)  # Windows renames nothing that is open.
+    os.close(descriptor)  # Windows cannot rename open files.
     return None
 
 
@@ -128,7 +129,7 @@ def _new_folder(path):
 
 
 def _lock(descriptor, wait=False) -> bool | None:
-    """Whether it is ours now; None where the file system knows no locks."""
+    """Whether the lock is ours now; None if the file system has no locks."""
     if descriptor is None:
         return None
     try:
@@ -157,12 +158,12 @@ def _remove_if_left(path):
             os.unlink(path)
         return
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        return  # Nothing of ours, and a pipe would wait.
+        return  # Not ours, and opening a pipe would wait.
     descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW) if fcntl else None
     try:
         locked = _lock(descriptor)
         left = age > _DAY if locked is None else locked
-        # Its owner may have moved it to its place meanwhile.
+        # Its owner may have moved it into place meanwhile.
         if left and _is_there(path, descriptor):
             _remove(path)
     finally:
@@ -183,7 +184,7 @@ def _close(descriptor):
 
 
 def to_disk(descriptor):
-    """Flushes to the disk, where the file system can (some drives answer EINVAL)."""
+    """Flushes to disk, if the file system can (some drives answer EINVAL)."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -192,8 +193,8 @@ def to_disk(descriptor):
 
 
 def folder_to_disk(path):
-    """Makes a rename in a folder survive a loss of power, where the system can."""
-    if os.name == "nt":  # Windows opens no folders.
+    """Makes a rename in a folder survive a loss of power, if the system can."""
+    if os.name == "nt":  # Windows cannot open folders.
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

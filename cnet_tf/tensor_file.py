@@ -1,7 +1,8 @@
 """Named arrays in one file: safetensors, which holds numbers and nothing else.
 
-No pickle, no links to other files, no code; names, shapes and types stand in a header
-that is read and checked before any number is.
+No pickle, no links to other files, no code. Names, shapes and types are in a header,
+which is read and checked before any number is read.
+
 Reference: https://github.com/huggingface/safetensors, "Format".
 """
 
@@ -17,7 +18,7 @@ from safetensors.numpy import save
 from cnet_tf import plain_file, temporary
 from cnet_tf.line_error import LineError
 
-# NumPy's names of the types that nets and optimizers have.
+# NumPy's names for the types that nets and optimizers have.
 _TYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -29,29 +30,29 @@ _TYPES = {
 }
 
 
-# The length of the header stands in so many bytes in front of it.
+# The number of bytes, before the header, that hold its length.
 _LENGTH = 8
 
 
 class TensorFileError(LineError):
-    """A file is missing, damaged, or holds other arrays; the message is one line."""
+    """A file is missing, damaged or has unexpected arrays. The message is one line."""
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """The content of a file of arrays; the same arrays give the same bytes."""
-    # 0-d arrays need the copy: NumPy makes them 1-d where it makes them contiguous.
+    """Returns the content of a file of arrays; the same arrays give the same bytes."""
+    # 0-d arrays need the copy: NumPy makes them 1-d when it makes them contiguous.
     return save({k: np.array(v, order="C") for k, v in arrays.items()})
 
 
 def write(path, arrays: dict[str, np.ndarray]) -> str:
-    """Writes arrays and flushes them to the disk; returns the sha256 of the file.
+    """Writes arrays and flushes them to disk; returns the sha256 of the file.
 
     Args:
-        path: Where to; nobody may be reading it. Rename it afterwards.
-        arrays: By name, see `packed`.
+        path: The file to write; nobody may be reading it. Rename it afterwards.
+        arrays: Arrays by name, see `packed`.
     """
     content = packed(arrays)
-    # Not by `save_file`, which hides what the system says, a full disk for example.
+    # Not by `save_file`, which hides errors of the system, such as a full disk.
     with open(path, "wb") as file:
         file.write(content)
         file.flush()
@@ -61,15 +62,15 @@ def write(path, arrays: dict[str, np.ndarray]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedFile:
-    """A file of arrays; its content is hashed once, when this is made.
+    """A file of arrays, whose content is hashed once, at construction.
 
     Attributes:
         path: A regular file; links are refused.
-        sha256: Of its content.
+        sha256: Checksum of its content.
 
     Raises:
-        TensorFileError: at construction, where the file is missing, no regular file or
-            has another checksum.
+        TensorFileError: at construction, if the file is missing, is not a regular file
+            or has another checksum.
     """
 
     path: pathlib.Path
@@ -88,7 +89,7 @@ class VerifiedFile:
             _header(file)
 
     def check_shapes(self, expected: dict[str, tuple]):
-        """Refuses other names or shapes than expected, by the header of the file.
+        """Refuses names or shapes other than expected, according to the file's header.
 
         Raises:
             TensorFileError: see `read`.
@@ -98,13 +99,13 @@ class VerifiedFile:
         _compare(self.path, found, expected, str)
 
     def read(self, expected: dict) -> dict[str, np.ndarray]:
-        """Reads the arrays, after everything about them has been checked.
+        """Reads the arrays, after checking their names, shapes and types.
 
         Args:
-            expected: (shape, dtype) by name, for exactly the arrays there have to be.
+            expected: (shape, dtype) by name, for exactly the arrays that must be there.
 
         Raises:
-            TensorFileError: it is not readable, or names, shapes or types differ.
+            TensorFileError: the file is not readable, or names, shapes or types differ.
         """
         expected = {
             name: (tuple(shape), str(np.dtype(dtype)))
@@ -126,7 +127,7 @@ class VerifiedFile:
 
 
 def _check_header(path):
-    """Bounds the header, whose names take memory before any of them is refused."""
+    """Bounds the header, whose names take memory before any of them can be refused."""
     try:
         _stored_header(path)
     except plain_file.PlainFileError as error:
@@ -134,10 +135,10 @@ def _check_header(path):
 
 
 def _stored_header(path) -> tuple[int, dict]:
-    """The length of the header of a file, and what it says.
+    """Returns the length of a file's header, and its content.
 
     Raises:
-        PlainFileError: it is none.
+        PlainFileError: the file cannot be read, or has no valid header.
     """
     with plain_file.opened(path) as file:
         length = int.from_bytes(file.read(_LENGTH), "little")
@@ -150,26 +151,26 @@ def _stored_header(path) -> tuple[int, dict]:
 
 
 def _most_bytes(path) -> int:
-    """How large a file may be: it is hashed as a whole, and holes cost nothing."""
+    """Returns how large a file may be: all of it is hashed, and holes cost nothing."""
     try:
         length, header = _stored_header(path)
         ends = [entry["data_offsets"][1] for entry in header.values()]
         return _LENGTH + length + max(end for end in ends if isinstance(end, int))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return plain_file.MOST_BYTES  # No file of arrays, or one of none.
+        return plain_file.MOST_BYTES  # Not a file of arrays, or one without arrays.
 
 
 def _header(file) -> dict:
-    """(shape, NumPy's name of the type) by name."""
+    """Returns (shape, NumPy's name of the type) by name."""
     found = {}
-    for name in file.keys():  # noqa: SIM118, it is no dict
+    for name in file.keys():  # noqa: SIM118, it is not a dict
         part = file.get_slice(name)
         found[name] = (tuple(part.get_shape()), _TYPES.get(part.get_dtype()))
     return found
 
 
 def check(path, sha256: str):
-    """Refuses what is no regular file with that checksum.
+    """Refuses anything but a regular file with that checksum.
 
     Raises:
         TensorFileError: see `VerifiedFile`.

@@ -1,15 +1,15 @@
-"""How many steps a net needs: an embedded pair chooses N for each block, once.
+"""Finds how many steps a net needs: an embedded pair chooses N for each block, once.
 
 A pair of formulas over the same stages estimates the error of each step. On a set of
-inputs N is doubled until the errors of a block's steps, added up, are within a
-tolerance, and twice as many steps change no more. The net with these N is a graph like
-any other, to be evaluated or exported.
+inputs, N is doubled until the summed errors of a block's steps are within a tolerance,
+and doubling N once more changes the result by no more than that. The net with these N
+is an ordinary graph, which can be evaluated or exported.
 
     choices = steps_for_tolerance(net, images, 0.01)
     cheap = manifest(net, "bosh3", [choice.steps for choice in choices])
 
-N is not chosen anew for each request: an answer would then depend on what else is in
-the batch, and no static graph could give it.
+N is not chosen anew for each request: an answer would then depend on the rest of the
+batch, and no static graph could compute it.
 
 References: Bogacki and Shampine 1989, "A 3(2) pair of Runge-Kutta formulas"; Dormand
 and Prince 1980, "A family of embedded Runge-Kutta formulae".
@@ -29,19 +29,19 @@ from cnet_tf.surgery import chosen_blocks, with_blocks
 from cnet_tf.tableaus import PAIRS, get_scheme
 from cnet_tf.trajectory import in_form, rate_of
 
-# Steps for each cell of the basis that are tried, in order: doubled, as the steps that
+# Steps to try for each cell of the basis, in order. They double, because the steps that
 # confirm one number are the next to be tried.
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The steps of a block.
+    """The steps chosen for a block.
 
     Attributes:
         block: Its name.
         steps: N.
-        error: The estimate with that N, see `steps_for_tolerance`; the largest of all
+        error: The estimate with that N, see `steps_for_tolerance`; the largest over all
             batches.
     """
 
@@ -51,29 +51,29 @@ class Choice:
 
 
 def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
-    """The N of every block whose estimated error is within a tolerance.
+    """Finds for every block an N whose estimated error is within a tolerance.
 
         error = max(sum_n |e_n|, |x_N - x_2N|) / |x_N|,
         e_n = h sum_i (b_i - b^_i) k_i in step n
 
-    with norms over a whole batch. The pair alone sees what a step does wrong, but not
-    how it grows in the steps after it: by 1.3 to 7 times in a small net of horizon 4.
-    N is a multiple of the cells of the basis: shorter steps than cells meet no jump of
-    theta within them, and longer ones read averages of theta, another field, whose
+    with norms over a whole batch. The pair alone sees the error of a step, but not how
+    this error grows in later steps: by 1.3 to 7 times in a small net of horizon 4. N is
+    a multiple of the cells of the basis: steps no longer than cells contain no jump of
+    theta, whereas longer ones read averages of theta, which is another field, whose
     error no pair sees.
 
     Args:
         net: A built functional or Sequential model with `ContinuousBlock`s in it.
         data: Iterable of batches of inputs, or of (inputs, labels) pairs.
-        tolerance: > 0, of the state after each block, relative to its norm.
+        tolerance: > 0, for the state after each block, relative to its norm.
         scheme: One of `PAIRS`. Default `"bosh3"`.
 
     Returns:
         A choice for each block, in order: `manifest(net, scheme, steps)` takes them.
 
     Raises:
-        ValueError: no blocks, no data, a tolerance that is no positive number or that
-            no N reaches, a scheme without an embedded formula.
+        ValueError: no blocks, no data, a tolerance that is not a positive number or
+            that no N reaches, or a scheme without an embedded formula.
     """
     if not 0 < tolerance < math.inf:
         raise ValueError(f"tolerance: expected a number > 0. Received {tolerance!r}.")
@@ -93,7 +93,7 @@ def steps_for_tolerance(net, data, tolerance, scheme="bosh3") -> list[Choice]:
     for batch in data:
         inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
         probed(inputs, training=False)
-        # Not where it is found: Keras would add a paragraph on the layer's inputs.
+        # Not within the call: Keras would add a paragraph on the layer's inputs.
         for probe in probes:
             probe.check()
         empty = False
@@ -133,7 +133,7 @@ class _Probe(keras.layers.Layer):
             y, estimate = finer, of_finer
 
     def check(self):
-        """Refuses a tolerance that most steps do not reach."""
+        """Refuses a tolerance that the largest N does not reach."""
         if not self.error <= self._tolerance:
             raise ValueError(
                 f"tolerance: expected one that N = {self.steps} steps reach. "
@@ -142,7 +142,7 @@ class _Probe(keras.layers.Layer):
             )
 
     def _integrated(self, x, mask, steps):
-        """(x(1), the estimate of the pair) by N steps, as the net with them runs."""
+        """Returns (x(1), the pair's estimate) by N steps, as in the net with that N."""
         block = in_form(self._block, self._scheme, steps)
         rate = rate_of(block, mask)
         tableau, h = get_scheme(self._scheme), Fraction(block.horizon) / steps

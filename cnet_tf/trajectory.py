@@ -1,9 +1,9 @@
-"""Looking inside: the states h(t) that a net runs through, and theta(t).
+"""Looks inside a net: the states h(t) that it runs through, and theta(t).
 
-    h(0) = what a block takes,   h(n/N) = the state after step n,   h(1) = its output
+    h(0) = the input of a block,   h(n/N) = the state after step n,   h(1) = its output
 
-A *flow* is what integrates: a `ContinuousBlock`, or a `ResidualChain`, which is a plain
-residual net read as one.
+A *flow* integrates an equation: a `ContinuousBlock`, or a `ResidualChain`, which is a
+plain residual net read as a flow.
 """
 
 import dataclasses
@@ -27,20 +27,20 @@ from cnet_tf.series import ForwardPass
 
 
 class TappedNet:
-    """A net whose flows can be looked into, and replaced for a while.
+    """A net whose flows can be observed, and replaced for single calls.
 
     Batch norms use their moving statistics, as in inference; those of a member of an
     any-depth net are read if the net is that member.
 
     Args:
         model: A built functional or Sequential model with continuous blocks; or a plain
-            one with two residual units in a row at least (`residual_chain`).
+            one with at least two residual units in a row (`residual_chain`).
 
     Attributes:
         flows: Its flows, in order.
 
     Raises:
-        ValueError: it is no such model, or has neither.
+        ValueError: it is another kind of model, or has neither.
     """
 
     def __init__(self, model):
@@ -65,11 +65,11 @@ class TappedNet:
         self._dtypes = [x.dtype for x in model.inputs]
 
     def __call__(self, inputs, replaced=None) -> list:
-        """The outputs for a batch.
+        """Returns the outputs for a batch.
 
         Args:
-            inputs: An array, or several of them, one an input of the model.
-            replaced: For numbers of flows, functions (x, mask) that stand for them.
+            inputs: An array, or several of them, one per input of the model.
+            replaced: Number of a flow -> function (x, mask) that replaces it.
                 Default: none.
         """
         stand_ins = {
@@ -84,7 +84,7 @@ class TappedNet:
         return keras.tree.flatten(outputs)
 
     def starts(self, inputs) -> list:
-        """For every flow the pair (h(0), mask) that a batch brings to it."""
+        """Returns for every flow the pair (h(0), mask) that it receives for a batch."""
         seen = {}
 
         def tap(i):
@@ -98,10 +98,10 @@ class TappedNet:
         return [seen[i] for i in range(len(self.flows))]
 
     def number(self, name=None) -> int:
-        """The place of the flow of that name; of the only one.
+        """Returns the place of the flow with that name, or of the only flow.
 
         Raises:
-            ValueError: none is called so, or there are several to choose from.
+            ValueError: no flow has that name, or there are several to choose from.
         """
         names = [flow.name for flow in self.flows]
         if name is None and len(names) == 1:
@@ -114,7 +114,7 @@ class TappedNet:
 
 
 def _tensor(x, dtype):
-    """As an input of that type; floats stay as wide as they are."""
+    """Converts x to an input of that type; floats keep their precision."""
     x = ops.convert_to_tensor(x)
     return x if "float" in str(x.dtype) and "float" in dtype else ops.cast(x, dtype)
 
@@ -124,14 +124,14 @@ class _StandIn:
     function: Callable
 
     def __call__(self, x, **kwargs):
-        # Masks travel on tensors, or are given in the call.
+        # Masks are attached to tensors, or passed in the call.
         mask = kwargs.get("mask")
         mask = getattr(x, "_keras_mask", None) if mask is None else mask
         return self.function(x, mask)
 
 
 def _flow(call):
-    """The flow that is called, or None."""
+    """Returns the flow that is called, or None."""
     flow = call.operation
     return flow if isinstance(flow, (ContinuousBlock, ResidualChain)) else None
 
@@ -141,15 +141,15 @@ def _flows(graph) -> list:
 
 
 def run(flow, x, mask=None):
-    """What a flow gives for x, in inference."""
+    """Returns the output of a flow for x, in inference."""
     return flow(x) if mask is None else flow(x, mask=mask)
 
 
 def in_form(flow, scheme, steps):
-    """A flow in another form, with the batch norms that `manifest` has it read.
+    """Returns a flow in another form, with the batch norms that `manifest` selects.
 
-    Those of the net as trained may be of its own evaluations, which no other form has.
-    As trained, a flow is what it is.
+    Norms of the net as trained may be for its own evaluations, which no other form has.
+    In its own form a flow is returned unchanged.
     """
     if (scheme, steps) == (flow.scheme, flow.steps):
         return flow
@@ -160,7 +160,7 @@ def in_form(flow, scheme, steps):
 
 
 def states(flow, x, mask=None) -> list:
-    """h(0) = x, h(1/N), .., h(1) of a flow: its states between the steps."""
+    """Returns h(0) = x, h(1/N), .., h(1) of a flow: its states between the steps."""
     return [x, *_steps(flow, x, mask)]
 
 
@@ -176,7 +176,10 @@ def _steps(flow, x, mask):
 
 
 def rate_of(flow, mask=None, restriction=None):
-    """The rate of a flow, f(t, x), without its horizon; read otherwise if you like."""
+    """Returns the rate of a flow, f(t, x), without its horizon.
+
+    If given, `restriction` replaces that of the block.
+    """
     if isinstance(flow, ResidualChain):
         return flow.rate
     forward = ForwardPass(restriction or flow.restriction)
@@ -185,27 +188,27 @@ def rate_of(flow, mask=None, restriction=None):
 
 
 def state_at(net, block, inputs, t, refined=1):
-    """The hidden state h(t) of a block, at any depth.
+    """Returns the hidden state h(t) of a block, at any depth.
 
-    Up to the last border of steps before t it is the state that the net computes; from
-    there one shorter step of the same scheme leads to t.
+    Up to the last border of steps before t, the state is the one that the net computes;
+    from there one shorter step of the same scheme leads to t.
 
         half = state_at(net, "block_1", images, Fraction(1, 2))
 
     Args:
         net: A built functional or Sequential model, see `TappedNet`; or a `TappedNet`,
-            which saves the making of one.
+            which saves making one.
         block: Name of a block; None if there is only one.
         inputs: A batch of inputs of the net.
         t: A rational in [0, 1]: an int, a Fraction, or text such as "1/3".
-        refined: Take this many steps for each of the net's. Default 1.
+        refined: Number of steps to take for each of the net's. Default 1.
 
     Returns:
         The state, of the shape of the block's input; at t = 1 the block's output.
 
     Raises:
         ValueError: no such block, or t is outside [0, 1].
-        TypeError: t is a float, which would have to be rounded at the border of steps.
+        TypeError: t is a float, which would have to be rounded at step borders.
     """
     if isinstance(t, float):
         raise TypeError(f"t: expected an exact Fraction. Received the float {t}.")
@@ -221,7 +224,7 @@ def state_at(net, block, inputs, t, refined=1):
     for state in itertools.islice(_steps(flow, x, mask), n):
         x = state
     if part := t * flow.steps - n:
-        # The times stay those of step n, so that theta is read as within it.
+        # The times still belong to step n, so that theta is read as within that step.
         times = [
             StageTime(
                 n,
@@ -240,12 +243,12 @@ def state_at(net, block, inputs, t, refined=1):
 
 
 def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """theta(t) of every series that a block reads, drawn cell by cell.
+    """Samples theta(t) of every series that a block reads, cell by cell.
 
     Args:
         block: A built `ContinuousBlock`.
-        points: Depths in each cell of its basis, both borders included, where it may
-            jump. Default 9.
+        points: Depths in each cell of its basis, including both borders, where theta
+            may jump. Default 9.
 
     Returns:
         The depths, float64 (T,), and for the name of each series an array (T, *shape).
@@ -267,10 +270,10 @@ def theta(block, points=9) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def per_channel(curve) -> np.ndarray:
-    """A curve (T, .., channels) as one number a channel, (T, channels).
+    """Reduces a curve (T, .., channels) to one number per channel, (T, channels).
 
-    Vectors (biases, gamma, beta, statistics) are their own channels; of kernels it is
-    the Euclidean norm of what leads to each channel.
+    Vectors (biases, gamma, beta, statistics) already have one; for kernels it is the
+    Euclidean norm of the weights that lead to each channel.
     """
     if curve.ndim < 3:
         return curve.reshape(len(curve), -1)
@@ -278,11 +281,11 @@ def per_channel(curve) -> np.ndarray:
 
 
 def squares(states, others=None) -> np.ndarray:
-    """|x - y|^2 of every example, over all other axes and states; float64 (batch,).
+    """Returns |x - y|^2 per example, over all other axes and states; float64 (batch,).
 
     Args:
-        states: A list of states (batch, ..).
-        others: As many, or None for zeros.
+        states: A list of states x (batch, ..).
+        others: As many states y, or None for zeros.
     """
     total = 0.0
     for i, x in enumerate(states):

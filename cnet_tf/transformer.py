@@ -11,7 +11,7 @@ from cnet_tf.image_ends import logits
 
 layers = keras.layers
 
-# As of all norms of this package; Keras' default is 1e-3.
+# As for all norms of this package; Keras' default is 1e-3.
 _EPSILON = 1e-5
 
 
@@ -34,13 +34,13 @@ def ContinuousTransformer(
     dtype=None,
     name="continuous_transformer",
 ) -> keras.Model:
-    """A classifier of sequences or images by blocks dx/dt = eps R(theta(t), x).
+    """Builds a classifier of sequences or images: blocks dx/dt = eps R(theta(t), x).
 
         R(x) = A(LN(x)) + M(LN(x + A(LN(x)))),    M = dense - gelu - dense
 
-    A is multi-head self-attention, LN layer normalisation. x + R(x) is the encoder
-    layer whose norms come first, so Euler with N = K and eps = K is a transformer of K
-    layers. There is no dropout: every evaluation of R would draw another field.
+    A is multi-head self-attention, LN layer normalisation. x + R(x) is the pre-norm
+    encoder layer, so Euler with N = K and eps = K is a transformer of K layers. There
+    is no dropout: every evaluation of R would draw another field.
 
         text = ContinuousTransformer(
             2, vocabulary=8000, mask_zero=True, input_shape=(200,)
@@ -48,34 +48,35 @@ def ContinuousTransformer(
         series = ContinuousTransformer(5, input_shape=(100, 12))
         images = ContinuousTransformer(10, patch=4, input_shape=(32, 32, 3))
 
-    The shape of the input says what it is: `(length,)` integer tokens, for which
-    `vocabulary` is needed; `(length, features)`; or `(height, width, channels)` images,
-    cut into patches that are the elements of the sequence, row by row. A learned
-    embedding of the position is added.
+    The shape of the input determines its kind: `(length,)` integer tokens, which need a
+    `vocabulary`; `(length, features)`; or `(height, width, channels)` images, cut into
+    patches that are the elements of the sequence, row by row. A learned embedding of
+    the position is added.
 
     Args:
-        classes: Logits, >= 1.
+        classes: Number of logits, >= 1.
         width: Features of each element of the sequence. Default 64.
-        heads: Of the attention, a divisor of `width`; keys and values have
+        heads: Number of attention heads, a divisor of `width`; keys and values have
             `width / heads` features. Default 4.
-        mlp_width: Inside M. Default: 4 `width`.
-        blocks: Blocks one after the other, >= 1. Default 1.
+        mlp_width: Hidden width of M. Default: 4 `width`.
+        blocks: Number of consecutive blocks, >= 1. Default 1.
         vocabulary: V, tokens are 0 .. V - 1. Only for tokens.
-        mask_zero: Whether token 0 is padding, which attention and mean leave out; each
-            sequence needs another token. Only for tokens. Default False.
+        mask_zero: Whether token 0 is padding, which attention and mean ignore; each
+            sequence needs a token other than 0. Only for tokens. Default False.
         patch: Side of the square patches, a divisor of height and width. Only for
             images. Default 4.
         input_shape: See above. Default (32, 32, 3).
-        nodes: K, functions of the basis, an int or one a block. Default 2.
-        steps: N, an int or one a block. Default: the cells of the basis (K for
+        nodes: K, the number of basis functions, an int or one per block. Default 2.
+        steps: N, an int or one per block. Default: the cells of the basis (K for
             constants).
         scheme: A key of `SCHEMES`. Default `"rk4"`.
         basis: A key of `BASES`. Default `"constant"`.
-        horizon: eps, a number or one a block. Default 1.
-        restriction: How fewer steps than cells read theta, see `ContinuousBlock`.
+        horizon: eps, a number or one per block. Default 1.
+        restriction: How theta is read with fewer steps than cells, see
+            `ContinuousBlock`.
         dtype: Policy of every layer; the logits have its variable dtype. Default: the
             global policy.
-        name: Of the model.
+        name: Name of the model.
 
     Shapes: (batch, *input_shape) -> logits (batch, classes).
 
@@ -86,7 +87,7 @@ def ContinuousTransformer(
     Raises:
         ValueError: a size below 1, heads that do not divide the width, a patch that
             does not divide the image, an argument for another kind of input, an unknown
-            length, a sequence that has not one number a block, unknown scheme, basis or
+            length, a sequence without one number per block, unknown scheme, basis or
             restriction.
 
     References: Queiruga, Erichson, Hodgkinson, Mahoney 2021, arXiv 2106.10820; Vaswani
@@ -131,7 +132,7 @@ def ContinuousTransformer(
 
 
 def _encoder_unit(shape, heads, mlp_width, policy):
-    """A(LN(x)) + M(LN(x + A(LN(x)))) of a sequence of `shape` (length, width)."""
+    """Returns A(LN(x)) + M(LN(x + A(LN(x)))) for sequences of shape (length, width)."""
     width = shape[-1]
     x = keras.Input(shape, dtype=policy.compute_dtype, name="state")
 
@@ -150,7 +151,7 @@ def _encoder_unit(shape, heads, mlp_width, policy):
 
 
 def _input_and_stem(shape, width, vocabulary, mask_zero, patch, policy):
-    """The symbolic input, and the layer from it to (length, width)."""
+    """Returns the symbolic input, and the layer from it to (length, width)."""
     if len(shape) not in _STEMS:
         raise ValueError(
             "input_shape: expected (length,), (length, features) or (height, width, "
@@ -202,14 +203,14 @@ def _patches(shape, width, policy, patch):
             f"patch: expected a divisor of height and width, input_shape={shape}. "
             f"Received {size}."
         )
-    # A functional model, with names of its own for the layers: see `mobile_net`.
+    # A functional model, whose name is part of its layers' names: see `mobile_net`.
     image = keras.Input(shape, dtype=policy.variable_dtype, name="stem_input")
     x = layers.Conv2D(width, size, size, dtype=policy, name="stem_patches")(image)
     x = layers.Reshape((-1, width), dtype=policy, name="stem_sequence")(x)
     return keras.Model(image, x, name="stem")
 
 
-# By the rank of the input: what it is, its arguments, its dtype (None: the weights'),
+# Rank of the input -> its kind, its arguments, its dtype (None: that of the weights),
 # and its stem.
 _STEMS = {
     1: ("tokens", ("vocabulary", "mask_zero"), "int32", _tokens),
@@ -223,10 +224,10 @@ class PositionEmbedding(layers.Layer):
     """y_i = x_i + p_i with a learned p_i for every position i of a sequence.
 
     Args:
-        embeddings_initializer: Of the p_i. Default `"uniform"`, as of
+        embeddings_initializer: Initializer of the p_i. Default `"uniform"`, as in
             `keras.layers.Embedding`.
 
-    Shapes: (batch, length, width) -> the same. The length is fixed when it is built.
+    Shapes: (batch, length, width) -> the same. Building the layer fixes the length.
 
     Reference: Vaswani et al. 2017, arXiv 1706.03762, section 3.5, the learned variant.
     """
