@@ -1,4 +1,4 @@
-"""Exports of trained nets: one script a format, each checked against Keras.
+"""Exports of trained nets: one script per format, each checked against Keras.
 
     python export/saved_model.py --steps=2
     python export/tflite.py --scheme=euler --steps=4

@@ -1,17 +1,17 @@
-"""Chains of linear maps, affine maps and other functions, and what folds in them.
+"""Folds chains of linear maps, affine maps and other functions.
 
 At inference a batch norm is affine, y = s x + d per channel with
 
     s = gamma / sqrt(sigma^2 + epsilon),    d = beta - s mu.
 
-What is exact is folded, up to rounding:
+Only what is exact, up to rounding, is folded:
 
     s (W x + b) + d           = (s W) x + (s b + d)
     s relu(W x + b)           = sign(s) relu(|s| W x + |s| b)       relu is homogeneous
     W (s x) + b               = (W s) x + b                         along input channels
 
-A shift d in front of a convolution stays: the padding is zero, and moved behind the
-convolution d would be missing at the border.
+A shift d before a convolution stays: padded zeros lack d, so a constant shift after the
+convolution would be wrong at the border.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """W x + b: a convolution of these strides, or a dense layer where they are None.
+    """W x + b: a convolution with these strides, or a dense layer if they are None.
 
     Attributes:
         kernel: (height, width, in, out), (in, out), or (height, width, in, multiplier)
             of a depthwise convolution.
         bias: (out,).
-        strides: Of a convolution.
-        padding: `"same"`, or the zeros that a convolution adds on every side.
-        depthwise: Whether every channel has kernels of its own.
+        strides: Strides of a convolution.
+        padding: `"same"`, or the number of zeros that a convolution adds on every side.
+        depthwise: Whether every channel has its own kernels.
     """
 
     kernel: np.ndarray
@@ -42,7 +42,7 @@ class Linear:
 
     @property
     def mixes(self) -> bool:
-        """Whether all of an image is mixed alike, and no zeros from outside of it."""
+        """Whether it mixes the channels of each pixel alike, without padded zeros."""
         one_pixel = self.kernel.ndim == 2 or self.kernel.shape[:2] == (1, 1)
         return one_pixel and self.padding in ("same", 0) and not self.depthwise
 
@@ -64,11 +64,11 @@ class Padding:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """Anything else: nothing passes it but positive factors a ReLU.
+    """Anything else; nothing folds through it, except positive factors through a ReLU.
 
     Attributes:
-        function: Of x.
-        layer: Where the function calls one, that layer.
+        function: Function of x.
+        layer: The layer that the function calls, if any.
     """
 
     function: Callable
@@ -76,7 +76,7 @@ class Function:
 
 
 def folded(operations: list, factor: float = 1.0) -> list:
-    """Shorter operations whose result is `factor` times that of the given ones."""
+    """Folds operations into a shorter chain with `factor` times their result."""
     done = []
     for operation in [*operations, Affine(np.array(factor), np.zeros(()))]:
         if isinstance(operation, Affine):
@@ -89,7 +89,7 @@ def folded(operations: list, factor: float = 1.0) -> list:
 
 
 def _append_affine(done, new):
-    """Appends an affine map, or folds it into what is there already."""
+    """Appends an affine map, or folds it into the operations before it."""
     last = done[-1] if done else None
     scale, shift = new.scale, new.shift
     if isinstance(last, Affine):
@@ -100,14 +100,14 @@ def _append_affine(done, new):
     else:
         if len(done) > 1 and _is_relu(last) and isinstance(done[-2], Linear):
             done[-2] = _scaled(done[-2], np.abs(scale), 0.0)
-            # relu(0 x) is 0 whatever the sign of a zero is.
+            # relu(0 x) is 0, so the sign of a zero scale does not matter.
             scale = np.where(scale < 0, -1.0, 1.0)
         if np.any(scale != 1) or np.any(shift != 0):
             done.append(Affine(scale, shift))
 
 
 def _append_linear(done, linear):
-    """Appends a linear map with the zeros and what it can take of an affine before."""
+    """Appends a linear map, absorbing what it can of a padding or affine map before."""
     if done and isinstance(done[-1], Padding) and linear.padding == 0:
         linear = dataclasses.replace(linear, padding=done.pop().margin)
     if not done or not isinstance(done[-1], Affine):
@@ -134,7 +134,7 @@ def _append_linear(done, linear):
 
 
 def _scaled(linear, scale, shift):
-    """s (W x + b) + d as one linear map."""
+    """Returns s (W x + b) + d as one linear map."""
     factors = np.broadcast_to(scale, linear.bias.shape)
     if linear.depthwise:
         factors = factors.reshape(linear.kernel.shape[-2:])

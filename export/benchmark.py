@@ -1,13 +1,14 @@
-"""Time of inference per multiply-add, beside a plain ResNet in the same runtime.
+"""Compares inference time per multiply-add with plain ResNets in the same runtime.
 
     python export/benchmark.py
     python export/benchmark.py --presets=cifar10_8-8-8_rk4 --formats=tflite --batches=1
 
 exports ContinuousNets as the export scripts do by default, and He's ResNets of plain
-Keras layers with as many residual units, and so almost as many multiply-adds, by the
-same converters. Kernels are as they were drawn; norms and biases have random numbers,
-as converters drop those that do nothing. Each is run in processes of its own, ours and
-theirs in turns. Writes inference.md and inference.csv to `--output`.
+Keras layers with as many residual units, hence almost as many multiply-adds, through
+the same converters. Kernels keep their initial values; norms and biases get random
+values, because converters drop those that do nothing. Every measurement runs in its own
+process, ours and theirs alternating. Writes inference.md and inference.csv to
+`--output`.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ DATA = {
 
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
-    """The options of a benchmark of inference."""
+    """Options of the inference benchmark."""
 
     presets: tuple[str, ...] = option(
         ("cifar10_2-2-2_euler", "cifar10_2-2-2_rk4"),
@@ -59,17 +60,17 @@ class Options(OptionTable):
         tuple(FORMATS), list_of(one_of(FORMATS), empty=False), "Formats, in float32"
     )
     batches: tuple[int, ...] = option(
-        (1, 128), list_of(integer(1), empty=False), "Images at a time"
+        (1, 128), list_of(integer(1), empty=False), "Batch sizes"
     )
     threads: int = option(
-        os.cpu_count() or 1, integer(1), "Threads of the runtimes", "the cores"
+        os.cpu_count() or 1, integer(1), "Threads of the runtimes", "number of cores"
     )
-    rounds: int = option(3, integer(1), "Turns of each")
-    runs: int = option(20, integer(1), "Timed runs of a turn")
-    output: str = option("benchmarks", text(), "Folder of the table")
+    rounds: int = option(3, integer(1), "Rounds, each measuring ours and theirs")
+    runs: int = option(20, integer(1), "Timed runs of each net per round")
+    output: str = option("benchmarks", text(), "Folder for the tables")
 
 
-# By name of a variable, the range of its numbers in place of zeros and ones.
+# By variable name, the range of the values that replace its zeros or ones.
 _RANGES = {
     "gamma": (0.5, 1.5),
     "moving_variance": (0.5, 1.5),
@@ -78,7 +79,7 @@ _RANGES = {
 
 
 def _source(net) -> Source:
-    """A net as an export starts from."""
+    """Makes a net, with random norms and biases, the source of an export."""
     rng = np.random.default_rng(0)
     for variable in net.variables:
         if variable.name in _RANGES:
@@ -88,16 +89,16 @@ def _source(net) -> Source:
 
 
 def sources(preset: str) -> dict[str, Source]:
-    """Ours, and the plain net beside it."""
+    """Returns our net and the plain one to compare it with."""
     net = NETS[preset]
     plain = keras_nets.resnet(net["nodes"], net["scheme"], keras_nets.he)
     return {"ours": _source(continuous_net(preset)), "theirs": _source(plain)}
 
 
 def build(form, source: Source, ours: bool, folder) -> pathlib.Path:
-    """Writes an artefact in float32; ours is folded where exports are by default."""
+    """Writes a float32 artefact; ours is folded if exports fold by default."""
     source = source.folded() if ours and form.folds else source
-    images = np.zeros((1, *SHAPE), np.uint8)  # Which a server warms up with.
+    images = np.zeros((1, *SHAPE), np.uint8)  # A server warms up with it.
     recipe = Recipe("normalized", "float32", images, outputs=("logits",))
     folder.mkdir()
     with staging.temporary_files(folder):
@@ -107,14 +108,14 @@ def build(form, source: Source, ours: bool, folder) -> pathlib.Path:
 
 
 def row_of(preset, form, batch, seconds: dict, macs: dict) -> dict:
-    """A line of the table.
+    """Returns a row of the table.
 
-        ratio = median over rounds of (seconds / MACs) of ours / that of theirs
+        ratio = median over rounds of (our seconds / MACs) / (their seconds / MACs)
 
-    and the lowest and highest of them, as machines change in the middle.
+    The row has the lowest and highest ratio too, as machines change speed midway.
 
     Args:
-        seconds, macs: By "ours" and "theirs"; seconds by round.
+        seconds, macs: Dicts with keys "ours" and "theirs"; seconds are lists by round.
     """
     pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
     more = macs["theirs"] / macs["ours"]
@@ -161,7 +162,7 @@ def rows_of(preset, options, folder) -> list[dict]:
 
 
 def markdown(rows) -> str:
-    """The table for people."""
+    """Formats the table for people."""
     return parity.table(
         {
             "net": row["net"],
@@ -179,7 +180,7 @@ def markdown(rows) -> str:
 
 
 def main(options) -> list[dict]:
-    """Measures, prints and writes."""
+    """Measures, then writes and prints the table."""
     folder = pathlib.Path(options.output)
     with staging.Workspace(folder) as workspace:
         rows = [

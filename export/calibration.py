@@ -9,7 +9,7 @@ from trainers.data import ImageData
 from trainers.data.positions import examples_at, spread
 from trainers.errors import OptionError
 
-# With fewer, ranges fit a few images, and others are clipped.
+# With fewer, the ranges fit those few images and clip others.
 SMALLEST = 100
 USUAL = 500
 
@@ -25,7 +25,7 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
         uint8 (count, H, W, C), the same for the same data.
 
     Raises:
-        OptionError: there are not that many.
+        OptionError: there are too few images.
     """
     size = data.sizes["train"]
     if size < SMALLEST:
@@ -46,11 +46,11 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
 
 
 def whole_batches(images: np.ndarray, batch: int | None) -> Iterator[np.ndarray]:
-    """Splits images into batches of one size; its own images fill up the last one.
+    """Splits images into equal batches; the last is filled up with its own images.
 
     Args:
         images: uint8 (B, H, W, C).
-        batch: Images at a time, or None for one.
+        batch: Batch size; None means 1.
     """
     size = batch or 1
     for start in range(0, len(images), size):
@@ -59,5 +59,5 @@ def whole_batches(images: np.ndarray, batch: int | None) -> Iterator[np.ndarray]
 
 
 def sha256(images: np.ndarray) -> str:
-    """Identifies a calibration set: the hash of its pixels in order."""
+    """Hashes the pixels of a calibration set, in order, to identify it."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()

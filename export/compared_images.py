@@ -16,17 +16,17 @@ _NO_ACCURACY = "No accuracy was measured: "
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Which images an export is compared on, and what it learns from others.
+    """Which images to compare an export on, and what to learn from others.
 
     Attributes:
-        folder: Of images that replace the data set, or None.
+        folder: Folder of images that replace the data set, or None.
         data_dir: Where the data set is, or None.
-        compared: Images to compare on.
-        asked: The option that asks for ranges of images and its value, such as
-            `("precision", "int8")`; None where nothing has to be learned.
-        learned: Images to learn them on. None: as many as is usual.
-        recalibrate: Batches that its norms are re-estimated on; 0 for none.
-        train: Whether training images are read, too. Default: they are.
+        compared: Number of images to compare on.
+        asked: The option that requires ranges learned from images, and its value, such
+            as `("precision", "int8")`; None if nothing has to be learned.
+        learned: Number of images to learn them from. None: the usual number.
+        recalibrate: Number of batches to re-estimate the norms on; 0 for none.
+        train: Whether to read training images too. Default: yes.
     """
 
     folder: str | None
@@ -40,13 +40,13 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class ComparedImages:
-    """What an export is compared on, and what an integer one learns ranges on.
+    """The images to compare an export on, and to learn integer ranges from.
 
     Attributes:
         data: `test` to compare on, `train` to learn from.
-        unmeasured: A sentence on what could not be measured, or not on the data of
-            the training; empty if all was.
-        made_up: Whether they are generated, so that nothing is to be learned from them.
+        unmeasured: A sentence on what could not be measured, or not on the training
+            data; empty if everything was.
+        made_up: Whether they are generated, so that nothing can be learned from them.
     """
 
     data: ImageData
@@ -55,32 +55,32 @@ class ComparedImages:
 
     @property
     def learnable(self) -> bool:
-        """Whether there are images enough to learn ranges from."""
+        """Whether there are enough images to learn ranges from."""
         return not self.made_up and self.data.sizes["train"] >= SMALLEST
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The first images and their labels, uint8 (B, H, W, C) and int64 (B,).
+        """Returns the first images, uint8 (B, H, W, C), and their labels, int64 (B,).
 
-        Labels are None where nobody knows them.
+        Labels are None if unknown.
         """
         batch = next(self.data.test.take(count).batch(count).as_numpy_iterator())
         return batch["image"], batch.get("label")
 
 
 def chosen(description: dict, wanted: Wanted) -> ComparedImages:
-    """The images of the given folder, else those of the data set, else generated ones.
+    """Returns images of the given folder, else of the data set, else generated ones.
 
-    A run needs no data set where nothing is learned from it: what is not there is told
-    in a line.
+    A run needs no data set if nothing is learned from it; a missing one is reported in
+    one line.
 
     Args:
-        description: What the net says of its data.
-        wanted: What is asked for.
+        description: The net's description of its data.
+        wanted: What is requested.
 
     Raises:
         OptionError: there are no images to learn from.
-        DataError: the data cannot be read, or are others than those of the net; there
-            are none where `--data_dir` says.
+        DataError: the data cannot be read, differ from those of the net, or are missing
+            from a given `--data_dir`.
     """
     if wanted.folder:
         limit = max(wanted.compared, wanted.learned or USUAL)
@@ -116,7 +116,7 @@ def _generated(description, why) -> ComparedImages:
 
 
 def _refuse_learning(wanted, why) -> None:
-    """Refuses to learn from images where there are none."""
+    """Refuses to learn from images if there are none."""
     if wanted.recalibrate:
         raise OptionError(
             f"--recalibrate: expected 0 without training images. Received "

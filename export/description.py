@@ -1,4 +1,4 @@
-"""Describes an artefact in plain data, for its metadata and its model card."""
+"""Describes an artefact as plain data, for its metadata and its model card."""
 
 import pathlib
 
@@ -19,15 +19,15 @@ def describe(
     outputs: tuple[str, ...] = tuple(OUTPUTS),
     batch: int | None = None,
 ) -> dict:
-    """The net, its manifestations, its input and its labels, without times or paths.
+    """Describes net, manifestations, input and labels, without times or paths.
 
     Args:
         source: What was exported.
         kind: A key of `INPUTS`.
-        precision: Of the artefact. Default `"float32"`.
+        precision: Precision of the artefact. Default `"float32"`.
         calibration: uint8 images used to learn integer ranges, or None.
-        outputs: What it gives, in order. Default: all.
-        batch: Images that it takes at a time. Default: any number.
+        outputs: Its outputs, in order. Default: all.
+        batch: Its fixed batch size. Default: any.
 
     Returns:
         A dict of JSON types, the same for the same net.
@@ -62,13 +62,13 @@ def describe(
 
 
 def public_name(name: str) -> str:
-    """The name of a data set without the folders that it lies in."""
+    """Returns the name of a data set without its parent folders."""
     path = name.removeprefix(PREFIX)
     return name if path == name else PREFIX + pathlib.PurePath(path).name
 
 
 def manifestation(net: keras.Model) -> dict:
-    """Schemes, steps and bases of a net's blocks; empty where there are none."""
+    """Returns schemes, steps and bases of a net's blocks; empty without blocks."""
     blocks = blocks_of(net)
     if not blocks:
         return {}
@@ -81,5 +81,5 @@ def manifestation(net: keras.Model) -> dict:
 
 
 def _alike(names):
-    """The name that all have, or all names."""
+    """Returns the common name, or all names if they differ."""
     return names[0] if len(set(names)) == 1 else names

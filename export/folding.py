@@ -1,4 +1,4 @@
-"""Inference graphs with batch norms, step and horizon folded into the kernels.
+"""Makes inference graphs with batch norms, step and horizon folded into the kernels.
 
 A slope enters the next state as x + f k with a constant f = h b_i: an affine map after
 the rate, folded like the batch norms in it (`affine`).
@@ -23,10 +23,10 @@ from export.layer_arithmetic import operations
 
 
 def fold(model) -> keras.Model:
-    """Returns a model of the same outputs with fewer operations.
+    """Returns a model with the same outputs and fewer operations.
 
-    Folds blocks and the Sequential models within the model, and copies their weights as
-    they are now. Unknown layers, and layers that stand alone, are shared as they are.
+    Folds blocks and Sequential models within the model and copies their current
+    weights. Shares unknown layers, and layers that stand alone, unchanged.
 
     Args:
         model: A functional or Sequential model in float32.
@@ -38,7 +38,7 @@ def fold(model) -> keras.Model:
 
 
 def _folded_part(layer):
-    # Not of a subclass, whose arithmetic may be another.
+    # Not of a subclass, whose arithmetic may differ.
     if type(layer) is ContinuousBlock:
         return FoldedBlock(layer)
     if type(layer) is keras.Sequential:
@@ -47,7 +47,7 @@ def _folded_part(layer):
 
 
 class _Folded(keras.layers.Layer):
-    """Holds frozen weights. Equal ones, as of steps of one cell, are stored once."""
+    """Holds frozen weights; equal ones, as for steps of one cell, are stored once."""
 
     def __init__(self, name):
         super().__init__(name=name, trainable=False, dtype="float32")
@@ -56,7 +56,7 @@ class _Folded(keras.layers.Layer):
         self.built = True
 
     def _chain(self, layer, depth, factor=1.0):
-        """Returns a function: `factor` times the layer at that depth."""
+        """Returns a function that computes `factor` times the layer at that depth."""
         functions = [
             _MAKERS[type(operation)](operation, self._weight)
             for operation in folded(self._operations(layer, depth), factor)
@@ -73,18 +73,18 @@ class _Folded(keras.layers.Layer):
         if type(layer) is keras.Sequential:
             parts = (self._operations(part, depth) for part in layer.layers)
             return [operation for part in parts for operation in part]
-        # Within a block, a functional model reads its series at the depth it is at.
+        # Within a block, a functional model reads its series at the current depth.
         if depth is surface:
             layer = _folded_part(layer)
         found = operations(layer, depth)
-        # Keras shall know whose weights are used as they are.
+        # Keras must track the layers whose weights are used unchanged.
         self._shared += [o.layer for o in found if getattr(o, "layer", None)]
         return found
 
     def _weight(self, value):
         """Stores a value as a frozen weight; equal values share one."""
         value = np.asarray(value, "float32")
-        # A string, as Keras tracks this dict.
+        # A string, because Keras tracks this dict.
         key = f"{value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
         if key not in self._stored:
             self._stored[key] = self.add_weight(
@@ -107,13 +107,13 @@ class FoldedChain(_Folded):
 
 
 class FoldedBlock(_Folded):
-    """A block; every evaluation of its rate is folded with the factor of its slope."""
+    """A block with every evaluation of its rate folded, with the slope's factor."""
 
     def __init__(self, block: ContinuousBlock):
         super().__init__(block.name)
         tableau = get_scheme(block.scheme)
-        # One factor for all stages. A factor each would leave fewer products, but store
-        # the kernels of a cell once for every factor.
+        # One factor for all stages. A factor for each would leave fewer products, but
+        # store the kernels of a cell once per factor.
         unit = _most_common(tableau)
         factor = float(unit * Fraction(block.horizon) / block.steps)
         self._a, self._b = (
@@ -145,7 +145,7 @@ class FoldedBlock(_Folded):
 
 
 def _most_common(tableau) -> Fraction:
-    """Finds the coefficient that slopes meet most often; the last among equals."""
+    """Finds the most frequent nonzero coefficient of slopes; the last one in a tie."""
     uses = [c for row in (*tableau.a, tableau.b) for c in row if c != 0]
     return max(reversed(uses), key=uses.count)
 
@@ -158,8 +158,8 @@ def _linear_function(operation, weight):
         shift = functools.partial(tf.nn.bias_add, bias=weight(operation.bias))
     if operation.strides is None:
         return lambda x: shift(ops.matmul(x, kernel))
-    # TensorFlow's own operation takes zeros on every side as an attribute, and so does
-    # ONNX. `ops.conv` needs a pad in front; TFLite gets one from its converter.
+    # TensorFlow's own operation takes zeros on every side as an attribute, as does
+    # ONNX. `ops.conv` needs a pad before it; for TFLite, the converter inserts one.
     padding, m = "SAME", operation.padding
     if m != "same":
         padding = [[0, 0], [m, m], [m, m], [0, 0]] if m else "VALID"

@@ -1,4 +1,4 @@
-"""One artefact: builds it, reads it back, compares it with Keras, describes it.
+"""Builds an artefact, reads it back, compares it with Keras and describes it.
 
 Job -> Format.build -> Format.reload -> measure -> parity -> model card
 """
@@ -13,7 +13,7 @@ from export.formats.record import Format
 from export.job import Job
 from export.source import manifestation_name
 
-# Images on which a net is looked at before anything is built of it.
+# Images on which a net's logits are checked before anything is built from it.
 _LOOKED_AT = 64
 
 
@@ -22,14 +22,14 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
 
     Args:
         job: What to build, and what to compare it on.
-        folder: That of a `Workspace`.
-        name: Name of the artefact where it is used.
+        folder: Folder of a `Workspace`.
+        name: Name under which the artefact is used.
 
     Returns:
         The path of the artefact, in `folder`, and its model card.
 
     Raises:
-        ParityError: it does not agree with Keras, or Keras gives no numbers.
+        ParityError: it disagrees with Keras, or the logits of Keras are not finite.
         OptionError: it cannot be written.
     """
     form, source, recipe = job.form, job.source, job.recipe
@@ -47,7 +47,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         parity.check_usable(manifestation_name(net), first)
     with staging.temporary_files(folder):
         path = form.build(source, recipe, description, folder)
-    # Timed on as many threads as asked for, compared on all.
+    # Timed on the requested number of threads, compared on all.
     calls = compared = form.reload(path, job.threads)
     if job.threads:
         compared = form.reload(path)
@@ -89,7 +89,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
 
 
 def remedy(form: Format, precision: str) -> str:
-    """What to do where accuracy is lost: something that the same command takes."""
+    """Suggests what to do about lost accuracy: a flag of the same command."""
     more = form.more_bits(precision)
     if not more:
         return "please report it"

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from trainers.flops import einsum_macs, frozen_graph
 
-# Neither computes nor moves anything.
+# Operations that neither compute nor move anything.
 _FREE = {"Const", "Placeholder", "Identity", "NoOp"}
 _LOOPS = {"While", "StatelessWhile", "LoopCond"}
 
@@ -44,8 +44,8 @@ def macs(net, image_shape) -> int | None:
         net, image_shape: See `node_count`.
 
     Returns:
-        Their number; None of a graph with loops, as of recurrent layers, whose turns it
-        does not tell, or whose sizes are not known.
+        Their number; None for a graph with loops, as in recurrent layers, whose
+        iterations it does not tell, or with unknown sizes.
     """
     nodes = frozen_graph(net, image_shape).get_operations()
     counts = [_macs(node) for node in nodes]
@@ -65,27 +65,27 @@ def _macs(node: tf.Operation) -> int | None:
 
 
 def _transposed_convolution(node):
-    """Every number of the image times a kernel of (height, width, out)."""
+    """Counts every number of the image times a kernel of (height, width, out)."""
     _, kernel, image = node.inputs
     return math.prod(image.shape) * math.prod(kernel.shape[:3])
 
 
 def _rows(node):
-    """Rows of the right factor of a product, which may be given transposed."""
+    """Returns the rows of the right factor of a product, which may be transposed."""
     return node.inputs[1].shape[1 if node.get_attr("transpose_b") else 0]
 
 
 def _columns(node):
-    """Columns of the left factors of a batch of products."""
+    """Returns the columns of the left factors of a batch of products."""
     return node.inputs[0].shape[-2 if node.get_attr("adj_x") else -1]
 
 
-# By type, all products.
+# By type of operation: all its products.
 _WHOLE = {
     "Conv2DBackpropInput": _transposed_convolution,
     "Einsum": einsum_macs,
 }
-# By type, the products that one number of the output is a sum of.
+# By type of operation: the products summed for one number of the output.
 _SUMMED = {
     # Kernels are (height, width, in, out) and (height, width, channels, multiplier).
     "Conv2D": lambda node: math.prod(node.inputs[1].shape[:3]),

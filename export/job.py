@@ -1,4 +1,4 @@
-"""One export to make, read from its options once; nothing after it knows options.
+"""One export job, read from its options once; later stages never see options.
 
 options -> Net, Wanted (images), Recipe -> Source, ComparedImages -> Job
 """
@@ -22,14 +22,14 @@ from trainers.errors import OptionError
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """The net to export: what it is read from, and how it differs from that.
+    """The net to export: its origin and the changes to make to it.
 
     Attributes:
-        origin: What it is read from.
-        basis_size, restriction, scheme: Of every block; None is as trained.
-        steps: N of all blocks, or one a block; None is as trained.
-        beside: Function of it to the pairs (scheme, steps) that are exported beside it.
-        fold: Whether what can be is folded.
+        origin: Where it is read from.
+        basis_size, restriction, scheme: For all blocks; None keeps them as trained.
+        steps: N of all blocks, or one per block; None keeps it as trained.
+        beside: Function from the net to the pairs (scheme, steps) exported beside it.
+        fold: Whether to fold everything that can be folded.
     """
 
     origin: Run | File
@@ -47,12 +47,12 @@ class Job:
 
     Attributes:
         form, source, recipe: What to build.
-        images, labels: uint8 (B, H, W, C) and int64 (B,): the images on which the
-            export is compared with Keras. Labels are None of images that have none.
+        images, labels: The images on which the export is compared with Keras, uint8
+            (B, H, W, C), and their labels, int64 (B,) or None if unknown.
         parity_images: See `parity.compare`.
-        threads: Of the runtime where it is timed; None are all.
-        license: Of the weights.
-        unmeasured: A sentence on what could not be measured; empty if all was.
+        threads: Threads of the runtime during timing; None means all.
+        license: Licence of the weights.
+        unmeasured: A sentence on what could not be measured; empty if everything was.
     """
 
     form: Format
@@ -67,18 +67,18 @@ class Job:
 
     @classmethod
     def read(cls, options: Export, form: Format) -> "Job":
-        """Reads the net of `--run` or `--model`, changed as asked, and its data.
+        """Reads the net of `--run` or `--model`, changed as requested, and its data.
 
-        Options end here: every part of them goes to the one that knows what it means.
+        Options end here: each one goes to the object that interprets it.
 
         Args:
-            options: Of a script.
-            form: Decides about folding where the options do not.
+            options: The options of a script.
+            form: The format; decides about folding unless the options do.
 
         Raises:
-            OptionError: no run, a damaged checkpoint, a net without what was asked for,
-                or no images to learn from.
-            DataError: the data cannot be read, or are others than the run's.
+            OptionError: no run, a damaged checkpoint, a net that cannot be changed as
+                requested, or no images to learn from.
+            DataError: the data cannot be read or differ from the run's.
         """
         calibrated = form.precisions[options.precision].calibrated
         alone = not options.manifestations
@@ -126,13 +126,13 @@ class Job:
 
     @property
     def suffix(self) -> str:
-        """What the name of a file ends with: `[-<precision>].<form>`."""
+        """The end of a file name: `[-<precision>].<form>`."""
         precision = self.recipe.precision
         return f"{'' if precision == 'float32' else f'-{precision}'}.{self.form.name}"
 
 
 def _read(form, net, wanted, recipe, **rest) -> Job:
-    """Reads the net, then the images; `rest` are further attributes of the job."""
+    """Reads the net, then the images; `rest` holds the job's other attributes."""
     source = net.origin.read().projected(net.basis_size).reading(net.restriction)
     source = source.manifested(net.scheme, net.steps)
     source = source.manifested(others=net.beside(source.net))
@@ -150,7 +150,7 @@ def _read(form, net, wanted, recipe, **rest) -> Job:
 
 
 def check_channels(channels: int, kind: str) -> None:
-    """Raises OptionError unless files of an encoded input have that many channels."""
+    """Raises OptionError if an encoded input cannot have that many channels."""
     if INPUTS[kind].encoded and channels not in ENCODED_CHANNELS:
         raise OptionError(
             f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "

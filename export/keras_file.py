@@ -1,4 +1,4 @@
-"""A classifier to export from a `.keras` file, with what such a file leaves open."""
+"""Reads a classifier to export from a `.keras` file, with what the file leaves open."""
 
 import dataclasses
 import os
@@ -22,19 +22,19 @@ from trainers.data.generated import GENERATED
 from trainers.data_option import per_channel
 from trainers.errors import OptionError, naming
 
-# Factors and means of pixels of 0 to 255: pixels of 0 to 1 have none of these.
+# A smaller scale factor or a larger mean implies pixels of 0 to 255, not 0 to 1.
 _SMALL, _LARGE = 0.02, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A `.keras` file of a classifier of images.
+    """A `.keras` file of an image classifier.
 
     Attributes:
         path: The file.
-        labels: Names of the classes, separated by commas, or a file with one a line.
-            Default: their numbers.
-        mean, std: Of the pixels in training: one number or one a channel. Default: 0
+        labels: Class names, separated by commas, or a file with one per line. Default:
+            their numbers.
+        mean, std: Of the pixels in training: one number, or one per channel. Default: 0
             and 1.
     """
 
@@ -44,11 +44,11 @@ class File:
     std: tuple[float, ...] = ()
 
     def read(self) -> Source:
-        """The model of the file, with what a run would say of its data.
+        """Reads the model, with the description of its data that a run would have.
 
         Raises:
-            OptionError: see `read_model`; a model of other inputs than images, or of
-                other labels, mean or std.
+            OptionError: see `read_model`; an input that is not an image, or labels,
+                mean or std that do not fit the model.
         """
         model = read_model(self.path)
         if len(model.input_shape) != 4:
@@ -79,18 +79,19 @@ class File:
 
 
 def class_names(given: str | None, classes: int) -> list[str]:
-    """The names of the classes of a model, by number.
+    """Returns the class names of a model, by class number.
 
     Args:
         given: See `File.labels`.
-        classes: As many as the model has.
+        classes: Number of classes of the model.
 
     Raises:
-        OptionError: not a name for each class, or a name twice.
+        OptionError: not one name per class, a duplicate or invalid name, or an
+            unreadable file.
     """
     if given is None:
         return [str(i) for i in range(classes)]
-    if os.path.isfile(given):  # Many names are too long for a path of `pathlib`.
+    if os.path.isfile(given):  # `pathlib` raises on a long list of names.
         try:
             names = plain_file.read_text(given, follow=True).splitlines()
         except plain_file.PlainFileError as error:
@@ -116,32 +117,33 @@ def class_names(given: str | None, classes: int) -> list[str]:
 
 
 def read_model(path) -> keras.Model:
-    """Reads a functional or Sequential classifier of one input.
+    """Reads a functional or Sequential classifier with one input.
 
     Args:
         path: A .keras file.
 
     Returns:
-        The built, uncompiled model in float32, its steps unrolled: (batch, ..) to one
-        output (batch, classes), every dimension but the batch fixed.
+        The built, uncompiled model in float32, with unrolled steps: from (batch, ..) to
+        one output (batch, classes), with all dimensions fixed except the batch.
 
     Raises:
-        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, one of
-            integers, a free dimension, a fixed batch, or an output of another rank.
+        OptionError: see `cnet_tf.keras_file.read`; several inputs or outputs, an
+            integer input, a free dimension, a fixed batch, an output of another rank,
+            or anything else that `_check_model` refuses.
     """
     with naming("--model"):
         model = keras_file.read(path)
     _check_model(model)
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
-        # Of one entry.
+        # A dict of one entry.
         model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     model = unrolled(in_precision(model, "float32"))
-    # Layers of float32 may follow an input of less.
+    # Float32 layers may follow an input of lower precision.
     return model if model.inputs[0].dtype == "float32" else copied(model, "float32")
 
 
 def _check_model(model) -> None:
-    """Refuses what cannot be exported as a classifier of batches of one input."""
+    """Refuses models that cannot be exported as classifiers of batches of one input."""
     shapes = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
     if len(shapes) != 1 or len(model.inputs) != 1:
         raise _refused("a model of one input", _shown(shapes), "export a part of it")
@@ -159,7 +161,7 @@ def _check_model(model) -> None:
             "call the model on a keras.Input without a batch size",
         )
     kind = model.inputs[0].dtype
-    if "float" not in kind:  # Keras would cut normalised images to integers.
+    if "float" not in kind:  # Keras would truncate normalised images to integers.
         raise _refused(
             "an input of floats",
             f"{_shown(shapes)} and type {kind}",
@@ -208,7 +210,7 @@ def _takes_pixels(model) -> bool:
         if isinstance(layer, keras.layers.Normalization):
             return bool(np.any(np.array(layer.mean) > _LARGE))
         if getattr(layer, "weights", None) and not isinstance(layer, keras.Model):
-            return False  # What comes later is of features.
+            return False  # Later layers take features.
     return False
 
 

@@ -1,4 +1,4 @@
-"""Layers as numbers: what each of them does at inference, at one depth."""
+"""Layers as arithmetic: what each one computes at inference, at one depth."""
 
 import math
 
@@ -18,7 +18,7 @@ def operations(layer, depth) -> list:
 
     Args:
         layer: Any layer. An unknown one becomes a `Function` that calls it.
-        depth: Function that makes the `Depth` at which its series are read.
+        depth: Function that returns the `Depth` at which its series are read.
     """
     pattern = layer.template if isinstance(layer, LiftedLayer) else layer
     read = _READERS.get(type(pattern))
@@ -32,7 +32,7 @@ def operations(layer, depth) -> list:
 
 
 class _Weights:
-    """The weights of a layer as float64: those of theta(t), or its own."""
+    """The weights of a layer in float64: values of theta(t), or its own weights."""
 
     def __init__(self, layer, depth):
         self._layer = layer
@@ -55,7 +55,7 @@ class _Weights:
 
 def _called(layer, depth):
     def run(x):
-        # A pass of its own each time: what it reads belongs to the graph it is in.
+        # A new pass each time: what it reads belongs to the current graph.
         with at_depth(depth()):
             return layer(x)
 
@@ -111,7 +111,7 @@ def _scale(layer, weights):
 def _rescaling(layer, weights):
     values = [np.array(layer.scale), np.array(layer.offset)]
     if any(v.size != math.prod(v.shape[-1:]) for v in values):
-        return None  # Other numbers in other places of an image.
+        return None  # The numbers vary with the place in an image.
     return [Affine(*(v.reshape(v.shape[-1:]) for v in values))]
 
 
@@ -141,7 +141,7 @@ _READERS = {
     keras.layers.Rescaling: _rescaling,
     keras.layers.ZeroPadding2D: _padding,
     keras.layers.ReLU: _relu,
-    keras.layers.Activation: _nothing,  # Its function is an attribute, as a dense has.
+    keras.layers.Activation: _nothing,  # Its function is an attribute, as in Dense.
     keras.layers.Dropout: _nothing,
     keras.layers.SpatialDropout2D: _nothing,
     keras.layers.GaussianNoise: _nothing,

@@ -1,10 +1,10 @@
-"""Measures the latency of a call, and an artefact in a process of its own.
+"""Measures the latency of a call, and an artefact in a separate process.
 
     python export/measure.py <module>:<reader> <path> <signature> <image.npy> <threads>
         <runs> <json>
 
-writes the JSON file. `measure` starts it, so that memory filled by other artefacts does
-not count. It imports nothing but the module of the reader, see `runtimes`.
+writes the JSON file. `measure` starts it, so that memory used by other artefacts does
+not count. It imports only the module of the reader, see `runtimes`.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ import numpy as np
 
 
 class MeasureError(RuntimeError):
-    """An artefact cannot be run by itself. The message is one line."""
+    """An artefact cannot be run in its own process. The message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Seconds of a call.
+    """Duration of a call in seconds.
 
     Attributes:
         median, low, high: The median, the 5th and the 95th percentile.
@@ -45,10 +45,10 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Cost(Latency):
-    """What one image costs.
+    """Cost of one image.
 
     Attributes:
-        peak_memory: Bytes of the process at its largest, runtime and Python included.
+        peak_memory: Peak memory of the process in bytes, runtime and Python included.
     """
 
     peak_memory: int
@@ -74,19 +74,19 @@ def latency(call: Callable, runs: int = 50, warm_up: int = 5) -> Latency:
 def measure(
     reader: Callable, path, signature: str, image, threads: int = 1, runs: int = 50
 ) -> Cost:
-    """Measures one signature of an artefact on one image, in a process of its own.
+    """Measures one signature of an artefact on one image, in a separate process.
 
     Args:
         reader: Function at the top level of a module, like those of `runtimes`.
-            Memory includes all that its module imports.
-        path: Of the artefact.
-        signature: Its name.
+            Memory includes everything that its module imports.
+        path: Path of the artefact.
+        signature: Name of the signature.
         image: Array (1, H, W, C) as the artefact takes it.
         threads: Threads of the runtime. Default 1.
         runs: Timed runs. Default 50.
 
     Raises:
-        MeasureError: the process failed; the message ends with its last words.
+        MeasureError: the process failed; the message ends with the end of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, result = pathlib.Path(folder, "image.npy"), pathlib.Path(folder, "result")

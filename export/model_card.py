@@ -12,7 +12,7 @@ from export.parity import LATENCY, table
 from export.serving import INPUTS
 from trainers.data.generated import GENERATED
 
-# By what a block of code begins with: its language, and what only we read.
+# Titles by info string of a code block: a language, then a word that only we read.
 _LANGUAGES = {
     "python": "Python",
     "python grpc": "Python, from TF Serving over gRPC",
@@ -37,15 +37,15 @@ def card(
     """Writes a model card; equal exports have equal cards.
 
     Args:
-        file: Name of the artefact where it is used.
-        form: Of the artefact.
+        file: Name under which the artefact is used.
+        form: Format of the artefact.
         description: From `describe`.
-        rows: From `parity.row`, one a manifestation.
+        rows: From `parity.row`, one per manifestation.
         run: The run directory; its recipe and results are quoted.
         tensors: From `Format.tensors`.
-        license: Of the weights.
-        model: Its name in TF Serving. Default `"cnet"`.
-        unmeasured: A sentence on what could not be measured. Default: all was.
+        license: Licence of the weights.
+        model: Name of the model in TF Serving. Default `"cnet"`.
+        unmeasured: A sentence on what could not be measured. Default: empty.
     """
     parts = [
         f"# {markdown(file)}",
@@ -57,7 +57,7 @@ def card(
         "## Manifestations",
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
-        # Latencies differ each time the same net is exported.
+        # Without latencies, which differ each time the same net is exported.
         table(
             {k: v for k, v in row.items() if not k.startswith(LATENCY)} for row in rows
         ),
@@ -131,7 +131,7 @@ def _output(description, tensor, batch) -> str:
 
 
 def _integers(tensor) -> str:
-    """What the integers of a tensor mean; nothing where they are plain numbers."""
+    """Says what the integers of a tensor mean; empty for plain numbers."""
     if not tensor.scale:
         return ""
     return (
@@ -174,7 +174,7 @@ def _net(description) -> str:
 
 
 def _words(found) -> str:
-    """One word, or one a block."""
+    """Returns the one word, or one per block."""
     return found if isinstance(found, str) else ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Archives of npm packages, through npm, which knows the user's registry and proxy."""
+"""Downloads npm packages with npm, which knows the user's registry and proxy."""
 
 import pathlib
 import shutil
@@ -8,14 +8,14 @@ from cnet_tf.line_error import LineError
 
 
 class NpmError(LineError):
-    """npm gives no archive. The message is a line that says what was received."""
+    """npm delivers no archive. The message is one line that says what was received."""
 
 
 def executable() -> str:
-    """The path of npm.
+    """Returns the path of npm.
 
     Raises:
-        NpmError: there is none.
+        NpmError: npm is not installed.
     """
     npm = shutil.which("npm")
     if not npm:
@@ -24,17 +24,17 @@ def executable() -> str:
 
 
 def pack(package: str, folder: pathlib.Path) -> pathlib.Path:
-    """Downloads an archive, a .tgz of which all is within `package/`.
+    """Downloads an archive, a .tgz with everything inside `package/`.
 
     Args:
         package: `<name>@<version>`.
         folder: An empty folder.
 
     Returns:
-        Its path, in `folder`.
+        The path of the archive, in `folder`.
 
     Raises:
-        NpmError: there is no npm, or it fails.
+        NpmError: npm is not installed, or it fails.
     """
     command = [executable(), "pack", package, "--pack-destination", str(folder)]
     try:

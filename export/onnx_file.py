@@ -1,4 +1,4 @@
-"""Finishes an ONNX graph after its conversion; reads its metadata and nodes."""
+"""Finishes a converted ONNX graph; reads its metadata and nodes."""
 
 import json
 
@@ -10,7 +10,7 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
     """Orders and names the nodes of a model by its structure alone.
 
     TensorFlow numbers nodes throughout a process and ONNX Runtime sorts them
-    differently each time; without this, the same net would give other bytes.
+    differently each time; without this, the bytes of the same net would vary.
     """
     graph = model.graph
     nodes = _from_the_outputs(graph)
@@ -19,8 +19,8 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
     stored = {weight.name for weight in graph.initializer}
     for i, node in enumerate(nodes):
         for name in (*node.input, *node.output):
-            # Two letters, as ONNX Runtime's quantiser may call a copy of the shared
-            # bias t1 "t12", even if a tensor has that name.
+            # Two letters, because ONNX Runtime's quantiser may name a copy of the
+            # shared bias t1 "t12", even if a tensor already has that name.
             letter = "w" if name in stored else "t"
             names.setdefault(name, f"{letter}{len(names)}")
         node.name, node.doc_string = f"n{i}", ""
@@ -40,7 +40,7 @@ def in_fixed_order(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def without_erfc(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes erfc(x), which Keras' exact gelu has and ONNX has not, as 1 - erf(x)."""
+    """Writes erfc(x), which Keras' exact gelu uses and ONNX lacks, as 1 - erf(x)."""
     graph = model.graph
     for node in [node for node in graph.node if node.op_type == "Erfc"]:
         inner = f"{node.output[0]}/erf"
@@ -54,7 +54,7 @@ def without_erfc(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _from_the_outputs(graph) -> list:
-    """The nodes that the outputs depend on, in topological order."""
+    """Returns the nodes that the outputs depend on, in topological order."""
     makers = {name: node for node in graph.node for name in node.output}
     done, seen = [], set()
     stack = [(output.name, False) for output in reversed(graph.output)]
@@ -74,13 +74,13 @@ def _from_the_outputs(graph) -> list:
 
 
 def _bodies(node) -> list:
-    """The graphs within a node: of a loop, of branches."""
+    """Returns the graphs within a node: of a loop or of branches."""
     single = [a.g for a in node.attribute if a.HasField("g")]
     return [*single, *(graph for a in node.attribute for graph in a.graphs)]
 
 
 def _read_inside(node) -> list[str]:
-    """What the graphs within a node read from around them, in order."""
+    """Lists the outer names that the graphs within a node read, in order."""
     found = {}
     for body in _bodies(node):
         made = {value.name for value in (*body.input, *body.initializer)}
@@ -95,12 +95,13 @@ def _read_inside(node) -> list[str]:
 
 
 def _rename_inside(node, names, depth=1):
-    """Names what is in the graphs within a node, by their structure alone too.
+    """Names everything in the graphs within a node, also by structure alone.
 
     Args:
-        node: Of a graph.
-        names: New names by old ones, of all that the graphs may read around them.
-        depth: Of the graphs; names of another depth are others, as a graph sees them.
+        node: A node of a graph.
+        names: New names by old ones, for all outer names that the graphs may read.
+        depth: Nesting depth of the graphs; names differ between depths, because a graph
+            sees the outer ones.
     """
     for body in _bodies(node):
         letters, inside = "b" * depth, dict(names)
@@ -118,7 +119,7 @@ def _rename_inside(node, names, depth=1):
             value.name = inside[value.name]
         for value in (*body.input, *body.output):
             for size in value.type.tensor_type.shape.dim:
-                if size.dim_param:  # Free, and numbered by the converter.
+                if size.dim_param:  # A free size, numbered by the converter.
                     size.ClearField("dim_param")
         for i, inner in enumerate(nodes):
             inner.name, inner.doc_string = f"{letters}n{i}", ""

@@ -10,8 +10,8 @@ those that `--outputs` names. Labels and metadata are in the file's metadata_pro
 
 The export is checked by onnx and run by ONNX Runtime. In float32 it must agree with
 Keras within 1e-4 in all logits and within 0.02 points of accuracy; in int8 it may lose
-half a point. Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite
-answers; after all but 0 nothing is left.
+half a point. Exit codes: 0 written, 1 no agreement, 2 bad input, 3 the net's logits are
+not finite; unless 0, nothing is left behind.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Silences TensorFlow's own notes; it reads this when it is imported.
+    # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export import options
@@ -34,7 +34,7 @@ from trainers.option_table import option, run
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Export):
-    """The options of an ONNX graph."""
+    """Options of an ONNX graph."""
 
     COMBINATIONS = (*options.Export.COMBINATIONS, options.takes_input(FORMAT))
 
@@ -42,15 +42,14 @@ class Options(options.Export):
     precision: str = option(
         "float32",
         one_of(FORMAT.precisions),
-        "Precision: int8 is that of convolutions, their weights per channel, as QDQ "
-        "nodes",
+        "Precision: int8 quantises the convolutions, weights per channel, as QDQ nodes",
     )
     calibration_images: int | None = options.calibration_images()
     threads: int = option(
         1,
         integer(1),
-        "Threads of ONNX Runtime where one image is timed; neither answers nor "
-        "file depend on them",
+        "Threads of ONNX Runtime while one image is timed; neither outputs nor file "
+        "depend on them",
     )
 
 

@@ -15,9 +15,9 @@ from onnxruntime.quantization import (
 from export import staging
 
 # Additions stay float: with a quantised state, RK4 (not Euler) loses accuracy at every
-# step. So does the head: logits would be clipped to the range of the calibration set.
-# ReLU is included so that ranges are taken after it; before it, dead channels of a
-# folded net reach -1000 and take all 256 levels.
+# step. The head stays float too: its logits would be clipped to the range of the
+# calibration set. ReLU is included so that ranges are measured after it; before it,
+# dead channels of a folded net reach -1000 and use up all 256 levels.
 _QUANTIZED = ["Conv", "Relu"]
 
 
@@ -36,14 +36,14 @@ def quantize(model: onnx.ModelProto, inputs: list, folder) -> onnx.ModelProto:
     """Quantises weights to int8 per channel, activations to uint8, as QDQ pairs.
 
     Args:
-        model: float32; its inputs and outputs keep their types.
-        inputs: What `image` takes, one image each; their extremes set the ranges.
+        model: A float32 graph; its inputs and outputs keep their types.
+        inputs: Arrays for `image`, one batch each; their extremes set the ranges.
         folder: For intermediate files.
     """
-    # ONNX Runtime logs its own defaults on the root logger.
+    # ONNX Runtime logs its own defaults to the root logger.
     logging.getLogger().setLevel(logging.ERROR)
     paths = [str(pathlib.Path(folder, f"{i}.onnx")) for i in range(2)]
-    # ONNX Runtime writes intermediate files all along.
+    # ONNX Runtime writes intermediate files throughout.
     with staging.writing():
         onnx.save(model, paths[0])
         quantize_static(
@@ -58,7 +58,7 @@ def quantize(model: onnx.ModelProto, inputs: list, folder) -> onnx.ModelProto:
             # Seven bits of weights: without VNNI, x86 adds pairs of products in int16;
             # 2 * 255 * 64 fits where 2 * 255 * 127 saturates.
             reduce_range=True,
-            # Percentiles clip: smaller errors on average, but the largest ones grow.
+            # Percentiles clip: the mean error shrinks, but the largest errors grow.
             calibrate_method=CalibrationMethod.MinMax,
         )
         return onnx.load(paths[1])

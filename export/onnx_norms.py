@@ -1,10 +1,10 @@
-"""Affine maps of channels in an ONNX graph, as norms.
+"""Rewrites affine maps of channels in an ONNX graph as norms.
 
-A norm after a ReLU leaves y = s x + d, which no convolution takes where zeros are
-padded (`affine`). Written as Mul and Add it costs ONNX Runtime more than its
-arithmetic: these have no form in the blocked layout of its convolutions on x86, NCHWc,
-so that images are reordered before and after. BatchNormalization has one, a depthwise
-convolution, which also takes a sum after it if nothing else reads the norm.
+A norm after a ReLU leaves y = s x + d, which no convolution absorbs if it pads with
+zeros (`affine`). Written as Mul and Add it costs ONNX Runtime more than its arithmetic:
+these have no kernel in NCHWc, the blocked layout of its convolutions on x86, so images
+are reordered before and after. BatchNormalization has one, a depthwise convolution,
+which also absorbs a sum after it if nothing else reads the norm.
 """
 
 import collections
@@ -13,8 +13,8 @@ import dataclasses
 import numpy as np
 import onnx
 
-# What reads a map as a norm: what stays in the blocked layout. For others, such as the
-# products in a gelu, the nodes stay as they are.
+# Nodes that read a map as a norm: those that stay in the blocked layout. For others,
+# such as the products in a gelu, the map keeps its own nodes.
 _ALONE = {"Conv", "Relu"}
 _READERS = {*_ALONE, "Add"}
 _MAPS = {"Mul", "Add"}
@@ -41,12 +41,13 @@ class _Map:
 
 
 def with_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Writes affine maps of images as norms, one for each run of Mul and Add.
+    """Rewrites affine maps of images as norms, one for each run of Mul and Add.
 
-    Nodes that nothing reads any more are left in the graph.
+    Leaves nodes that nothing reads any more in the graph.
 
     Args:
-        model: Changed. Its nodes are in topological order, constants are initializers.
+        model: Modified in place. Its nodes must be in topological order, and its
+            constants initializers.
     """
     writer = _Writer(model.graph)
     nodes = list(model.graph.node)
@@ -57,7 +58,7 @@ def with_norms(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Writer:
-    """Writes the nodes of a graph one after the other, norms in between."""
+    """Writes the nodes of a graph in order, with norms in between."""
 
     def __init__(self, graph):
         self._graph = graph
@@ -65,9 +66,9 @@ class _Writer:
             weight.name: onnx.numpy_helper.to_array(weight)
             for weight in graph.initializer
         }
-        # Channels of images, and what is a map of one, by name.
+        # By tensor name: the channels of images, and the maps that give them.
         self._channels, self._maps = {}, {}
-        # By what they hold.
+        # By content.
         self._weights, self._norms = {}, {}
         readers = [(x, self._kind(node)) for node in graph.node for x in node.input]
         self._sums = collections.Counter(x for x, kind in readers if kind == "Add")
@@ -76,12 +77,12 @@ class _Writer:
         self._others |= {output.name for output in graph.output}
 
     def _kind(self, node) -> str:
-        """The type of a reader. A part of a map is no sum: it stays for others."""
+        """Returns the type of a reader. A map's node is no sum: it stays for others."""
         constant = any(name in self._constants for name in node.input)
         return "map" if constant and node.op_type in _MAPS else node.op_type
 
     def add(self, node):
-        """Writes a node, which reads norms for maps."""
+        """Writes a node, which reads norms instead of maps."""
         found = self._map_of(node)
         if found is not None:
             self._maps[node.output[0]] = found
@@ -89,7 +90,7 @@ class _Writer:
         elif node.op_type in _READERS:
             count = self._count(node)
             for i, name in enumerate(node.input):
-                # Sums read a norm that is there anyway, and of other shapes too.
+                # A sum reads a norm if one exists anyway or if its inputs do not match.
                 if name in self._maps and (name in self._alone or count is None):
                     node.input[i] = self._shared_norm(self._maps[name])
             if count is not None:
@@ -99,7 +100,7 @@ class _Writer:
         self._graph.node.append(node)
 
     def _map_of(self, node) -> _Map | None:
-        """What a node makes of an image, if it is an affine map of its channels."""
+        """Returns the map of an image's channels that a node computes, if affine."""
         if node.op_type not in _MAPS:
             return None
         images = [name for name in node.input if name in self._channels]
@@ -117,7 +118,7 @@ class _Writer:
         return _Map(before.value, before.scale * value, before.shift * value)
 
     def _count(self, node) -> int | None:
-        """The channels of what a node gives, where it is known to be an image."""
+        """Returns the channels of a node's output if that is known to be an image."""
         if node.op_type == "Conv":
             kernel = self._constants.get(node.input[1])
             return len(kernel) if kernel is not None and kernel.ndim == 4 else None
@@ -125,7 +126,7 @@ class _Writer:
         return known.pop() if len(known) == 1 else None
 
     def _sum(self, node):
-        """Lets a sum read norms that no other sum has: equal ones would become one."""
+        """Lets a sum read norms that no other sum reads: equal ones would be merged."""
         found = {i: self._maps[x] for i, x in enumerate(node.input) if x in self._maps}
         several = {i for i in found if self._sums[node.input[i]] > 1}
         shifts = [i for i, one in found.items() if one.only_shifts]
@@ -150,7 +151,7 @@ class _Writer:
         return self._norms[one.key]
 
     def _norm(self, one: _Map) -> str:
-        """Writes a norm of mean 0 and variance 1."""
+        """Writes a map as a norm of mean 0 and variance 1."""
         if one.only_shifts and not np.any(one.shift):
             return one.value
         zeros = np.zeros_like(one.shift)

@@ -1,10 +1,10 @@
-"""The options that exports share. A script adds its own in a table of its own.
+"""Options shared by all exports. A script adds its own in a subclass.
 
     @dataclasses.dataclass(frozen=True)
     class Options(Export):
         threads: int = option(1, integer(1), "Threads of the runtime")
 
-`--help` of a script prints its whole table.
+A script's `--help` prints its whole table.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ MANIFESTATIONS = list_of(
 
 @dataclasses.dataclass(frozen=True)
 class Common(Origin):
-    """What every script of export/ asks for: net, data, images, where results go."""
+    """Options common to exports and reports: net, data, images, output folder."""
 
     COMBINATIONS = (
         *Origin.COMBINATIONS,
@@ -57,47 +57,47 @@ class Common(Origin):
     input: str = option(
         "normalized",
         one_of(INPUTS),
-        "What the exported graph takes: "
+        "Input of the exported graph: "
         + "; ".join(f"{name}: {kind.text}" for name, kind in INPUTS.items()),
     )
     data_dir: str | None = data_dir()
     images: str | None = option(
         None,
         text(),
-        "Folder of images to compare the export with Keras on, and to learn int8 "
-        "ranges on, in place of the data set",
-        "none: the data set of the run, or generated images where there is none",
+        "Folder of images, used instead of the data set, to compare the export with "
+        "Keras on and to learn int8 ranges from",
+        "none: the data set of the run, or generated images if there is none",
     )
     parity_images: int = option(
         1000,
         integer(1),
-        "Test images to compare the logits of the export with Keras on; all of them if "
-        "there are fewer",
+        "Test images on which logits of the export are compared with Keras; all of "
+        "them if there are fewer",
     )
     accuracy_images: int | None = option(
         None,
         integer(1),
-        "Test images to compare the accuracy of the export with that of Keras on; all "
+        "Test images on which the accuracy of the export is compared with Keras; all "
         "of them if there are fewer",
-        "5000 in float32, where logits are compared as well; else 10000",
+        "5000 in float32, where logits are compared too; else 10000",
     )
     basis_size: int | None = option(
         None,
         integer(1, most=MOST_NODES),
-        "K', functions of a smaller basis to project the weights onto first (L2)",
+        "Project the weights onto a smaller basis of K' functions first (L2)",
         "as trained",
     )
     restriction: str | None = option(
         None,
         one_of(RESTRICTIONS),
-        "How fewer steps than cells read theta, see trainers/evaluate.py",
+        "How steps read theta if there are fewer than cells, see trainers/evaluate.py",
         "as trained",
     )
     recalibrate: int = option(
         0,
         integer(0),
-        "Batches of 128 training images to re-estimate the batch norms on first; 0 "
-        "leaves them as trained",
+        "Re-estimate the batch norms on this many batches of 128 training images "
+        "first; 0 keeps them as trained",
     )
 
     @property
@@ -116,9 +116,8 @@ class Export(Common):
     """The options of one artefact.
 
     Attributes:
-        manifestations, precision, threads, batch, float_outputs, model_name: As here
-            where a format leaves no choice; the table of a format that does makes them
-            options.
+        manifestations, precision, threads, batch, float_outputs, model_name: Fixed
+            here; the table of a format that leaves the choice makes them options.
     """
 
     COMBINATIONS = (
@@ -157,7 +156,7 @@ class Export(Common):
     steps: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_STEPS)),
-        "N, steps: one number, or one a block; graph and latency grow with it",
+        "N, the steps: one number, or one per block; graph and latency grow with it",
         "as trained",
     )
     scheme: str | None = option(
@@ -167,53 +166,52 @@ class Export(Common):
         None,
         switch(),
         "Fold batch norms, step and horizon into the kernels",
-        "not in a SavedModel, nor where several manifestations share their weights; "
-        "else yes",
+        "no in a SavedModel or if several manifestations share their weights; else yes",
     )
     outputs: tuple[str, ...] = option(
         tuple(OUTPUTS),
         list_of(one_of(OUTPUTS), unique=True),
-        "What the exported graph gives, in this order",
+        "Outputs of the exported graph, in this order",
     )
     license: str = option(
         "unspecified", text(), "Licence of the weights, for the model card"
     )
 
     def beside(self, net) -> tuple:
-        """The manifestations exported beside that of a net."""
+        """Returns the manifestations to export alongside the net's own."""
         return self.manifestations
 
 
 def manifestations():
-    """The option of formats with several signatures in one artefact."""
+    """Option for formats that hold several signatures in one artefact."""
     return option(
         (), MANIFESTATIONS, "Further signatures, which share the weights of the first"
     )
 
 
 def calibration_images():
-    """The option of formats with integer precisions."""
+    """Option for formats with integer precisions."""
     return option(
         None,
         integer(SMALLEST),
-        "Training images to learn int8 ranges on",
+        "Training images to learn int8 ranges from",
         f"{USUAL}; all of them if there are fewer",
     )
 
 
 def batch():
-    """The option of formats whose graphs may take one number of images only."""
+    """Option for formats whose graphs may have a fixed batch size."""
     return option(
         None,
         integer(1),
-        "Images that the graph takes at a time, for runtimes that want it fixed; it is "
-        "compared and timed with that many",
+        "Fixed batch size of the graph, for runtimes that need one; it is compared "
+        "and timed with that many images",
         "any number",
     )
 
 
 def takes_input(form) -> tuple:
-    """Refuses an `--input` that `--precision` of a `Format` does not take."""
+    """Returns the rule that refuses an `--input` the `--precision` does not take."""
 
     def why(options):
         return form.refusal(options.precision, options.input)

@@ -1,4 +1,4 @@
-"""The options of where an export starts: a run, or a .keras file and what it lacks."""
+"""Options for the origin of an export: a run, or a .keras file and what it lacks."""
 
 import dataclasses
 import pathlib
@@ -15,13 +15,13 @@ from trainers.data_option import (
 from trainers.option_kinds import run_folder, text
 from trainers.option_table import OptionTable, option
 
-# What a run says itself, by option.
+# Options for what a run itself records.
 _OF_A_FILE = ("labels", "mean", "std")
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin(OptionTable):
-    """The options of what is exported: `run` or `model`, never both."""
+    """Options for what is exported: `run` or `model`, never both."""
 
     COMBINATIONS = (
         file_or_run(lambda options: repr(options.run)),
@@ -31,7 +31,7 @@ class Origin(OptionTable):
     run: str | None = option(
         None,
         run_folder(),
-        "What to export",
+        "The net to export",
         f"{LATEST}, or none with --model",
     )
     model: str | None = option(
@@ -40,8 +40,7 @@ class Origin(OptionTable):
     labels: str | None = option(
         None,
         text(),
-        "Names of the classes of --model, separated by commas, or a file with one a "
-        "line",
+        "Class names of --model, separated by commas, or a file with one per line",
         "their numbers",
     )
     mean: tuple[float, ...] = mean_of_pixels()
@@ -54,7 +53,7 @@ class Origin(OptionTable):
 
     @property
     def origin(self) -> Run | File:
-        """What to read the net from."""
+        """The reader of the net."""
         if self.model:
             return File(self.source, self.labels, self.mean, self.std)
         return Run(self.source)

@@ -1,8 +1,8 @@
-"""Picks the Pareto front of artefacts: none that costs less is as accurate."""
+"""Picks the Pareto front: artefacts more accurate than every cheaper one."""
 
 from cnet_tf.line_error import LineError
 
-# What artefacts are compared by, the first that was measured: key, text.
+# Scores to compare artefacts by, the first one that was measured: key, text.
 SCORES = {
     "accuracy_percent": "accuracy, %",
     "same_label_percent": "same label as the net as trained, %",
@@ -14,12 +14,12 @@ class BudgetError(LineError):
 
 
 def score_of(rows: list[dict]) -> str:
-    """The key of `SCORES` that rows have."""
+    """Returns the first key of `SCORES` that the rows have."""
     return next(key for key in SCORES if rows[0].get(key) is not None)
 
 
 def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
-    """Finds the most accurate row within a budget; of equals the quickest.
+    """Finds the most accurate row within a budget; among equals, the fastest.
 
     Args:
         rows: From `survey.measured`.
@@ -50,12 +50,12 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
 def front(
     rows: list[dict], cost: str = "median_ms", score: str | None = None
 ) -> list[dict]:
-    """Finds the rows that no cheaper one equals in its score, the cheapest first.
+    """Finds the rows whose score no cheaper row reaches, the cheapest first.
 
     Args:
         rows: Dicts of numbers.
-        cost: Key of what should be small. Default: the latency.
-        score: Key of what should be large. Default: `score_of` the rows.
+        cost: Key to minimise. Default: the latency.
+        score: Key to maximise. Default: `score_of` the rows.
     """
     score = score or score_of(rows)
     kept = []

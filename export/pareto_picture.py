@@ -1,4 +1,4 @@
-"""Draws artefacts: scores over latency and over size, budgets and choice included."""
+"""Plots scores of artefacts over latency and size, with budgets and the choice."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from cnet_tf.escaping import plot
 from export.pareto import SCORES, front, score_of
 from trainers import results
 
-# What an artefact costs: key of a row, text of the axis.
+# Costs of an artefact: key of a row, label of the axis.
 _COSTS = {"median_ms": "median latency of one image, ms", "size_kb": "size, kB"}
 _DPI = 120
-_POINTS = 7.0  # Of a marker, 72 an inch.
-# Between the centres of two, in pixels.
+_POINTS = 7.0  # Size of a marker; 72 points per inch.
+# Between the centres of two markers, in pixels.
 _DISTANCE = 1.2 * _POINTS * _DPI / 72
-# No colour of a manifestation.
+# A colour that no manifestation has.
 _BUDGET = "crimson"
 _MARKERS = "osv^D<>PX*hd"
 
@@ -20,15 +20,15 @@ _MARKERS = "osv^D<>PX*hd"
 def picture(
     rows: list[dict], budgets: tuple = (None, None), chosen: dict | None = None
 ) -> bytes:
-    """Draws rows as a PNG: a panel a cost, in each the front as a line.
+    """Draws rows as a PNG: one panel per cost, each with the Pareto front as a line.
 
-    Markers that would hide one another are moved apart, with a line to where they
-    belong.
+    Markers that would hide one another are moved apart, with a line to their true
+    positions.
 
     Args:
         rows: From `survey.measured`.
-        budgets: Largest latency in ms and largest size in kB; None is no limit.
-        chosen: The row to point out. Default: none.
+        budgets: Largest latency in ms and largest size in kB; None means no limit.
+        chosen: The row to highlight. Default: none.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def picture(
     panels[0].set_ylabel(SCORES[score_of(rows)])
     figure.suptitle("One trained net in every form; the lines have the best choices")
     _legend(figure, panels[0], styles, budgets, chosen)
-    # Sets the layout, without which no place on the screen is known; then it stays.
+    # Computes the layout, on which positions in pixels depend, then freezes it.
     canvas.draw()
     figure.set_layout_engine("none")
     for axes, cost in zip(panels, _COSTS, strict=True):
@@ -51,7 +51,7 @@ def picture(
 
 
 def _styles(rows) -> tuple[dict, dict]:
-    """Colours by manifestation, markers by format and precision."""
+    """Returns colours by manifestation, and markers by format and precision."""
     names = dict.fromkeys(row["manifestation"] for row in rows)
     forms = dict.fromkeys((row["format"], row["precision"]) for row in rows)
     colors = {name: f"C{i % 10}" for i, name in enumerate(names)}
@@ -60,7 +60,7 @@ def _styles(rows) -> tuple[dict, dict]:
 
 
 def _frame(axes, rows, cost, budget):
-    """Axes that show all rows and the budget, the front and what is too much."""
+    """Fits the axes to rows and budget, draws the front, shades what exceeds it."""
     line, score = front(rows, cost), score_of(rows)
     axes.step(
         [row[cost] for row in line],
@@ -83,7 +83,7 @@ def _frame(axes, rows, cost, budget):
 
 
 def _legend(figure, axes, styles, budgets, chosen):
-    """What colours, markers and lines mean, beside the panels."""
+    """Adds a legend of colours, markers and lines beside the panels."""
     colors, markers = styles
     for name, color in colors.items():
         axes.plot([], [], "s", color=color, label=plot(name))
@@ -105,9 +105,9 @@ _RING = {
 
 
 def _mark(axes, rows, cost, styles, chosen):
-    """A marker a row, where it does not hide another."""
+    """Draws a marker for each row, where it does not hide another."""
     colors, markers = styles
-    rows = sorted(rows, key=lambda row: row is not chosen)  # Which stays in its place.
+    rows = sorted(rows, key=lambda row: row is not chosen)  # The first is not moved.
     score = score_of(rows)
     points = [(row[cost], row[score]) for row in rows]
     moved = spread(axes.transData.transform(points), _DISTANCE)
@@ -130,15 +130,15 @@ def _mark(axes, rows, cost, styles, chosen):
 def spread(points, distance: float) -> np.ndarray:
     """Moves points apart until no two are closer than a distance.
 
-    The first of a heap stays; each further one goes to the nearest free place on rings
-    around its own.
+    The first point of a cluster stays; each later one moves to the nearest free place
+    on rings around its own position.
 
     Args:
-        points: (n, 2), in units of a screen.
+        points: (n, 2), in screen units.
         distance: > 0.
 
     Returns:
-        (n, 2); points that are far from all others are where they were.
+        (n, 2); points far from all others are unchanged.
     """
     points = np.asarray(points, "float64")
     offsets = distance * _rings(len(points))
@@ -152,9 +152,9 @@ def spread(points, distance: float) -> np.ndarray:
 
 
 def _rings(count: int) -> np.ndarray:
-    """Offsets of growing length, more than `count` points can take from one.
+    """Returns offsets of growing length, more than `count` points can block.
 
-    Each point blocks at most three of the twelve of a ring.
+    Each point blocks at most three of the twelve offsets of a ring.
     """
     angles = np.pi / 2 + np.linspace(0, 2 * np.pi, 12, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)

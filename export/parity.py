@@ -3,7 +3,7 @@
     delta = max |logits of the export - logits of Keras|
 
 over real test images in batches of 1, 7 and 128, and over edge inputs. An export that
-gives probabilities p in place of logits z is compared by those: as
+returns probabilities p instead of logits z is compared by those; because
 |dp| <= max |dz| / 2, half of the delta is allowed. Functions here know neither formats
 nor files.
 """
@@ -18,18 +18,18 @@ from cnet_tf.escaping import markdown
 from cnet_tf.line_error import LineError
 from trainers.errors import OptionError
 
-# What the heading of the one cell begins with that differs from export to export.
+# Prefix of the only column heading whose values differ from export to export.
 LATENCY = "latency"
 
-# One image, an odd batch, then large ones: a graph with a fixed or rounded batch size
-# fails.
+# One image, an odd batch, then large ones: they make a graph with a fixed or rounded
+# batch size fail.
 BATCH_SIZES = (1, 7, 128)
-# How far sums of probabilities are from one, in half precision too.
+# How far sums of probabilities may be from one, half precision included.
 _ROUNDED = 1e-2
 
 
-# What an export is compared by, the first that it gives; how much of the delta of
-# logits is allowed. Labels have no delta, only an accuracy.
+# Outputs to compare an export by, the first that it has, and the share of the delta of
+# logits that is allowed. Labels have no delta, only an accuracy.
 SHARES = {"logits": 1.0, "probabilities": 0.5, "label": math.inf}
 
 
@@ -38,7 +38,7 @@ class ParityError(LineError):
 
 
 class UnusableNet(ParityError):
-    """A net that gives no finite numbers in Keras either. The message is one line."""
+    """A net whose logits are not finite in Keras either. The message is one line."""
 
     exit_code = 3
 
@@ -48,11 +48,11 @@ class Gate:
     """How far an export may differ from Keras.
 
     Attributes:
-        delta: Largest max |delta logits|.
+        delta: Largest allowed max |delta logits|.
         drop, gain: Points of test accuracy that it may lose or gain (0.01 is one image
             in ten thousand).
-        images: It may lose so many images all the same: where there are few, a drop in
-            points can be less than one. Default: 0.
+        images: Number of images that it may lose in any case: on few images, a drop in
+            points can be less than one image. Default: 0.
     """
 
     delta: float
@@ -69,22 +69,22 @@ class Gate:
     def reduced(cls) -> "Gate":
         """For reduced precision: half a point of accuracy may be lost, or two images.
 
-        Two, as one image more or less is what a change of rounding gives by chance.
+        Two, because a change of rounding can gain or lose one image by chance.
         """
         return cls(math.inf, 0.5, math.inf, images=2)
 
     @property
     def usual_images(self) -> int:
-        """How many images accuracies are compared on unless the user decides.
+        """Number of images to compare accuracies on unless the user decides.
 
-        Where the logits have to agree, too, as few as let one vote be within the gate,
-        of an image whose best logits tie; where they need not, one in two hundred
-        images has to be seen in spite of chance.
+        If the logits must agree too, just enough that one changed vote, on an image
+        whose best logits tie, is within the gate. If not, enough to detect the loss of
+        one image in two hundred despite chance.
         """
         return 5_000 if math.isfinite(self.delta) else 10_000
 
     def allowed_drop(self, images: int) -> float:
-        """Points of accuracy that may be lost on so many images."""
+        """Returns the points of accuracy that may be lost on that many images."""
         return max(self.drop, 100 * self.images / images)
 
 
@@ -93,11 +93,11 @@ class Parity:
     """How an export compares with Keras.
 
     Attributes:
-        delta: max |delta| of `compared`; infinite where a number is not finite.
+        delta: max |delta| of `compared`; infinite if a number is not finite.
         worst: The batch with that difference.
-        images: Images behind the accuracies.
-        labelled: Whether they have labels. Without any, that of Keras is taken for
-            right, so that the export's accuracy is how often both agree.
+        images: Number of images behind the accuracies.
+        labelled: Whether they have labels. If not, those of Keras count as correct, so
+            that the export's accuracy is how often both agree.
         compared: A key of `SHARES`.
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
             the export's from its own labels, or scores if it gives none.
@@ -113,7 +113,7 @@ class Parity:
 
     @property
     def gained(self) -> float:
-        """Points of accuracy that the export has over Keras."""
+        """Points of accuracy by which the export exceeds Keras."""
         return 100 * (self.candidate_accuracy - self.reference_accuracy)
 
 
@@ -128,7 +128,7 @@ def split(images: np.ndarray, sizes=BATCH_SIZES) -> Iterator[np.ndarray]:
 
 
 def edge_batches(shape) -> dict[str, np.ndarray]:
-    """Makes inputs at the ends of the range, by name; uint8 pixels (B, *shape)."""
+    """Makes inputs at the ends of the range, uint8 pixels (B, *shape), by name."""
     black = np.zeros(shape, np.uint8)
     white = np.full(shape, 255, np.uint8)
     noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), shape)
@@ -140,7 +140,7 @@ def edge_batches(shape) -> dict[str, np.ndarray]:
 
 
 def max_delta(reference, candidate) -> float:
-    """max |candidate - reference|, infinite if a number in either is not finite.
+    """Returns max |candidate - reference|, infinite if any number is not finite.
 
     Raises:
         ParityError: the shapes differ.
@@ -157,15 +157,15 @@ def max_delta(reference, candidate) -> float:
 
 
 def check_usable(name: str, logits) -> None:
-    """Refuses a net whose own logits are not finite, or are no logits.
+    """Refuses a net whose own logits are not finite, or are probabilities.
 
     Raises:
         UnusableNet: some are not finite; names the manifestation.
-        OptionError: they are probabilities, of which exports would take a softmax.
+        OptionError: they are probabilities, to which exports would apply a softmax.
     """
     logits = np.asarray(logits)
     off = np.abs(logits.astype("float64").sum(axis=-1) - 1)
-    # Those of a softmax lie between zero and one.
+    # Outputs of a softmax lie between zero and one.
     inner = np.any((logits > 0) & (logits < 1))
     if inner and np.all(logits >= 0) and np.all(off < _ROUNDED):
         raise OptionError(
@@ -196,11 +196,11 @@ def compare(
         reference: Function to logits.
         candidate: Function to a dict with some of logits, probabilities and label.
         images: uint8 (B, H, W, C), B at least 1.
-        labels: (B,), or None where nobody knows them.
+        labels: (B,), or None if unknown.
         parity_images: Compare logits on that many images, rounded up to whole batches,
             and accuracy on all. Default: all.
-        voter: The reference in a faster form, for the images behind those, of which
-            labels alone count. Logits are compared with the reference itself, which
+        voter: The reference in a faster form, for the remaining images, of which only
+            the labels count. Logits are compared with the reference itself, which
             shares no graph with the export. Default: the reference.
 
     Raises:
@@ -257,11 +257,11 @@ def row(
     """Formats the facts of one export as cells of a table, by heading.
 
     Args:
-        name: Of the manifestation.
-        size: In bytes.
-        parity, gate: What was found, and what it must keep to.
+        name: Name of the manifestation.
+        size: Size in bytes.
+        parity, gate: The result, and the gate that it must pass.
         latency: Seconds for `batch` images.
-        batch: Default: 1.
+        batch: Batch size. Default: 1.
     """
     limit = gate.delta * SHARES[parity.compared]
     drop = f"-{gate.allowed_drop(parity.images):.2g} points"
@@ -289,7 +289,7 @@ def table(rows: Iterable[dict[str, str]]) -> str:
     lines = [list(rows[0]), *([cells[key] for key in rows[0]] for cells in rows)]
     lines = [[markdown(text) for text in cells] for cells in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    # Names to the left, numbers to the right.
+    # Names are left-aligned, numbers right-aligned.
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines.insert(1, rule)
     return "\n".join("| " + " | ".join(_cells(line, widths)) + " |" for line in lines)
@@ -304,9 +304,9 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
     """Raises ParityError unless the scores and the accuracy are within the gate.
 
     Args:
-        parity: What was found.
-        gate: What it must keep to.
-        remedy: What the user can do where accuracy is lost. Default: tell us.
+        parity: The result.
+        gate: The gate that it must pass.
+        remedy: What the user can do about lost accuracy. Default: report it.
     """
     limit = gate.delta * SHARES[parity.compared]
     if not (math.isfinite(parity.delta) and parity.delta <= limit):

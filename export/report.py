@@ -6,13 +6,13 @@
 builds each artefact as the export scripts do, runs it on the test set and on single
 images, and writes report.csv, report.md and pareto.png to <output>/report/. With a
 budget it names the most accurate artefact that fits, in the picture too. It keeps no
-artefact: export the one you choose with the script of its format. Where the data set
-is not there it measures no accuracy, but how often an artefact gives the label of the
-net as trained.
+artefact: export the one you choose with the script of its format. Without the data set
+it measures no accuracy, but how often an artefact gives the label of the net as
+trained.
 
-Latencies and memory are those of one image in a process of its own on this machine.
-Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input, 3 a net without finite
-answers.
+Latency and memory are measured for one image in a separate process on this machine.
+Exit codes: 0 measured, 1 nothing fits the budget, 2 bad input, 3 the net's logits are
+not finite.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Silences TensorFlow's own notes; it reads this when it is imported.
+    # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf import escaping
@@ -41,7 +41,7 @@ PRECISIONS = tuple(
 
 
 def _refusal(options) -> str:
-    """Why one of the artefacts does not take the input; empty if all do."""
+    """Says why one of the artefacts does not take the input; empty if all do."""
     refusals = (
         form.refusal(precision, options.input) for form, precision in options.artefacts
     )
@@ -50,7 +50,7 @@ def _refusal(options) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Common):
-    """The options of a report."""
+    """Options of a report."""
 
     COMBINATIONS = (
         *options.Common.COMBINATIONS,
@@ -69,7 +69,7 @@ class Options(options.Common):
     manifestations: tuple | None = option(
         None,
         options.MANIFESTATIONS,
-        "Measured beside the net as trained",
+        "Manifestations to measure besides the net as trained",
         "Euler and midpoint with the steps of the net",
     )
     formats: tuple[str, ...] = option(
@@ -78,16 +78,16 @@ class Options(options.Common):
     precisions: tuple[str, ...] | None = option(
         None,
         list_of(one_of(PRECISIONS), unique=True),
-        "Precisions to measure, where a format has them",
-        "all; those that learn from images only where there are some",
+        "Precisions to measure, in formats that have them",
+        "all; those that learn from images only if there are enough",
     )
     calibration_images: int | None = options.calibration_images()
-    threads: int = option(1, integer(1), "Threads of the runtimes, timed")
-    runs: int = option(100, integer(10), "Runs of one image to time")
+    threads: int = option(1, integer(1), "Threads of the runtimes during timing")
+    runs: int = option(100, integer(10), "Timed runs of one image")
     budget_ms: float | None = option(
         None,
         number(">= 0"),
-        "Name the most accurate artefact of at most this median latency",
+        "Name the most accurate artefact with at most this median latency",
         "no limit",
     )
     budget_kb: float | None = option(
@@ -99,7 +99,7 @@ class Options(options.Common):
 
     @property
     def artefacts(self) -> list[tuple]:
-        """(Format, precision) of every artefact of a manifestation."""
+        """Pairs (format, precision): the artefacts of each manifestation."""
         return [
             (FORMATS[name], precision)
             for name in self.formats
@@ -111,7 +111,7 @@ class Options(options.Common):
 def main(options) -> list[dict]:
     """Measures, writes, and names the best choice within the budget."""
     folder = options.folder / "report"
-    # First, so that a folder that cannot be written is found before the work.
+    # First, so that an unwritable folder is found before the work starts.
     with staging.Workspace(folder) as workspace:
         rows, unmeasured = survey.measured(
             options, workspace.folder, lambda row: print(line(row))
@@ -121,7 +121,7 @@ def main(options) -> list[dict]:
         if budgets != (None, None):
             try:
                 chosen = best(rows, *budgets)
-            except BudgetError as error:  # Told when the report is written.
+            except BudgetError as error:  # Raised once the report is written.
                 none_fits = error
         files = contents(rows, budgets, chosen, unmeasured)
         workspace.publish(files)

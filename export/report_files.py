@@ -1,4 +1,4 @@
-"""A report: report.csv, report.md and pareto.png, of rows of `survey`."""
+"""Files of a report, report.csv, report.md and pareto.png, from rows of `survey`."""
 
 from cnet_tf import escaping
 from export import pareto, parity
@@ -7,7 +7,7 @@ from trainers import results
 
 
 def line(row) -> str:
-    """Formats a row as a line of progress."""
+    """Formats a row as a progress line."""
     return (
         f"{escaping.line(row['manifestation'])} {row['format']} {row['precision']}: "
         f"{_score(row)}, {row['median_ms']:.3g} ms, "
@@ -26,7 +26,7 @@ def markdown(rows, unmeasured: str = "") -> str:
 
     Args:
         rows: From `survey.measured`.
-        unmeasured: A sentence on what could not be measured. Default: all was.
+        unmeasured: A sentence on what could not be measured. Default: empty.
     """
     score = pareto.score_of(rows)
     table = parity.table(
@@ -54,7 +54,7 @@ def contents(
     chosen: dict | None = None,
     unmeasured: str = "",
 ) -> dict[str, bytes]:
-    """The files report.csv, report.md and pareto.png.
+    """Returns the contents of report.csv, report.md and pareto.png by name.
 
     Args:
         rows: From `survey.measured`.

@@ -1,4 +1,4 @@
-"""A net to export from a run directory."""
+"""Reads the net to export from a run directory."""
 
 import dataclasses
 import pathlib
@@ -21,13 +21,13 @@ class Run:
     path: pathlib.Path
 
     def read(self) -> Source:
-        """The net as it was trained, in float32.
+        """Reads the net as trained, in float32.
 
         Raises:
-            OptionError: no run, a damaged checkpoint, or no word of its data.
+            OptionError: no run, a damaged checkpoint, or no description of its data.
         """
         found = trained_net.read(self.path, sized=True)
-        # LiteRT knows neither bfloat16 nor convolutions in float64, and loops cannot be
-        # folded.
+        # LiteRT supports neither bfloat16 nor convolutions in float64, and loops cannot
+        # be folded.
         nets = {SIGNATURE: unrolled(in_precision(found.net, "float32"))}
         return Source(nets, nets, found.metadata, (), found.sha256, self.path)

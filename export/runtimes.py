@@ -1,11 +1,12 @@
-"""Readers of exported artefacts: a path to its signatures, as functions of an array.
+"""Readers of exported artefacts: from a path to signatures, as array functions.
 
     outputs = reader(path, threads)[signature](image)    # NumPy arrays by name
 
-Readers take all cores unless told otherwise: their number changes no bits. A graph of a
-fixed batch runs as often as it must, the last time filled up with copies.
+Readers use all cores unless told otherwise; the number of threads does not change a
+single bit of the outputs. A graph with a fixed batch size runs as often as needed, and
+copies fill up the last batch.
 
-A reader imports its runtime when it is called, and this file imports NumPy alone: a
+A reader imports its runtime when called, and this file imports only NumPy, so that a
 process that measures an artefact holds nothing but the runtime of its format.
 """
 
@@ -14,7 +15,7 @@ import os
 
 import numpy as np
 
-# What every artefact calls its first, or only, signature.
+# Name of the first, or only, signature of every artefact.
 SIGNATURE = "serving_default"
 
 
@@ -48,12 +49,12 @@ def tflite(path, threads: int | None = None) -> dict:
     dequantised.
 
     Args:
-        path: Of the file.
-        threads: Threads of LiteRT. Default: the cores.
+        path: Path of the file.
+        threads: Threads of LiteRT. Default: one per core.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    threads = threads or os.cpu_count()  # LiteRT's own choice is one.
+    threads = threads or os.cpu_count()  # LiteRT's own default is one.
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
 
     def function(signature):
@@ -88,11 +89,11 @@ def _dequantized(values, tensor):
 
 
 def onnx(path, threads: int | None = None) -> dict:
-    """Reads an ONNX graph with ONNX Runtime, as its one signature.
+    """Reads an ONNX graph with ONNX Runtime, as a single signature.
 
     Args:
-        path: Of the file.
-        threads: Threads of one operation. Default: the cores.
+        path: Path of the file.
+        threads: Threads of one operation. Default: one per core.
     """
     import onnxruntime
 
@@ -106,7 +107,7 @@ def onnx(path, threads: int | None = None) -> dict:
     def run(image):
         return dict(zip(names, session.run(names, {"image": image}), strict=True))
 
-    batch, *_ = session.get_inputs()[0].shape  # A name where it is free.
+    batch, *_ = session.get_inputs()[0].shape  # A name if it is free.
     return {SIGNATURE: _in_batches(run, batch) if isinstance(batch, int) else run}
 
 

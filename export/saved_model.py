@@ -9,11 +9,11 @@ set of variables. Class names, normalisation and warm-up requests are in its
 assets.extra/, its model card is model_card.md, and models.config and batching.config
 for the server lie beside the models.
 
-The export is loaded again and must agree with Keras within 1e-5 in all logits and
-within 0.02 points of accuracy. A version appears complete or not at all, and none is
-ever overwritten. The same export in a new process writes the same bytes. Exit codes: 0
-written, 1 no agreement, 2 bad input, 3 a net without finite answers; after all but 0
-nothing is left.
+The export is reloaded and must agree with Keras within 1e-5 in all logits and within
+0.02 points of accuracy. A version appears complete or not at all, and none is ever
+overwritten. The same export in a new process writes the same bytes. Exit codes: 0
+written, 1 no agreement, 2 bad input, 3 the net's logits are not finite; unless 0,
+nothing is left behind.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Silences TensorFlow's own notes; it reads this when it is imported.
+    # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf.escaping import line
@@ -38,19 +38,19 @@ from trainers.option_table import option, run
 
 # TF Serving reads versions as int64 and ignores folders with a larger number.
 LAST_VERSION = 2**63 - 1
-# How long another export is waited for, which moves a few files.
+# How long to wait for another export, which only moves a few files.
 _PATIENCE_SECONDS = 10.0
 
 
 def _is_name(given) -> bool:
-    """Whether it is valid as a folder, in a URL and in models.config."""
+    """Checks that a name is valid as a folder, in a URL and in models.config."""
     plain = given.replace("_", "").replace("-", "").isalnum()
     return given.isascii() and plain and not given.isdecimal()
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Export):
-    """The options of a SavedModel."""
+    """Options of a SavedModel."""
 
     manifestations: tuple = options.manifestations()
     model_name: str = option(
@@ -82,20 +82,20 @@ def main(options) -> pathlib.Path:
 
 
 def publish(workspace, path, model: str, version: int | None = None) -> pathlib.Path:
-    """Moves a SavedModel to where a server finds it, and writes what it reads of it.
+    """Moves a SavedModel to where a server finds it, and updates the server's configs.
 
-    One process at a time, as models.config names the models that are there.
+    One process at a time, because models.config lists all existing models.
 
     Args:
-        workspace: Of the folder of all models.
-        path: Of the SavedModel, in the workspace.
+        workspace: Workspace of the folder of all models.
+        path: Path of the SavedModel, in the workspace.
         model, version: See `Workspace.publish_version`.
 
     Returns:
         The folder of the version.
 
     Raises:
-        OptionError: the version is there already, or the file system refuses.
+        OptionError: the version already exists, or the file system refuses.
     """
     with run_lock.of_folder(workspace.parent, _PATIENCE_SECONDS), writing():
         configs = tf_serving.write_configs(workspace.folder, workspace.parent, model)

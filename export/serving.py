@@ -19,12 +19,12 @@ from trainers.data.batches import normalize
 
 @dataclasses.dataclass(frozen=True)
 class InputKind:
-    """An input `image` of a serving graph.
+    """A kind of input `image` of a serving graph.
 
     Attributes:
-        dtype: Of the tensor; strings are files, which the graph decodes.
+        dtype: Type of the tensor; strings are files, which the graph decodes.
         raw: Whether it holds pixels 0..255, which the graph normalises.
-        text: The same for people.
+        text: Description for people.
     """
 
     dtype: tf.DType
@@ -46,13 +46,13 @@ INPUTS: dict[str, InputKind] = {
     ),
 }
 
-# Those that are numbers, as every runtime takes them.
+# Numeric inputs, which every runtime takes.
 ARRAYS = tuple(name for name, kind in INPUTS.items() if not kind.encoded)
 
-# Channels that an encoded image can have.
+# Channel counts that an encoded image can have.
 ENCODED_CHANNELS = (1, 3, 4)
 
-# By name, of logits: what a serving graph can give.
+# Outputs that a serving graph can return, by name, as functions of the logits.
 OUTPUTS = {
     "logits": tf.identity,
     "probabilities": tf.nn.softmax,
@@ -61,12 +61,12 @@ OUTPUTS = {
 
 
 def image_spec(kind: str, data: dict, batch: int | None = None) -> tf.TensorSpec:
-    """The input of a serving graph.
+    """Returns the specification of the input of a serving graph.
 
     Args:
         kind: A key of `INPUTS`.
-        data: With image_shape, as the trainer saved it.
-        batch: Images at a time. Default: any number.
+        data: Has image_shape, as the trainer saved it.
+        batch: Fixed batch size. Default: any.
     """
     shape = () if INPUTS[kind].encoded else data["image_shape"]
     return tf.TensorSpec((batch, *shape), INPUTS[kind].dtype, "image")
@@ -75,17 +75,17 @@ def image_spec(kind: str, data: dict, batch: int | None = None) -> tf.TensorSpec
 def serving_function(
     net, data: dict, kind: str = "normalized", outputs: tuple[str, ...] = tuple(OUTPUTS)
 ):
-    """A function of an `image_spec` tensor.
+    """Returns a function of an `image_spec` tensor.
 
     Args:
-        net: Takes normalised images, gives logits; called with training=False.
-        data: With mean, std and image_shape, as the trainer saved it.
+        net: Maps normalised images to logits; called with training=False.
+        data: Has mean, std and image_shape, as the trainer saved it.
         kind: A key of `INPUTS`. Default `"normalized"`.
         outputs: Keys of `OUTPUTS`. Default: all.
 
     Returns:
-        Function to a dict of those of logits and probabilities, float32 (B, classes),
-        and label, int32 (B,), that were asked for.
+        A function that returns a dict of the requested outputs: logits and
+        probabilities, float32 (B, classes), and label, int32 (B,).
     """
 
     def serve(image):
@@ -100,9 +100,9 @@ def serving_function(
 
 
 def _decoded(files, shape):
-    """Pixels, uint8 (B, *shape), of the bytes of JPEG or PNG files (B,).
+    """Decodes the bytes of JPEG or PNG files (B,) to pixels, uint8 (B, *shape).
 
-    Images of another size are refused: how a user would crop them is not known here.
+    Refuses images of another size: how a user would crop them is unknown here.
     """
     height, width, channels = shape
 
@@ -116,7 +116,7 @@ def _decoded(files, shape):
         )
         with tf.control_dependencies([fits]):
             checked = tf.identity(pixels)
-        # Not `ensure_shape`, which may fail before the assertion, in its own words.
+        # Not `ensure_shape`, which may fail before the assertion, with its own message.
         checked.set_shape(shape)
         return checked
 
@@ -129,7 +129,7 @@ def feeder(data: dict, kind: str = "normalized"):
     def feed(pixels):
         if not INPUTS[kind].raw:
             return normalize(pixels, data["mean"], data["std"]).numpy()
-        if INPUTS[kind].encoded:  # Without loss. A PNG never ends in a zero byte.
+        if INPUTS[kind].encoded:  # Lossless. A PNG never ends in a zero byte.
             return np.array([tf.io.encode_png(image).numpy() for image in pixels])
         return np.asarray(pixels, INPUTS[kind].dtype.as_numpy_dtype)
 
@@ -143,7 +143,7 @@ def keras_logits(net, data: dict):
 
 
 def keras_graph(net, data: dict):
-    """`keras_logits` as one graph, 2.5 times as fast; traced at its first call."""
+    """Returns `keras_logits` as one graph, 2.5 times as fast; traced on first call."""
     feed = feeder(data)
     spec = tf.TensorSpec((None, *data["image_shape"]), tf.float32)
     run = tf.function(
@@ -165,14 +165,14 @@ def write_archive(
     The same net in a new process gives the same bytes. Within one process TensorFlow
     keeps counting functions, so their names in saved_model.pb and its checksum differ.
 
-    Uses `tf.saved_model`, as Keras' ExportArchive orders variables by their address in
-    memory, and the TensorFlow variables inside those of Keras, as the latter come out
-    of the TFLite converter as NaN.
+    Uses `tf.saved_model`, because Keras' ExportArchive orders variables by memory
+    address. Uses the TensorFlow variables inside those of Keras, because the latter
+    come out of the TFLite converter as NaN.
 
     Args:
-        directory: Made.
-        graphs: Layers from normalised images to logits, by signature. Variables that
-            they share are written once.
+        directory: Folder to create.
+        graphs: Layers from normalised images to logits, by signature. Shared variables
+            are written once.
         data, kind, outputs: See `serving_function`.
         batch: See `image_spec`.
     """
@@ -187,14 +187,14 @@ def write_archive(
         ).get_concrete_function()
         for name, graph in graphs.items()
     }
-    # TensorFlow has errors of its own for a full disk.
+    # TensorFlow raises its own errors for a full disk.
     with staging.writing(tf.errors.OpError):
         tf.saved_model.save(module, str(directory), signatures)
         _name_by_content(pathlib.Path(directory, "fingerprint.pb"))
 
 
 def _name_by_content(path: pathlib.Path) -> None:
-    """Replaces the random UUID of a SavedModel by a hash of its content."""
+    """Replaces the random UUID of a SavedModel with a hash of its content."""
     found = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
     found.ClearField("uuid")
     digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()

@@ -17,17 +17,17 @@ def to_file(options: Export, form: Format) -> pathlib.Path:
     """Writes <output>/<manifestation>[-<precision>].<form>, with its model card.
 
     Args:
-        options: Of a script.
-        form: A format of one file.
+        options: The options of a script.
+        form: A format with a single file.
 
     Returns:
         The path of the file.
 
     Raises:
         OptionError, DataError: bad input, see `Job.read`, or a failed write.
-        ParityError: what was written does not agree with Keras. Nothing is left.
+        ParityError: the export does not agree with Keras. Nothing is left behind.
     """
-    # First, so that a folder that cannot be written is found before the work.
+    # First, so that an unwritable folder is found before the work starts.
     with Workspace(options.folder) as workspace:
         job = Job.read(options, form)
         name = f"{job.source.name}{job.suffix}"

@@ -1,6 +1,6 @@
-"""How an artefact is called, as text for its model card: names for `Format.usage`.
+"""Example calls of an artefact for its model card: names for `Format.usage`.
 
-A snippet is a whole program that runs as it is printed, in the folder of the card.
+A snippet is a complete program that runs as printed, in the folder of the card.
 """
 
 import math
@@ -10,7 +10,7 @@ from export.formats.record import Format, Tensor
 from export.runtimes import SIGNATURE
 from export.serving import INPUTS
 
-# C++'s names of types, by NumPy's.
+# C++ type names by NumPy's.
 _CPP = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
 
 # TensorFlow in C++: an input of numbers, and one of files.
@@ -24,21 +24,21 @@ std::string file;  // Of the right size.
   tensorflow::Tensor image(input.dtype(), {1});
   image.flat<tensorflow::tstring>()(0) = file;"""
 
-# Python: the uint8 images that a snippet starts from, and files made of them.
+# Python: the uint8 images that a snippet starts from, and files made from them.
 _PIXELS = 'pixels = np.zeros(($batch, $shape), "uint8")  # Your images.'
 _ENCODED = """\
 image = [tf.io.encode_png(each).numpy() for each in pixels]  # Or those of files."""
 
 
 def usage(form: Format, description: dict, tensors: dict, file: str, model: str):
-    """The snippets of an artefact by language.
+    """Returns the snippets of an artefact by language.
 
     Args:
-        form: Of the artefact.
+        form: Format of the artefact.
         description: From `describe`.
         tensors: From `Format.tensors`.
-        file: Its name where it is used.
-        model: Its name in TF Serving.
+        file: Name under which the artefact is used.
+        model: Name of the model in TF Serving.
     """
     known = names(description, tensors, file, model)
     return {
@@ -48,20 +48,21 @@ def usage(form: Format, description: dict, tensors: dict, file: str, model: str)
 
 
 def names(description: dict, tensors: dict, file: str, model: str) -> dict[str, str]:
-    """What a snippet may name, by `$name`; see `usage`.
+    """Returns what a snippet may refer to as `$name`; see `usage`.
 
     Returns:
         file, model, signature.
-        batch, shape, size, dtype: Of the image: a number, numbers with commas, their
-            product, and NumPy's name.
-        pixels, image: Lines of Python that make uint8 images and, of those, the input.
+        batch, shape, size, dtype: Of the input: its batch size, the shape of an image
+            as numbers with commas, their product, and NumPy's name of the type.
+        pixels, image: Lines of Python that make uint8 images and, from those, the
+            input.
         results: Lines of Python that print all `outputs` as real numbers.
-        modules, instance: One image as an expression of Python for JSON, and what that
-            needs.
+        modules, instance: The Python modules that `instance` needs, and one image as a
+            Python expression for JSON.
         tensor: C++ that makes the input for TensorFlow.
-        output: The first of the outputs.
-        type, output_type: C++'s names of types of image and output.
-        number: The i-th real number of the output, of C++ `values`.
+        output: Name of the first output.
+        type, output_type: C++ types of image and output.
+        number: C++ for the i-th real number of the output, read from `values`.
     """
     image, first = tensors["image"], tensors[description["outputs"][0]]
     height, width, channels = description["image_shape"]
@@ -94,7 +95,7 @@ def names(description: dict, tensors: dict, file: str, model: str) -> dict[str, 
 
 
 def _image(description, tensor: Tensor) -> str:
-    """Lines that make `image` of `pixels`: normalised, quantised, of its type."""
+    """Returns lines that make `image` from `pixels`: normalise, quantise, cast."""
     steps = []
     if not INPUTS[description["input"]].raw:
         mean, std = (description["normalization"][key] for key in ("mean", "std"))
@@ -107,18 +108,18 @@ def _image(description, tensor: Tensor) -> str:
 
 
 def _plain(values):
-    """One number where all channels have the same."""
+    """Returns one number if all channels have the same, else all numbers."""
     return values[0] if len(set(values)) == 1 else values
 
 
 def _real(tensor: Tensor) -> str:
-    """An output as real numbers, in Python."""
+    """Returns Python for an output as real numbers."""
     value = f'outputs["{tensor.name}"]'
     return _scaled(tensor, value, f'{value}.astype("float32")')
 
 
 def _scaled(tensor: Tensor, plain: str, wide: str) -> str:
-    """`plain`, or a real number made of the integer `wide`."""
+    """Returns `plain`, or code that turns the integer `wide` into a real number."""
     if not tensor.scale:
         return plain
     sign, zero = "-+"[tensor.zero_point < 0], abs(tensor.zero_point)

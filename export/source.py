@@ -1,4 +1,4 @@
-"""What an export starts from: a trained net and the data it was trained on."""
+"""The starting point of an export: a trained net and a description of its data."""
 
 import dataclasses
 import pathlib
@@ -25,10 +25,10 @@ class Source:
 
     Attributes:
         nets: Built nets by signature, `serving_default` first; they share variables.
-        graphs: What is exported under these names: the nets, or folded forms of them.
-        metadata: What the trainer saved with the net; `data` of it is checked.
+        graphs: What is exported under these names: the nets, or their folded forms.
+        metadata: What the trainer saved with the net; its `data` entry is checked.
         changes: How the net differs from the trained one, in words.
-        sha256: Of the trained weights.
+        sha256: Hash of the trained weights.
         path: The run directory, or the file that was read.
     """
 
@@ -41,7 +41,7 @@ class Source:
 
     @property
     def knows_no_data(self) -> bool:
-        """Whether it is a file, which does not say what it was trained on."""
+        """Whether the training data are unknown, as for a `.keras` file."""
         return self.data["name"] == GENERATED
 
     @property
@@ -60,13 +60,13 @@ class Source:
         return manifestation_name(self.net)
 
     def projected(self, size: int | None) -> "Source":
-        """The weights in a smaller basis (L2); the steps stay.
+        """Projects the weights onto a smaller basis (L2); keeps the steps.
 
         Args:
-            size: K' >= 1, or None to leave the weights as they are.
+            size: K' >= 1, or None to leave the weights unchanged.
 
         Raises:
-            OptionError: the net has no basis, or one smaller than that.
+            OptionError: the net has no basis, or a smaller one.
         """
         if size is None:
             return self
@@ -81,7 +81,7 @@ class Source:
         return self._with({SIGNATURE: net}, change)
 
     def reading(self, restriction: str | None) -> "Source":
-        """The same weights, read otherwise by fewer steps than the basis has cells.
+        """Changes how steps read the weights if there are fewer than basis cells.
 
         Args:
             restriction: One of `RESTRICTIONS`, or None to read as trained.
@@ -97,12 +97,12 @@ class Source:
         return self._with({SIGNATURE: net}, change)
 
     def manifested(self, scheme=None, steps=None, others=()) -> "Source":
-        """Other manifestations of the same variables.
+        """Returns other manifestations of the same variables.
 
         Args:
             scheme: A key of `SCHEMES`. Default: as trained.
-            steps: N >= 1, or one a block. Default: as trained.
-            others: Pairs (scheme, steps), exported as `<scheme>_<steps>` beside it.
+            steps: N >= 1, or one per block. Default: as trained.
+            others: Pairs (scheme, steps), exported beside it as `<scheme>_<steps>`.
 
         Raises:
             OptionError: the depth of the net is fixed.
@@ -117,11 +117,11 @@ class Source:
         return self._with(nets)
 
     def recalibrated(self, data: ImageData, batches: int) -> "Source":
-        """A twin of the one net with its norms re-estimated on training images.
+        """Returns a twin of the only net with norms re-estimated on training images.
 
         Args:
-            data: The data of the run; augmented as in the training.
-            batches: Batches of 128; 0 leaves the source as it is.
+            data: The data of the run; augmented as in training.
+            batches: Batches of 128; 0 leaves the source unchanged.
         """
         if not batches:
             return self
@@ -132,7 +132,7 @@ class Source:
         return self._with({SIGNATURE: net}, change)
 
     def folded(self) -> "Source":
-        """The same nets, to be exported with everything folded that can be."""
+        """Returns the same nets with graphs in which everything possible is folded."""
         graphs = {signature: fold(net) for signature, net in self.nets.items()}
         return dataclasses.replace(self, graphs=graphs)
 
@@ -142,7 +142,10 @@ class Source:
 
 
 def manifestation_name(net: keras.Model) -> str:
-    """`<scheme>-<steps>`, one a block where they differ, else the name of the net."""
+    """Returns `<scheme>-<steps>`, one per block if they differ.
+
+    A net without blocks gives its own name.
+    """
     names = [f"{block.scheme}-{block.steps}" for block in blocks_of(net)]
     name = "_".join(names[:1] if len(set(names)) == 1 else names) or net.name
-    return file_name(name)  # Files are called so, and a net may be a stranger's.
+    return file_name(name)  # It names files, and nets may be untrusted.

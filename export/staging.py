@@ -14,7 +14,7 @@ def writing(*others):
     """Turns a failed write into a one-line error. Wrap nothing but the write.
 
     Args:
-        *others: Exceptions that a library raises in place of OSError.
+        *others: Exceptions that a library raises instead of OSError.
 
     Raises:
         OptionError: the file system refuses.
@@ -24,10 +24,10 @@ def writing(*others):
 
 @contextlib.contextmanager
 def temporary_files(folder):
-    """Has libraries put their temporary files into the folder of a `Workspace`.
+    """Makes libraries put their temporary files into the folder of a `Workspace`.
 
-    Converters leave them behind where they are killed, and some in any case; and the
-    system's own folder may be full while this one is not.
+    Converters leave them behind when killed, and some always do. Also, the system's
+    temporary folder may be full while this one is not.
     """
     before = tempfile.tempdir
     tempfile.tempdir = str(folder)
@@ -46,15 +46,15 @@ class Workspace(disk.Workspace):
     """
 
     def publish_file(self, file, name: str, card: str) -> pathlib.Path:
-        """Renames a file, and puts its model card beside it as `<name>.md`.
+        """Renames a file into place, with its model card beside it as `<name>.md`.
 
         Args:
-            file: In `folder`.
-            name: That it gets; another file of that name is replaced.
-            card: The text.
+            file: A file in `self.folder`.
+            name: Its new name; an existing file of that name is replaced.
+            card: Text of the model card.
 
         Raises:
-            OptionError: the file system refuses. What was there stays.
+            OptionError: the file system refuses; what was there is kept.
         """
         target = self.parent / name
         text = pathlib.Path(file).with_name("card.md")
@@ -69,15 +69,15 @@ class Workspace(disk.Workspace):
         return target
 
     def publish_folder(self, folder, name: str, marks: tuple[str, ...]) -> pathlib.Path:
-        """Renames a folder, and removes the earlier one of ours.
+        """Renames a folder into place and removes our earlier one.
 
         Args:
-            folder: In `folder`.
-            name: That it gets.
-            marks: See `refuse_foreign`, which is asked again: exports take minutes.
+            folder: A folder in `self.folder`.
+            name: Its new name.
+            marks: See `refuse_foreign`, which is called again: exports take minutes.
 
         Raises:
-            OptionError: the file system refuses. What was there stays.
+            OptionError: the file system refuses; what was there is kept.
         """
         target = self.parent / name
         refuse_foreign(target, marks)
@@ -97,15 +97,15 @@ class Workspace(disk.Workspace):
     def publish_version(
         self, folder, model: str, version: int | None = None
     ) -> pathlib.Path:
-        """Renames a folder to `<model>/<version>`, which never replaces one.
+        """Renames a folder to `<model>/<version>`, never replacing an existing one.
 
         Args:
-            folder: On the same file system.
-            model: A folder, made if it is missing.
-            version: Default: one above the versions that are there.
+            folder: A folder on the same file system.
+            model: Folder of the model, created if missing.
+            version: Default: one above the existing versions.
 
         Raises:
-            OptionError: the version is there already, or the file system refuses.
+            OptionError: the version already exists, or the file system refuses.
         """
         parent = self.parent / model
         with writing():
@@ -117,18 +117,18 @@ class Workspace(disk.Workspace):
                     return target
                 except OSError as error:
                     # Another process took that version first: a rename never replaces
-                    # a folder with something in it.
+                    # a folder that is not empty.
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
                     refuse_version(parent, version)
 
 
 def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
-    """Raises OptionError where `publish_folder` would replace what is not ours.
+    """Raises OptionError if `publish_folder` would replace something not ours.
 
     Args:
-        target: A folder, a missing or an empty one among them.
-        marks: Names that are in every folder of ours.
+        target: A folder, which may be missing or empty.
+        marks: Names of files that all our folders contain.
     """
     with writing():
         if os.path.isdir(target) and not os.listdir(target):
@@ -143,7 +143,7 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
 
 
 def refuse_version(parent, version: int | None) -> None:
-    """Raises OptionError if a version that was asked for is there already."""
+    """Raises OptionError if the requested version already exists."""
     if version and os.path.exists(pathlib.Path(parent, str(version))):
         raise OptionError(
             f"--version: expected one that is not in {parent}. Received {version}: "

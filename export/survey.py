@@ -25,13 +25,13 @@ def measured(
     """Measures all artefacts that the options ask for.
 
     Args:
-        options: Of `report`.
-        parent: Folder to build artefacts in; none is left.
+        options: Options of `report`.
+        parent: Folder to build artefacts in; none is kept.
         progress: Called with every row. Default: does nothing.
 
     Returns:
-        A row an artefact, see `row_of`, and a sentence on what could not be measured,
-        empty if all was.
+        One row per artefact, see `row_of`, and a sentence on what could not be
+        measured, empty if everything was.
     """
     trained = options.origin.read().projected(options.basis_size)
     trained = trained.reading(options.restriction)
@@ -51,13 +51,13 @@ def measured(
     )
     images, truth = compared.first(count)
     labels = truth
-    if truth is None:  # Those of the net as trained take their place.
+    if truth is None:  # Labels of the net as trained replace them.
         logits = serving.keras_logits(trained.net, trained.data)
         labels = np.concatenate(
             [logits(batch).argmax(-1) for batch in parity.split(images)]
         )
     artefacts, unlearned = _possible(options, compared)
-    samples = images  # Which a server warms up with.
+    samples = images  # A server warms up with them.
     if any(_calibrated(*artefact) for artefact in artefacts):
         samples = calibration_images(compared.data, options.calibration_images)
     rows = []
@@ -90,13 +90,13 @@ def _calibrated(form, precision) -> bool:
 
 
 def _asked(options):
-    """See `Wanted.asked`: precisions that were asked for by name."""
+    """Returns `Wanted.asked`: a calibrated precision that was requested by name."""
     asked = (p for form, p in options.artefacts if _calibrated(form, p))
     return next((("precisions", p) for p in asked if options.precisions), None)
 
 
 def _possible(options, compared) -> tuple[list, str]:
-    """The artefacts that the images allow, and a sentence on the others."""
+    """Returns the artefacts that the images allow, and a sentence on the others."""
     artefacts = options.artefacts
     if options.precisions or compared.learnable:
         return artefacts, ""
@@ -111,7 +111,7 @@ def _possible(options, compared) -> tuple[list, str]:
 
 
 def _manifestations(options, net):
-    """Lists those asked for, without the net's own, which comes first anyway."""
+    """Lists the requested ones without the net's own, which comes first anyway."""
     own = [(block.scheme, block.steps) for block in blocks_of(net)]
     if not own:
         return []
@@ -126,12 +126,12 @@ def row_of(job: Job, references, parent, runs: int, labelled: bool = True) -> di
 
     Args:
         job: What to build, and what to compare it on.
-        references: Two functions of pixels to the logits of Keras: layer by layer, and
-            as a graph, see `parity.compare`.
-        parent: The folder of that folder.
+        references: Two functions from pixels to the logits of Keras: layer by layer,
+            and as a graph, see `parity.compare`.
+        parent: Where that folder is created.
         runs: Timed runs of one image.
-        labelled: Whether labels are what images show. Default: they are. Else those
-            that the net as trained gives, and no accuracy is known.
+        labelled: Whether labels are what images show. Default: yes. Otherwise they come
+            from the net as trained, and no accuracy is known.
     """
     form, source, recipe = job.form, job.source, job.recipe
     reference, voter = references
@@ -176,7 +176,7 @@ def row_of(job: Job, references, parent, runs: int, labelled: bool = True) -> di
 
 
 def _scores(found, labelled: bool) -> dict:
-    """Empty where not measured, so that every report has the same columns."""
+    """Returns scores, None if not measured: every report has the same columns."""
     shares = found.candidate_accuracy, found.reference_accuracy
     scores = [round(100 * share, 3) for share in shares]
     accuracies, same = (scores, [None] * 2) if labelled else ([None] * 2, scores)
@@ -189,12 +189,12 @@ def _scores(found, labelled: bool) -> dict:
 
 
 def _milliseconds(seconds: float) -> float:
-    """Four digits, however quick it is: small nets take hundredths."""
+    """Returns milliseconds to four digits, as small nets take hundredths."""
     return results.digits(1000 * seconds)
 
 
 def remembered(function):
-    """Caches a function of pixels: it is called once for equal ones."""
+    """Caches a function of pixels, which is called once for equal pixels."""
     known = {}
 
     def call(pixels):

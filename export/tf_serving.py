@@ -14,14 +14,15 @@ from google.protobuf import text_format
 from cnet_tf import escaping
 from cnet_tf.atomic_file import write_bytes
 
-# Where the container sees the folder.
+# Mount point of the folder in the container.
 _MOUNT = "/models"
 
-# Requests of a signature wait up to 2 ms to form a batch of at most 32; two batches run
-# at a time. Larger requests, up to 1024 images, are split. The server rejects what
-# exceeds 64 queued batches, so that overload shows at once instead of as late answers.
-# Batches are padded to one of four sizes, as the runtime prepares a graph for every
-# size it meets; the last has to be that of an execution (its batching_session.cc).
+# Requests for a signature wait up to 2 ms to form a batch of at most 32; two batches
+# run at a time. Larger requests, up to 1024 images, are split. The server rejects
+# requests beyond 64 queued batches, so that overload shows at once instead of as late
+# answers. Batches are padded to one of four sizes, because the runtime prepares a graph
+# for every size it meets; the last must equal max_execution_batch_size (the server's
+# batching_session.cc).
 _BATCHING = """\
 max_batch_size { value: 1024 }
 enable_large_batch_splitting { value: true }
@@ -40,16 +41,16 @@ WARM_UP_SIZES = (1, 4)
 
 
 def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
-    """Writes models.config and batching.config for the models that will be there.
+    """Writes models.config and batching.config for all models, a new one included.
 
     Args:
-        folder: That of a `Workspace` of `serving`, for renames to move the files: a
-            full disk is found before a model appears.
+        folder: Folder of a `Workspace` of `serving`, so that renames can move the
+            files: a full disk is found before a model appears.
         serving: Folder of `<model>/<version>/` folders.
-        model: Name of the one that is about to appear, or has versions already.
+        model: Name of the model about to appear; it may have versions already.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     # Lazy: a slow import.
     from tensorflow_serving.config import model_server_config_pb2
@@ -58,7 +59,7 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
         path.name
         for path in pathlib.Path(serving).iterdir()
         if not path.name.startswith(".")
-        # A message of TF Serving holds UTF-8 only.
+        # Messages of TF Serving hold UTF-8 only.
         and escaping.is_plain(path.name)
         and any(path.glob("*/saved_model.pb"))
     }
@@ -77,7 +78,7 @@ def write_configs(folder, serving, model: str) -> list[pathlib.Path]:
 
 
 def docker_command(serving) -> str:
-    """The line that serves the models of a folder, gRPC on port 8500, REST on 8501."""
+    """Returns the command to serve a folder, gRPC on port 8500, REST on port 8501."""
     mount = escaping.shell(f"{pathlib.Path(serving).absolute()}:{_MOUNT}:ro")
     return (
         f"docker run --rm -p 8500:8500 -p 8501:8501 -v {mount} "
@@ -91,9 +92,9 @@ def write_warmup(path, model: str, signatures, images: np.ndarray) -> None:
 
     Args:
         path: `<version>/assets.extra/tf_serving_warmup_requests`.
-        model: Its name.
-        signatures: Names.
-        images: As the signatures take them, max(WARM_UP_SIZES) or fewer.
+        model: Name of the model.
+        signatures: Names of the signatures.
+        images: At most max(WARM_UP_SIZES) images, as the signatures take them.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 

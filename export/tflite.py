@@ -8,13 +8,13 @@
 writes <output>/<scheme>-<steps>[-<precision>].tflite, replacing any earlier one, and
 its model card beside it. Signatures `serving_default`, `euler_2` ..: image -> logits,
 probabilities, label; they share one set of weights. The file uses built-in operations
-only, takes any batch unless `--batch` fixes it, and carries its metadata, LiteRT's
-standard ones included, and a zip archive of its labels.
+only, takes any batch unless `--batch` fixes it, and carries its metadata, including
+LiteRT's standard metadata, and a zip archive of its labels.
 
-LiteRT runs the export again. In float32 it must agree with Keras within 1e-4 in all
-logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
-Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite answers;
-after all but 0 nothing is left.
+The export is reloaded with LiteRT. In float32 it must agree with Keras within 1e-4 in
+all logits and within 0.02 points of accuracy; with fewer bits it may lose half a point.
+Exit codes: 0 written, 1 no agreement, 2 bad input, 3 the net's logits are not finite;
+unless 0, nothing is left behind.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ import sys
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Silences TensorFlow's own notes; it reads this when it is imported.
+    # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export import options
@@ -37,7 +37,7 @@ from trainers.option_table import option, run
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Export):
-    """The options of a .tflite file."""
+    """Options of a .tflite file."""
 
     COMBINATIONS = (*options.Export.COMBINATIONS, options.takes_input(FORMAT))
 
@@ -46,21 +46,21 @@ class Options(options.Export):
     precision: str = option(
         "float32",
         one_of(FORMAT.precisions),
-        "Precision: float16 and dynamic (int8) are those of the weights; int8 is that "
-        "of everything, outputs and a normalised input too",
+        "Precision: float16 and dynamic (int8) apply to the weights; int8 applies to "
+        "everything, outputs and a normalised input too",
     )
     float_outputs: bool = option(
         False,
         switch(),
-        "Give floats in int8 too; with --input=float for runtimes that read floats "
-        "alone",
+        "Return floats in int8 too; with --input=float, for runtimes that read only "
+        "floats",
     )
     calibration_images: int | None = options.calibration_images()
     threads: int = option(
         1,
         integer(1),
-        "Threads of LiteRT where one image is timed; neither answers nor "
-        "file depend on them",
+        "Threads of LiteRT while one image is timed; neither outputs nor file depend "
+        "on them",
     )
 
 

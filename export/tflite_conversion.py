@@ -1,4 +1,4 @@
-"""From a SavedModel to a flatbuffer for LiteRT, in one of four precisions."""
+"""Converts a SavedModel to a flatbuffer for LiteRT, in one of four precisions."""
 
 import dataclasses
 import re
@@ -22,10 +22,10 @@ class Precision:
 
     Attributes:
         gate: How far an export may differ from Keras.
-        operations: Allowed in the graph. Those of int8 exclude floats and need a
-            calibration set for the ranges of activations.
-        optimizations: Of the converter.
-        types: Of the weights. Default: chosen by the converter.
+        operations: Operations allowed in the graph. Those of int8 exclude floats and
+            need a calibration set for the ranges of activations.
+        optimizations: Optimizations of the converter.
+        types: Types of the weights. Default: chosen by the converter.
     """
 
     gate: parity.Gate
@@ -35,7 +35,7 @@ class Precision:
 
     @property
     def integer(self) -> bool:
-        """Whether all arithmetic is in integers, input and outputs too."""
+        """Whether all arithmetic is in integers, by default input and outputs too."""
         return self.operations is _INTEGERS
 
 
@@ -44,16 +44,17 @@ PRECISIONS: dict[str, Precision] = {
     "float16": Precision(
         parity.Gate.reduced(), optimizations=_SMALLER, types=(tf.float16,)
     ),
-    # Weights in int8, activations in ranges found at run time.
+    # Weights are int8; ranges of activations are found at run time.
     "dynamic": Precision(parity.Gate.reduced(), optimizations=_SMALLER),
-    # Weights per channel, as the converter does for this set of operations.
+    # Weights are scaled per channel, as the converter does for these operations.
     "int8": Precision(parity.Gate.reduced(), _INTEGERS, _SMALLER),
 }
 
-# For int8, by kind of input: the kind that is traced, and the type it is quantised to.
-# Pixels are traced as floats, so that quantising them is the converter's: the identity,
-# as their range is 0..255. A graph that casts integers itself would hold floats. Float
-# pixels stay floats, for runtimes that read no other type, and are quantised inside.
+# For int8, by kind of input: the kind to trace, and the type of the converted input.
+# Pixels are traced as floats, so that the converter quantises them, which is the
+# identity because their range is 0..255. A graph that casts integers itself would hold
+# floats. Float pixels stay floats, for runtimes that read no other type, and are
+# quantised inside the graph.
 INTEGER_INPUTS: dict[str, tuple[str, tf.DType]] = {
     "normalized": ("normalized", tf.int8),
     "float": ("float", tf.float32),
@@ -69,14 +70,15 @@ def convert(
     input_type: tf.DType | None = None,
     output_type: tf.DType = tf.int8,
 ) -> bytes:
-    """Converts some signatures of a SavedModel; constants they share are stored once.
+    """Converts some signatures of a SavedModel; shared constants are stored once.
 
     Args:
         archive: Folder of the SavedModel.
         signatures: Their names.
         precision: A key of `PRECISIONS`.
-        inputs: For int8, what `image` takes in the SavedModel, arrays of a batch each.
-        input_type, output_type: For int8, of `image` and of scores in the result.
+        inputs: For int8, arrays of one batch each, as `image` of the SavedModel takes
+            them.
+        input_type, output_type: For int8, types of `image` and scores in the result.
 
     Raises:
         OptionError: the graph has operations that LiteRT lacks.
@@ -106,7 +108,7 @@ def convert(
 
 
 def _unknown_layers(error) -> OptionError:
-    """The operations that LiteRT lacks stand in a line of a long message."""
+    """Finds the operations that LiteRT lacks in one line of a long message."""
     lines = re.findall("(?:Custom|Select TF|Flex) ops: .*", str(error))
     lines = lines or re.findall(r"error: '(tf\.\w+)' op", str(error))
     if not lines and "tensor list" in str(error).lower():

@@ -1,8 +1,8 @@
-"""Finishes a .tflite after its conversion: metadata, labels, fewer bytes.
+"""Finishes a converted .tflite: adds metadata and labels, and shrinks it.
 
-Metadata are entries in the flatbuffer's own list: LiteRT's standard ones, see
-`tflite_metadata`, and the whole description as JSON named `cnet_tf`. Labels are a zip
-archive behind it, which `unzip model.tflite` lists and runtimes ignore.
+Metadata are entries in the flatbuffer's own list: LiteRT's standard metadata, see
+`tflite_metadata`, and the whole description as JSON, named `cnet_tf`. Labels are in a
+zip archive appended to it, which `unzip model.tflite` extracts and runtimes ignore.
 """
 
 import io
@@ -27,10 +27,10 @@ def finish(content: bytes, description: dict) -> bytes:
     """Returns the file to ship: the same graphs in fewer bytes, with metadata.
 
     Outputs are in the order of the description, and inputs and outputs have the names
-    that signatures give them, for what reads tensors without signatures.
+    that signatures give them, for readers that ignore signatures.
 
     Args:
-        content: As the converter wrote it.
+        content: The file as the converter wrote it.
         description: From `describe`.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
@@ -56,7 +56,7 @@ def _add_metadata(model, name: str, content: bytes) -> None:
 
 
 def read_metadata(path) -> dict:
-    """Reads the description in a file of `finish`.
+    """Reads the description from a file written by `finish`.
 
     Raises:
         KeyError: there is none.
@@ -67,7 +67,7 @@ def read_metadata(path) -> dict:
 
 
 def require_pixels(path) -> None:
-    """Raises ParityError unless every signature takes uint8 pixels as they are."""
+    """Raises ParityError unless every signature takes unscaled uint8 pixels."""
     model = flatbuffer_utils.read_model(str(path))
     for signature in model.signatureDefs:
         graph = model.subgraphs[signature.subgraphIndex]

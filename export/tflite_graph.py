@@ -17,17 +17,17 @@ _INTEGER_ARG_MAX = 2
 
 
 def builtin(code) -> int:
-    """Reads the number of an operator code, which two fields hold for old readers."""
+    """Reads the number of an operator code, stored in two fields for old readers."""
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def strip(model) -> None:
-    """Removes what intermediate tensors hold for the converter alone.
+    """Removes what intermediate tensors contain only for the converter.
 
-    These are an empty buffer each, though the schema has buffer 0 for all of them, and
-    an empty quantisation in float graphs. A name each is longer than the rest of the
-    tensor and becomes a number: signatures find their tensors by number, but OpenVINO
-    and OpenCV read no file whose tensors have no names, or equal ones.
+    Each has an empty buffer, although the schema has buffer 0 for all of them, and an
+    empty quantisation in float graphs. Each has a name longer than the rest of the
+    tensor, which becomes `t<number>`: signatures find their tensors by number, but
+    OpenVINO and OpenCV cannot read a file whose tensors have no names or equal ones.
     """
     for graph in model.subgraphs:
         ends = {*graph.inputs, *graph.outputs}
@@ -49,7 +49,7 @@ def strip(model) -> None:
 
 
 def put_first(model, signature: str) -> None:
-    """Makes the graph of a signature number 0, and its signature the first.
+    """Makes the graph of a signature number 0, and the signature the first.
 
     Readers that ignore signatures run graph 0; the converter sorts by name.
     """
@@ -72,11 +72,11 @@ def put_first(model, signature: str) -> None:
 
 
 def name_ends(model, outputs) -> None:
-    """Names inputs and outputs as signatures do, and puts outputs in an order.
+    """Names inputs and outputs as signatures do, and orders the outputs.
 
     Args:
-        model: Changed.
-        outputs: Their names, which all signatures have.
+        model: Modified in place.
+        outputs: Names of the outputs in order; all signatures have them.
     """
     for found in model.signatureDefs:
         graph = model.subgraphs[found.subgraphIndex]
@@ -92,7 +92,7 @@ def _text(name) -> str:
 
 
 def _kept(items, used):
-    """Keeps the items of these numbers; gives their new numbers by the old ones."""
+    """Returns the items with these numbers, and their new numbers by old ones."""
     number = {old: new for new, old in enumerate(sorted(used))}
     return [items[old] for old in number], number
 
@@ -100,8 +100,8 @@ def _kept(items, used):
 def read_labels_from_integers(model) -> None:
     """Makes ARG_MAX read integers where the converter dequantises them first.
 
-    argmax(s (q - z)) = argmax(q) as s > 0; ties stay ties. Nothing else is left in
-    floats.
+    argmax(s (q - z)) = argmax(q) because s > 0; ties stay ties. Nothing else is left
+    in floats.
     """
     codes = model.operatorCodes
     for index, graph in enumerate(model.subgraphs):
@@ -126,7 +126,7 @@ def read_labels_from_integers(model) -> None:
 
 
 def _drop(model, index, candidates):
-    """Drops operators of a graph that nothing reads, with their outputs."""
+    """Drops those candidates of a graph that nothing reads, with their outputs."""
     graph = model.subgraphs[index]
     read = {*graph.outputs, *(i for o in graph.operators for i in o.inputs)}
     unused = [o for o in candidates if read.isdisjoint(o.outputs)]
@@ -135,7 +135,7 @@ def _drop(model, index, candidates):
     graph.tensors, number = _kept(
         graph.tensors, {*range(len(graph.tensors))}.difference(gone)
     )
-    number[-1] = -1  # An optional input that is left out.
+    number[-1] = -1  # An omitted optional input.
     for holder in (graph, *graph.operators):
         for name in ("inputs", "outputs"):
             tensors = [number[i] for i in getattr(holder, name)]
@@ -147,7 +147,7 @@ def _drop(model, index, candidates):
 
 
 class _Builder(flatbuffers.Builder):
-    """Writes equal vectors once, and aligns the data of tensors as the schema asks.
+    """Writes equal vectors once, and aligns tensor data as the schema requires.
 
     Many tensors have equal shapes, scales and zero points, and a flatbuffer may refer
     to one vector from several places.

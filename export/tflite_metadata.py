@@ -1,9 +1,9 @@
 """LiteRT's standard metadata, which MediaPipe Tasks and tflite-support read.
 
-They say what the tensors of graph 0 are: an image and how it is normalised, scores and
-the file of their labels. The schema (metadata_schema.fbs, version 1) has a package for
-Python that is years old and needs others, so what of it is used here is written by its
-field numbers.
+It describes the tensors of graph 0: an image and how it is normalised, scores and the
+file of their labels. The Python package for the schema (metadata_schema.fbs, version 1)
+is years old and needs others, so the fields that are used here are written by their
+numbers.
 
 https://ai.google.dev/edge/litert/models/metadata
 """
@@ -17,7 +17,7 @@ from export.serving import INPUTS
 ENTRY = "TFLITE_METADATA"
 LABELS = "labels.txt"
 
-# Field numbers by table; those of a union's type and value are two.
+# Field numbers by table; the type and the value of a union have one each.
 _MODEL = {"name": 0, "description": 1, "subgraphs": 3, "parser": 7}
 _SUBGRAPH = {"inputs": 2, "outputs": 3}
 _TENSOR = {"name": 0, "description": 1, "content": 3, "units": 4, "files": 6}
@@ -27,11 +27,11 @@ _UNIT = {"kind": 0, "options": 1}
 _NORMALIZATION = {"mean": 0, "std": 1}
 _FILE = {"name": 0, "description": 1, "type": 2}
 
-# Members of its unions and enumerations.
+# Members of the schema's unions and enumerations.
 _FEATURES, _IMAGES = np.uint8(1), np.uint8(2)
 _NORMALIZES = np.uint8(1)
 _COLORS = {1: np.int8(2), 3: np.int8(1)}
-# Labels are one a score of the last axis, or one a value.
+# One label per score of the last axis, or one per value.
 _LABEL_FILES = {"probabilities": 2, "logits": 2, "label": 3}
 
 _TEXTS = {
@@ -42,7 +42,7 @@ _TEXTS = {
 
 
 def pack(description: dict) -> bytes:
-    """The metadata of an artefact.
+    """Returns the metadata of an artefact.
 
     Args:
         description: From `describe`.
@@ -86,7 +86,7 @@ def _image(description):
 
 
 def _normalization(description):
-    """(pixel - mean) / std, of pixels 0..255, is what the graph takes."""
+    """Returns mean and std: the graph takes (pixel - mean) / std, of pixels 0..255."""
     if INPUTS[description["input"]].raw:
         mean, std = [0.0], [1.0]
     else:
@@ -117,7 +117,7 @@ def _output(name):
 
 def _write(builder, table: dict) -> int:
     """Writes a table, given as {field number: value}, and returns its place."""
-    # What a table refers to is written before it.
+    # Everything that a table refers to is written before it.
     places = {slot: _place(builder, value) for slot, value in table.items()}
     builder.StartObject(1 + max(table, default=-1))
     for slot, value in table.items():
@@ -130,7 +130,10 @@ def _write(builder, table: dict) -> int:
 
 
 def _place(builder, value) -> int | None:
-    """Where a text, array, table or list of tables was written; a number is not."""
+    """Writes a text, array, table or list of tables and returns its place.
+
+    Returns None for a number, which its table stores.
+    """
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, np.ndarray):

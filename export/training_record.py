@@ -1,4 +1,4 @@
-"""What a run recorded of its training, in Markdown; it may be a stranger's."""
+"""What a run, which may be untrusted, recorded about its training, in Markdown."""
 
 import math
 import pathlib
@@ -8,9 +8,9 @@ from cnet_tf.escaping import code_block, markdown
 
 
 def text(run: pathlib.Path) -> str:
-    """Results, versions and recipe of a run, as far as its files tell them.
+    """Returns results, versions and recipe of a run, as far as its files record them.
 
-    A file that is missing, damaged, a link or too large costs its own line only.
+    A file that is missing, damaged, too large or a link loses only its own line.
     """
     lines = (
         _accuracy(_json(run / "summary.json")),

@@ -3,18 +3,18 @@
     python export/web.py
     python export/web.py --manifestations=euler:1,euler:4,rk4:2
 
-writes <output>/web/, a folder for any static server, with nothing to fetch from
-elsewhere: drop an image or pick a sample, move the slider over the manifestations from
-the cheapest to the dearest, and see the answer, its time, and where it stands between
-accuracy and cost. An earlier page there is replaced.
+writes <output>/web/, a self-contained folder for any static server: drop an image or
+pick a sample, move the slider over the manifestations from the cheapest to the most
+expensive, and see the answer, its time, and its place between accuracy and cost. An
+earlier page there is replaced.
 
     python -m http.server --directory exports/<run>/web
 
-ONNX Runtime Web is taken from the npm package, through npm the first time.
-Each manifestation is a graph of its own beside one file of weights. ONNX Runtime runs
-them again: they must agree with Keras within 1e-4 in all logits and within 0.02 points
-of accuracy. Exit codes: 0 written, 1 no agreement, 2 bad input, 3 a net without finite
-answers; after all but 0 nothing is left.
+ONNX Runtime Web comes from its npm package, downloaded by npm the first time.
+Each manifestation is a separate graph; all share one file of weights. The page's graphs
+are reloaded with ONNX Runtime and must agree with Keras within 1e-4 in all logits and
+within 0.02 points of accuracy. Exit codes: 0 written, 1 no agreement, 2 bad input, 3
+the net's logits are not finite; unless 0, nothing is left behind.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from typing import ClassVar
 
 if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-    # Silences TensorFlow's own notes; it reads this when it is imported.
+    # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from cnet_tf.escaping import line
@@ -37,16 +37,16 @@ from export.serving import OUTPUTS
 from trainers.option_kinds import integer, switch, text
 from trainers.option_table import option, run
 
-# Of exports whose manifestations share one set of variables. Those of a page are
-# graphs of their own, so they may be folded.
+# Rules for exports whose manifestations share one set of variables. Those of a page
+# are separate graphs, so they may be folded.
 _SHARED = ("fold", "recalibrate")
-# Of the folder.
+# Name of the folder.
 _NAME = "web"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Export):
-    """The options of a page, which takes pixels of a browser."""
+    """Options of a page, which takes pixels from a browser."""
 
     COMBINATIONS = tuple(
         rule for rule in options.Export.COMBINATIONS if rule[0] not in _SHARED
@@ -61,10 +61,10 @@ class Options(options.Export):
     manifestations: tuple | None = option(
         None,
         options.MANIFESTATIONS,
-        "Shown beside the first",
+        "Manifestations shown besides the first",
         "euler, midpoint and rk4 with a quarter, half and all of the steps of the net",
     )
-    samples: int = option(10, integer(1), "Test images to pick from, one a class")
+    samples: int = option(10, integer(1), "Test images to pick from, one per class")
     onnxruntime_web: str | None = option(
         None,
         text(),
@@ -73,7 +73,7 @@ class Options(options.Export):
     )
 
     def beside(self, net) -> tuple:
-        """The manifestations shown beside that of a net."""
+        """Returns the manifestations to show besides the net's own."""
         return web_page.manifestations(net, self.manifestations)
 
 

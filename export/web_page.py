@@ -1,6 +1,6 @@
 """A folder that shows a net in a browser: page, graphs, samples and their data.
 
-index.html, page.css, page.js, chart.js    as they are in export/page/
+index.html, page.css, page.js, chart.js    copied from export/page/
 net.json                                   labels, costs and scores by manifestation
 serving_default.onnx .., weights.bin       see `formats.web`
 samples/, onnxruntime/, model_card.md
@@ -21,23 +21,22 @@ from export.runtimes import SIGNATURE
 from trainers.errors import OptionError
 
 _ASSETS = pathlib.Path(__file__).with_name("page")
-# What a page always has, by which it is known again.
+# Files that every page has, by which it is recognised.
 MARKS = ("index.html", "net.json")
-# Channels that a browser's images can be made into.
+# Channel counts that a browser's images can be converted to.
 CHANNELS = (1, 3)
-# Schemes that a page has unless others are asked for, each with a quarter, half and all
-# of the steps of the net.
+# Default schemes of a page, each with a quarter, half and all of the steps of the net.
 _SCHEMES = ("euler", "midpoint", "rk4")
 _SHARES = (4, 2, 1)
 
 
 def manifestations(net, wanted=None) -> tuple:
-    """Those to show beside the net's own, which always comes first.
+    """Returns those to show besides the net's own, which always comes first.
 
     Args:
-        net: As exported.
-        wanted: Pairs (scheme, steps). Default: three schemes with up to three numbers
-            of steps each; none where the depth of the net is fixed.
+        net: The net as exported.
+        wanted: Pairs (scheme, steps). Default: three schemes with up to three step
+            counts each; none if the depth of the net is fixed.
     """
     own = [(block.scheme, block.steps) for block in blocks_of(net)]
     if wanted is None:
@@ -48,7 +47,7 @@ def manifestations(net, wanted=None) -> tuple:
 
 
 def check(job: Job) -> None:
-    """Raises OptionError unless a browser can make the images of the net."""
+    """Raises OptionError unless a browser can produce images for the net."""
     *_, channels = job.source.data["image_shape"]
     if channels not in CHANNELS:
         raise OptionError(
@@ -62,14 +61,14 @@ def check(job: Job) -> None:
 def finish(
     path: pathlib.Path, job: Job, card: str, runtime: pathlib.Path, samples: int
 ):
-    """Makes a page of a folder of graphs.
+    """Turns a folder of graphs into a page.
 
     Args:
         path: What `formats.web` built, within its gate.
-        job: Of the graphs.
+        job: Job of the graphs.
         card: Their model card.
         runtime: From `web_runtime.find`.
-        samples: Images to offer, at most.
+        samples: Maximum number of images to offer.
     """
     found = describe(path, job)
     chosen = _first_of_each_class(job, samples)
@@ -96,17 +95,17 @@ def finish(
 
 
 def describe(path: pathlib.Path, job: Job) -> dict:
-    """The data of a page: a manifestation an entry, the cheapest first.
+    """Returns the data of a page: one entry per manifestation, the cheapest first.
 
-    Scores are accuracies, or where images have no labels how often the label of the
-    first manifestation is found.
+    Scores are accuracies or, if images have no labels, how often the label of the
+    first manifestation is given.
     """
     source, form = job.source, job.form
     feed = serving.feeder(source.data, job.recipe.kind)
     calls = form.reload(path)
 
     def votes(signature):
-        # In parts, as the states of all images at once may be more than memory.
+        # In parts, as the states of all images at once may exceed memory.
         parts = map(feed, parity.split(job.images))
         return np.concatenate([calls[signature](part)["label"] for part in parts])
 
@@ -145,7 +144,7 @@ def describe(path: pathlib.Path, job: Job) -> dict:
 
 
 def _macs(net, image_shape) -> int:
-    """Multiply-accumulates, over which a page draws.
+    """Counts the multiply-accumulates over which a page plots scores.
 
     Raises:
         OptionError: they cannot be counted.
@@ -161,12 +160,12 @@ def _macs(net, image_shape) -> int:
 
 
 def _each(words) -> str:
-    """One word, or one a block where they differ."""
+    """Returns one word, or one per block if they differ."""
     return ", ".join(words[:1] if len(set(words)) == 1 else words)
 
 
 def _first_of_each_class(job: Job, most: int) -> list[int]:
-    """Numbers of images: the first of each class, then the first of all."""
+    """Returns image numbers: the first of each class or, without labels, of all."""
     if job.labels is None:
         return list(range(min(most, len(job.images))))
     _, first = np.unique(job.labels, return_index=True)

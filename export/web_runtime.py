@@ -1,7 +1,7 @@
 """Finds the two files of ONNX Runtime Web that a page needs, and checks them.
 
-They come from the npm package onnxruntime-web, of a version that pages were tested
-with: from a folder or archive that the user names, from the cache, or through npm.
+They belong to the npm package onnxruntime-web, in the version that pages were tested
+with. It comes from a folder or archive that the user names, the cache, or npm.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ SHA512 = (
     "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
 )
 
-# What the page calls them, and where they are in the package. The first holds its
-# loader, so a page needs no third, and is one that servers know as JavaScript.
+# Names in the page, and paths in the package. The first file includes its loader, so
+# that a page needs no third, and has a suffix that servers know as JavaScript.
 FILES = {
     "ort.js": "dist/ort.wasm.bundle.min.mjs",
     "ort.wasm": "dist/ort-wasm-simd-threaded.wasm",
 }
-# The package has no licence text; its files and its package.json name it.
+# The package has no licence text; its files and package.json name the licence.
 _LICENSE = """\
 ONNX Runtime Web, npm package onnxruntime-web.
 Copyright (c) Microsoft Corporation. All rights reserved.
@@ -38,20 +38,20 @@ _URL = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
 
 
 def cache() -> pathlib.Path:
-    """The archive of the package once it was downloaded."""
+    """Returns the path of the downloaded archive of the package."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home, "cnet_tf", f"{PACKAGE}-{VERSION}.tgz")
 
 
 def find(given: str | None) -> pathlib.Path:
-    """The package: a folder, or an archive.
+    """Finds the package, a folder or an archive.
 
     Args:
         given: `--onnxruntime_web`: its folder, as in node_modules, or its .tgz. None
-            takes the cache, which npm fills if it is empty.
+            uses the cache, which npm fills if it is empty.
 
     Raises:
-        OptionError: it is not there, is another, or cannot be downloaded.
+        OptionError: it is missing, is a different one, or cannot be downloaded.
     """
     if given is None:
         archive = cache()
@@ -79,7 +79,7 @@ def find(given: str | None) -> pathlib.Path:
 
 
 def copy(package: pathlib.Path, folder: pathlib.Path) -> None:
-    """Copies the files of a package that `find` found to a new folder.
+    """Copies the two files from a package of `find` to a new folder.
 
     Raises:
         OptionError: the file system refuses.
@@ -110,7 +110,7 @@ def _check(archive: pathlib.Path) -> None:
 def _download(archive: pathlib.Path) -> None:
     """Fills the cache through npm."""
     try:
-        npm.executable()  # First, so that nothing is made where there is none.
+        npm.executable()  # First, so that nothing is created without it.
         print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:

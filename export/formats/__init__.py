@@ -1,1 +1,1 @@
-"""The formats of exports: a record each, in a file of its own; `table` lists them."""
+"""Export formats, one record per file; `table` lists them."""

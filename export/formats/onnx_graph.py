@@ -40,14 +40,14 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
 def finished(
     graph, source: Source, recipe: Recipe, description: dict, folder
 ) -> onnx.ModelProto:
-    """The ONNX graph of one layer of a source, quantised, ordered and checked.
+    """Returns the ONNX graph of one layer, quantised, ordered and checked.
 
     Args:
         graph: One of `source.graphs`.
         source, recipe, description, folder: See `Format.build`.
 
     Raises:
-        OptionError: the layer has operations that ONNX has not.
+        OptionError: the layer has operations that ONNX lacks.
     """
     model = convert(graph, source.data, recipe.kind, recipe.outputs, recipe.batch)
     if FORMAT.precisions[recipe.precision].calibrated:
@@ -78,7 +78,7 @@ def convert(
     outputs: tuple[str, ...] = tuple(serving.OUTPUTS),
     batch: int | None = None,
 ) -> onnx.ModelProto:
-    """The ONNX graph of a layer from images to logits; see `serving_function`."""
+    """Converts a layer from images to logits to ONNX; see `serving_function`."""
     serve = tf.function(
         serving.serving_function(graph, data, kind, outputs),
         input_signature=[serving.image_spec(kind, data, batch)],
@@ -102,9 +102,9 @@ def convert(
 
 @contextlib.contextmanager
 def _constants(graph):
-    """Has `Normalization` layers compute with arrays, which are constants of a graph.
+    """Makes `Normalization` layers compute with arrays, which a graph has as constants.
 
-    They compute with tensors of their own, which tf2onnx takes for inputs.
+    Otherwise they compute with their own tensors, which tf2onnx mistakes for inputs.
     """
     found = [x for x in layers_of(graph) if isinstance(x, keras.layers.Normalization)]
     kept = [(layer.mean, layer.variance) for layer in found]
@@ -118,7 +118,7 @@ def _constants(graph):
 
 
 def tensors(path) -> dict[str, Tensor]:
-    """See `Format.tensors`. Of int8, inputs and outputs are floats."""
+    """See `Format.tensors`. In int8, inputs and outputs are still floats."""
     graph = onnx.load(str(path), load_external_data=False).graph
     return {
         value.name: Tensor(
@@ -129,7 +129,7 @@ def tensors(path) -> dict[str, Tensor]:
     }
 
 
-# Runs a graph in Python; pages say more about the file.
+# Runs a graph in Python; `formats.web` adds a comment about the file.
 PYTHON = """\
 import numpy as np
 import onnxruntime

@@ -1,4 +1,4 @@
-"""What every format says of itself."""
+"""The records by which every format describes itself."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ class Precision:
     """How a format stores weights and activations.
 
     Attributes:
-        gate: What an export must keep to.
+        gate: How far an export may differ from Keras.
         calibrated: Whether it learns the ranges of activations from training images.
         inputs: Keys of `serving.INPUTS` that it takes. Default: all but files.
     """
@@ -28,17 +28,17 @@ class Precision:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What to build of a net.
+    """What to build from a net.
 
     Attributes:
         kind: A key of `serving.INPUTS`.
         precision: A key of `Format.precisions`.
         samples: uint8 (B, H, W, C): training images to calibrate on, or images that a
-            server warms up with. Default: none were read yet.
+            server warms up with. Default: none read yet.
         model: Name of the model in TF Serving. Default `"cnet"`.
-        outputs: Keys of `serving.OUTPUTS`, in their order. Default: all.
-        batch: Images at a time. Default: any number.
-        float_outputs: Whether outputs are floats though all else is integers.
+        outputs: Keys of `serving.OUTPUTS`, in order. Default: all.
+        batch: Fixed batch size. Default: any.
+        float_outputs: Whether outputs are floats although all else is integers.
     """
 
     kind: str
@@ -58,9 +58,9 @@ class Tensor:
 
     Attributes:
         name: Its name in the signature.
-        dtype: NumPy's name of its type; `"object"` are strings.
-        scale, zero_point: Of stored integers; scale 0 means that numbers are stored as
-            they are.
+        dtype: NumPy's name of its type; `"object"` means strings.
+        scale, zero_point: Of stored integers; scale 0 means that the numbers are
+            stored unscaled.
     """
 
     name: str
@@ -71,22 +71,22 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of exports. Adding one is adding a record.
+    """An export format. To add one, add a record.
 
     Attributes:
-        name: In `table.FORMATS`, in reports, and the suffix of its files.
-        title: For people.
-        precisions: By name, those with more bits first.
+        name: Name in `table.FORMATS` and in reports, and the suffix of its files.
+        title: Name for people.
+        precisions: Precisions by name, those with more bits first.
         folds: Whether a single manifestation is folded unless the user decides.
-        build: `(source, recipe, description, folder)` to the path of the artefact, a
-            file or folder in `folder`. It carries the description as far as the format
-            has a place for it.
-        reload: `(path, threads)` to its signatures, as functions of an array; a
+        build: Maps `(source, recipe, description, folder)` to the path of the artefact,
+            a file or folder in `folder`. The artefact contains the description if the
+            format has a place for it.
+        reload: Maps `(path, threads)` to its signatures, as functions of an array; a
             function that `measure` can import, see `runtimes`.
-        tensors: `(path)` to the `Tensor`s of `serving_default` by name: `image`, and
-            the outputs.
-        usage: By language, how to call it: a `string.Template` of what `snippets.names`
-            gives.
+        tensors: Maps `(path)` to the `Tensor`s of `serving_default` by name: `image`,
+            and the outputs.
+        usage: Example calls by language, each a `string.Template` of the names from
+            `snippets.names`.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Format:
     usage: dict[str, str]
 
     def refusal(self, precision: str, kind: str) -> str:
-        """Why a precision does not take that kind of input; empty if it does."""
+        """Says why a precision does not take that kind of input; empty if it does."""
         inputs = self.precisions[precision].inputs
         if kind in inputs:
             return ""
@@ -110,6 +110,6 @@ class Format:
         )
 
     def more_bits(self, precision: str) -> tuple[str, ...]:
-        """The precisions before this one: those that keep more bits."""
+        """Returns the precisions before this one, which keep more bits."""
         names = tuple(self.precisions)
         return names[: names.index(precision)]

@@ -16,7 +16,7 @@ from export.source import Source
 def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.Path:
     """Writes a SavedModel with its extra assets; see `Format.build`.
 
-    The description has no place in it: it is in the model card beside the model.
+    A SavedModel has no place for the description, which is in the card beside it.
     """
     path = pathlib.Path(folder, "model")
     serving.write_archive(path, source.graphs, source.data, recipe.kind, recipe.outputs)
@@ -111,7 +111,7 @@ FORMAT = Format(
     "saved_model",
     "TensorFlow SavedModel",
     {"float32": Precision(Gate.exact(1e-5), inputs=tuple(serving.INPUTS))},
-    # A gate of 1e-5 leaves no room for more rounding, and servers fold by themselves.
+    # A gate of 1e-5 leaves no room for more rounding, and servers do their own folding.
     folds=False,
     build=build,
     reload=runtimes.saved_model,

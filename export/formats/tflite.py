@@ -38,7 +38,7 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
 
 
 def _with_ends(images):
-    """The images, and two that reach the ends of the range of pixels."""
+    """Appends a black and a white image, the ends of the range of pixels."""
     black = np.zeros_like(images[:1])
     return np.concatenate([images, black, black + 255])
 

@@ -1,9 +1,9 @@
-"""ONNX graphs of several manifestations beside one file of weights, for a page.
+"""ONNX graphs of several manifestations with one file of weights, for a page.
 
 <folder>/<signature>.onnx    graphs, whose large tensors are in
-<folder>/weights.bin         each stored once, whichever graphs hold it
+<folder>/weights.bin         each stored once for all graphs
 
-It is in no table: `export/web.py` alone writes it, and reports measure ONNX.
+It is not in `table`: only `export/web.py` writes it, and reports measure ONNX.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from export.source import Source
 WEIGHTS = "weights.bin"
 
 # Smaller tensors stay in the graph: shapes are read from there, and a reference to
-# another file takes some 100 bytes.
+# another file takes about 100 bytes.
 _SMALLEST = 512
 # For readers that map the file into memory.
 _ALIGNMENT = 64
 
 
 def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.Path:
-    """Writes a graph a signature and their weights; see `Format.build`."""
+    """Writes one graph per signature and their weights; see `Format.build`."""
     path = pathlib.Path(folder, "model")
     with staging.writing():
         path.mkdir()
@@ -43,7 +43,7 @@ def build(source: Source, recipe: Recipe, description: dict, folder) -> pathlib.
 
 
 class SharedWeights:
-    """The large tensors of ONNX graphs, end to end, equal ones once.
+    """The large tensors of ONNX graphs, concatenated; equal ones are stored once.
 
     Attributes:
         content: The bytes so far.
@@ -61,7 +61,7 @@ class SharedWeights:
                 continue
             place = self._place(values)
             tensor.ClearField("float_data")
-            tensor.raw_data = values  # `set_external_data` asks for it.
+            tensor.raw_data = values  # `set_external_data` requires it.
             onnx.external_data_helper.set_external_data(
                 tensor, WEIGHTS, offset=place, length=len(values)
             )
