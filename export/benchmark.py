@@ -21,6 +21,12 @@ if not __package__:
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow.
+    from trainers import quick_start
+
+    quick_start.import_keras()
+
 import numpy as np
 
 from cnet_tf.presets import continuous_net

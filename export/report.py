@@ -25,6 +25,12 @@ if not __package__:
     # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow.
+    from trainers import quick_start
+
+    quick_start.import_keras()
+
 from cnet_tf import escaping
 from export import options, staging, survey
 from export.formats.table import FORMATS

@@ -26,6 +26,12 @@ if not __package__:
     # Silences TensorFlow's log messages; it reads this on import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow.
+    from trainers import quick_start
+
+    quick_start.import_keras()
+
 from cnet_tf.escaping import line
 from export import gated_export, options, tf_serving
 from export.formats.saved_model import FORMAT

@@ -66,6 +66,7 @@ LENT = (
     # Plain nets to compare ours with.
     "trainers.peers.programs.keras_nets",
     "trainers.peers.table",
+    "trainers.quick_start",
     "trainers.results",
     "trainers.run_lock",
     "trainers.trained_net",

@@ -22,7 +22,11 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 if __name__ == "__main__":
+    # Before anything else imports TensorFlow.
+    from trainers import quick_start
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quick_start.import_keras()
 
 from cnet_tf import escaping, plain_file
 from cnet_tf.line_error import LineError

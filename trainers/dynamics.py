@@ -24,6 +24,12 @@ import sys
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow.
+    from trainers import quick_start
+
+    quick_start.import_keras()
+
 import keras
 import numpy as np
 import tensorflow as tf

@@ -20,10 +20,11 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 if __name__ == "__main__":
-    # Before anything imports TensorFlow.
-    from trainers import onednn
+    # Before anything else imports TensorFlow.
+    from trainers import onednn, quick_start
 
     onednn.switch_on()
+    quick_start.import_keras()
 
 import keras
 
