@@ -1,22 +1,23 @@
-"""Training speed of several nets side by side, or beside other libraries.
+"""Compares the training speed of several nets, or of this and other libraries.
 
     python trainers/benchmark.py --presets=resnet20,cifar10_2-2-2_rk4 --rounds=20
     python trainers/benchmark.py --presets=cifar10_2-2-2_rk4 --nodes=2,16 \\
         --variants=graph,loop
 
 times nets of this package on the same random batch, in one process. Start is the time
-to make a net, to trace its step and to run that once. Then nets take turns, round by
-round, so that a slow minute of the machine slows them all. oneDNN is on, unless
+to build a net, trace its step and run it once. The nets then take turns, round by
+round, so that a slow minute of the machine affects them all. oneDNN is on, unless
 TF_ENABLE_ONEDNN_OPTS=0.
 
     python trainers/benchmark.py --peers
     python trainers/benchmark.py --peers --nodes=1,2,4,8,16,32
 
-trains the same nets in PyTorch, torchdiffeq, JAX and plain Keras too, each in a process
-and an environment of its own, in turns, and writes peers.md, .csv, .json and .png to
+also trains the same nets in PyTorch, torchdiffeq, JAX and plain Keras, each in its own
+process and environment, in turns, and writes peers.md, .csv, .json and .png to
 `--output`; with --nodes it measures start and memory over K instead (starts.*).
-Environments are built below build/peers the first time, which takes a package index and
-minutes. A last table of the same kind of machine is compared with (`--record`).
+The first time, it builds the environments below build/peers, which needs a package
+index and takes minutes. Results are compared with the last table recorded on the same
+kind of machine (`--record`).
 `--only=cnet_tf,pytorch,convolutions` adds a bound: the convolutions of our nets alone.
 
     python trainers/benchmark.py --commands
@@ -51,12 +52,12 @@ from trainers.peers import run as peers
 from trainers.peers.table import NETS, PEERS, STARTS, USUAL
 
 OWN = ("resnet20", "cifar10_2-2-2_euler", "cifar10_2-2-2_rk4")
-# Whose start is measured over K.
+# Presets whose start is measured over K.
 STARTED = ("cifar10_2-2-2_rk4",)
 
 
 def _of_peers(name):
-    """A combination: that option needs --peers."""
+    """Returns the combination: that option needs --peers."""
     return (
         name,
         lambda options: getattr(options, name) and not options.peers,
@@ -65,7 +66,7 @@ def _of_peers(name):
 
 
 def _not_of_peers(name, usual):
-    """A combination: peers have no other value of that option."""
+    """Returns the combination: --peers allows only the usual value of that option."""
     return (
         name,
         lambda options: options.peers and getattr(options, name) != usual,
@@ -121,11 +122,11 @@ class Options(OptionTable):
     nodes: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_NODES)),
-        "K of the ContinuousNets, and N with it, one after the other",
+        "K of the ContinuousNets, and N with it; each is timed",
         "each preset's",
     )
     precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
-    batch_size: int = option(128, integer(1), "Images of a step")
+    batch_size: int = option(128, integer(1), "Images per step")
     rounds: int | None = option(
         None, integer(1), "Timed turns of each net", "10; with --peers 5"
     )
@@ -140,7 +141,7 @@ class Options(OptionTable):
     only: tuple[str, ...] = option(
         (),
         list_of(one_of(PEERS), unique=True),
-        "Peers to compare; others are compared with the first one",
+        "Peers to compare; the first is the reference for the others",
         f"{','.join(USUAL)}; with --nodes {','.join(STARTS)}",
     )
     output: str = option(
@@ -149,13 +150,13 @@ class Options(OptionTable):
     record: bool = option(
         False,
         switch(),
-        "Keep the table of --peers as that of this kind of machine, in "
+        "Record the table of --peers as the one for this kind of machine, in "
         "trainers/peers/record.json",
     )
 
 
 def main(options):
-    """Prints and writes what was asked for."""
+    """Measures, prints and writes what the options ask for."""
     if not (options.peers or options.commands):
         own_speed.print_table(options.presets or OWN, options.rounds or 10, options)
         return
@@ -167,7 +168,7 @@ def main(options):
 
 
 def _speeds(options, workspace):
-    """Peers in turns."""
+    """Compares the speed of peers, which take turns."""
     rows = peers.training(
         options.presets or tuple(NETS),
         options.only or USUAL,
@@ -183,7 +184,7 @@ def _speeds(options, workspace):
 
 
 def _starts(options, workspace):
-    """Start and memory over K."""
+    """Measures start and memory over K."""
     (net,) = options.presets or STARTED
     rows = peers.starting(
         options.nodes, NETS[net]["scheme"], options.only or STARTS, options.batch_size
@@ -192,7 +193,7 @@ def _starts(options, workspace):
 
 
 def _commands(options, workspace):
-    """The commands, one after the other."""
+    """Times the commands in turn."""
     rows = command_times.rows_of(command_times.COMMANDS)
     _write(workspace, "commands", rows, command_times.COLUMNS)
 

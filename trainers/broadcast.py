@@ -41,7 +41,7 @@ def shared_folder(place: Place, folder):
 
 
 def gathered(place: Place, content: bytes) -> list[bytes]:
-    """What every worker gives, by their numbers; all workers must call it."""
+    """Returns every worker's content, by worker number; all workers must call it."""
     if place.workers == 1:
         return [content]
     sizes = _rows(place, np.array([len(content)]))[:, 0]
@@ -67,7 +67,7 @@ def anyone(place: Place, flag: bool) -> bool:
 
 
 def _rows(place, array) -> np.ndarray:
-    """An array of every worker, of one shape, as the rows of a table."""
+    """Stacks the arrays of all workers, of equal shape, as the rows of a table."""
     here = place.replicas // place.workers
 
     def of_replica(context):
@@ -91,7 +91,7 @@ def _pack(folder) -> bytes:
 
 
 def _broadcast(place, content: bytes) -> bytes:
-    """Sends the chief's content, as a sum to which the others add zeros."""
+    """Sends the chief's content as a sum to which the other workers add zeros."""
     strategy, chief = place.strategy, place.chief
 
     def total(array):

@@ -1,8 +1,8 @@
-"""Waits for the workers of a cluster to start, before TensorFlow does so without end.
+"""Waits for the workers of a cluster to start, as TensorFlow would wait for ever.
 
 TensorFlow waits for a worker in C++, where neither a signal nor a time limit reaches
-it, and says nothing. So workers meet here first: each listens on its own port until it
-has reached all others, whether they listen here or in TensorFlow already.
+it, and prints nothing. So workers meet here first: each listens on its own port until
+it has reached all others, whether they still listen here or already in TensorFlow.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from trainers.errors import OptionError
 
 _PAUSE_SECONDS = 0.2
 _CONNECT_SECONDS = 2.0
-# For TensorFlow, once all of them are there.
+# How long TensorFlow may take once all workers are there.
 _SETUP_SECONDS = 120.0
 
 
 class WorkerLost(RuntimeError):
-    """Another process of the cluster has ended or never came; the message is a line."""
+    """Another process of the cluster ended or never started; the message is a line."""
 
 
 def address(text: str) -> tuple[str, int]:
-    """(host, port) of "host:port".
+    """Splits "host:port" into (host, port).
 
     Raises:
-        ValueError: it is no such address.
+        ValueError: the text is not of that form.
     """
     parts = urllib.parse.urlsplit(f"//{text}")
     if not parts.hostname or not parts.port or parts.netloc != text or "@" in text:
@@ -38,7 +38,8 @@ def address(text: str) -> tuple[str, int]:
 
 
 def _tell(line):
-    print(line, flush=True)  # It may be for a file, and long until the next one.
+    # Stdout may be a file, and the next line a long time off.
+    print(line, flush=True)
 
 
 def meet(workers: dict[str, str], own: str, minutes: float, tell=_tell) -> None:
@@ -46,13 +47,13 @@ def meet(workers: dict[str, str], own: str, minutes: float, tell=_tell) -> None:
 
     Args:
         workers: host:port by name, as in "worker 1".
-        own: The name of this one.
+        own: The name of this worker.
         minutes: How long to wait.
-        tell: Called with a line where it waits.
+        tell: Called with a line if it has to wait.
 
     Raises:
         OptionError: the port of this worker is in use.
-        WorkerLost: one of them did not start in time.
+        WorkerLost: a worker did not start in time.
     """
     end = time.monotonic() + 60 * minutes
     missing = {name: place for name, place in workers.items() if name != own}
@@ -80,9 +81,9 @@ def meet(workers: dict[str, str], own: str, minutes: float, tell=_tell) -> None:
 
 @contextlib.contextmanager
 def limited(seconds: float = _SETUP_SECONDS):
-    """Ends the process with a line where TensorFlow does not come back.
+    """Ends the process with a line if TensorFlow does not return in time.
 
-    It is in C++ then, so that no exception reaches it.
+    TensorFlow is then in C++, where no exception reaches it.
     """
 
     def give_up():
@@ -105,7 +106,7 @@ def limited(seconds: float = _SETUP_SECONDS):
 
 
 def in_use(name: str, place: str) -> OptionError:
-    """The refusal of a port that another process has."""
+    """Returns the error for a port that another process uses."""
     return OptionError(
         f"TF_CONFIG: expected a free port for {name}, which is this process. Received "
         f"{place}, which another process uses: end it, or choose another port on every "
@@ -135,7 +136,7 @@ def _reached(place) -> bool:
     try:
         socket.create_connection(address(place), timeout=_CONNECT_SECONDS).close()
         return True
-    except OSError:  # Among them: no such host yet, as where containers start.
+    except OSError:  # Includes hosts not known yet, as while containers start.
         return False
 
 

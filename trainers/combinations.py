@@ -1,4 +1,4 @@
-"""Options of a run that exclude one another, or need one another.
+"""Options of a run that exclude or need one another.
 
 (option, wrong, why): `wrong` and `why` are functions of the options, see `OptionTable`.
 """
@@ -27,7 +27,7 @@ OF_PRESETS = (
 
 
 def _increasing(name):
-    """The combinations that a list of epochs allows."""
+    """Returns the checks that a list of epochs increases and ends before --epochs."""
 
     def disordered(options):
         epochs = getattr(options, name)
@@ -57,16 +57,16 @@ def _increasing(name):
 
 
 def _of_presets_alone(name):
-    """An option that a model from a file has no use for."""
+    """Excludes an option that --model, a net from a file, has no use for."""
     remedy = "leave one of the two out"
-    if name == "grow":  # It may be from a flag file.
+    if name == "grow":  # It may come from a flag file.
         remedy = "give an empty --grow=, and --scheme and --steps for another start"
     what = "--model, whose layers are what they are"
     return excluded(name, lambda options: options.model, what, remedy)
 
 
 def _of_all_layers(name):
-    """An option that changes batch norms, where the head alone is to learn."""
+    """Excludes an option that changes batch norms when only the head learns."""
     what = "--train_only=head, as it moves the batch norms of features that are to stay"
     return excluded(name, lambda options: options.train_only == "head", what)
 
@@ -88,9 +88,9 @@ def _basis(options):
 
 
 def _largest(options) -> int:
-    """K and N at the end, whichever is more, as far as the options tell.
+    """Returns the larger of K and N at the end, as far as the options determine it.
 
-    Plateaus may be fewer than allowed.
+    Refinements on plateaus do not count: there may be fewer than allowed.
     """
     times = len(options.refine_epochs)
     factors = options.refine_factor[:times]
@@ -105,14 +105,14 @@ def _largest(options) -> int:
 
 
 def _grow_excludes(options):
-    """Options that --grow stands for or excludes, as they are given."""
+    """Lists the given options that --grow replaces or excludes."""
     names = ("refine_epochs", "scheme", "nodes", "steps")
     given = [f"--{name}" for name in names if getattr(options, name)]
     return given + [f"--refine={options.refine}"] * (options.refine != "at_epochs")
 
 
 def _members_in_force(options):
-    """Manifestations of --any_depth that are also stages of --grow when it starts."""
+    """Lists members of --any_depth that --grow trains from --any_depth_epoch on."""
     stages = options.grow
     before = [s for s in stages if s[0] <= options.any_depth_epoch][-1:]
     after = [s for s in stages if s[0] > options.any_depth_epoch]
@@ -128,7 +128,7 @@ def _fixed(options, remedy):
 
 
 def grows(options):
-    """Whether a run is to refine the depth."""
+    """Whether a run refines its depth."""
     return options.refine_epochs or options.refine != "at_epochs"
 
 

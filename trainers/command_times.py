@@ -1,4 +1,4 @@
-"""How long the commands take, and how much of that is starting them."""
+"""Times the commands, and how much of that is start-up."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ from trainers.errors import OptionError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# In this order, in one folder: later ones take the run of the first.
+# Run in this order, in one folder: later commands use the run of the first.
 COMMANDS = {
     "train, one epoch of digits": (
         "trainers/train.py",
@@ -28,18 +28,18 @@ COMMANDS = {
 
 
 def rows_of(commands: dict, tell=print) -> list[dict]:
-    """Runs commands one after the other in an empty folder, then each with --help.
+    """Runs commands in turn in an empty folder, each followed by its --help.
 
     Args:
         commands: By name, a script below the root of the repository and its flags.
-        tell: Told what was measured.
+        tell: Called with a line per measurement.
 
     Returns:
-        A row a command: wall time, and what of it is Python, imports and flags, which
-        is all that --help does.
+        A row per command: its wall time, and the share of Python, imports and flags,
+        which is all that --help does.
 
     Raises:
-        OptionError: one of them fails.
+        OptionError: a command fails.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def _seconds(command, more, folder) -> float:
         text=True,
     )
     seconds = time.perf_counter() - start
-    # absl ends --help with 1.
+    # absl exits with 1 after --help.
     if done.returncode and not more:
         words = (done.stderr.strip().splitlines() or ["no words"])[-1]
         raise OptionError(

@@ -1,11 +1,11 @@
-"""Runs side by side: accuracy over minutes of training, and over cost once trained.
+"""Compares runs: accuracy over minutes of training, and over cost once trained.
 
     python trainers/compare.py --runs=runs/direct,runs/grown
 
-The first run is what the others are measured by: when did each of them reach the
-accuracy that it ended with? Validation accuracy is compared, or that of training where
-there are no validation images. Of runs that `trainers/evaluate.py` has scored, the
-second panel shows the accuracy of their manifestations over evaluations of the rate.
+The first run is the reference: when did each of the others reach the accuracy that the
+first one ended with? Validation accuracy is compared, or training accuracy where there
+are no validation images. For runs that `trainers/evaluate.py` has scored, a second
+panel shows the accuracy of their manifestations over evaluations of the rate.
 Writes compare.csv, compare.md and compare.png to --output.
 """
 
@@ -46,16 +46,16 @@ class Options(OptionTable):
     runs: tuple[str, ...] = option(
         (LATEST,),
         list_of(run_folder(), empty=False),
-        "Runs, ended or not; the first one is the measure",
+        "Runs, finished or not; the first one is the reference",
     )
     output: str = option("comparisons", text(), "Folder for the results")
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A manifestation: its scheme, evaluations a block, and accuracy in [0, 1].
+    """A manifestation: its scheme, evaluations per block, and accuracy in [0, 1].
 
-    The cost of a net of fixed depth is None.
+    The cost is None for a net of fixed depth.
     """
 
     scheme: str
@@ -65,15 +65,15 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """What a run did.
+    """The course of a run.
 
     Attributes:
-        name: Of its folder.
+        name: Name of its folder.
         key: What is compared, `"val_accuracy"` or `"accuracy"`.
-        minutes: Of training at the end of each epoch.
-        accuracies: At the end of each epoch, in [0, 1].
-        test: Test accuracy; None of a run that has not ended.
-        points: Its manifestations, but for those without finite answers.
+        minutes: Minutes of training up to the end of each epoch.
+        accuracies: Accuracy at the end of each epoch, in [0, 1].
+        test: Test accuracy; None for a run that has not finished.
+        points: Its manifestations with finite accuracy.
     """
 
     name: str
@@ -84,12 +84,12 @@ class Course:
     points: tuple[Point, ...]
 
     def reached(self, accuracy):
-        """Minutes until this accuracy was met first; None if it never was."""
+        """Returns the minutes until this accuracy was first met; None if never."""
         pairs = zip(self.minutes, self.accuracies, strict=True)
         return next((minutes for minutes, found in pairs if found >= accuracy), None)
 
     def best(self) -> list[tuple[int, float]]:
-        """(cost, accuracy) of the best manifestation of each cost, by cost."""
+        """Lists (cost, accuracy) of the best manifestation at each cost, by cost."""
         found = {}
         for point in self.points:
             if point.cost is not None:
@@ -98,16 +98,16 @@ class Course:
 
 
 def read(folder) -> Course:
-    """The course of a run, from its log, its times and its grid.
+    """Reads the course of a run from its log, times and grid.
 
     Raises:
-        OptionError: the folder has no log of an epoch, or a file that is damaged.
+        OptionError: the folder has no logged epoch, or a damaged file.
     """
     try:
         return _read(pathlib.Path(folder))
     except OptionError:
         raise
-    except LineError as error:  # It says which file, and why.
+    except LineError as error:  # Its message says which file, and why.
         raise OptionError(f"--runs: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise OptionError(
@@ -133,7 +133,7 @@ def _read(folder):
     summary = folder / "summary.json"
     ended = plain_file.read_json(summary) if summary.is_file() else {}
     rows = _rows(folder / "evaluation" / "grid.csv")
-    # Of the whole test set. Older grids do not say what they are of.
+    # Only those scored on the whole test set. Older grids do not name their split.
     points = (
         _point(row)
         for row in rows
@@ -150,7 +150,7 @@ def _read(folder):
 
 
 def _point(row) -> Point:
-    """Of a row of grid.csv."""
+    """Reads a row of grid.csv."""
     accuracy = float(row["accuracy"])
     if row["trained"] != "True" and row["recalibrated_accuracy"]:
         accuracy = max(accuracy, float(row["recalibrated_accuracy"]))
@@ -197,7 +197,7 @@ def _csv(courses) -> bytes:
 
 
 def markdown(courses) -> str:
-    """A row a run; "reached" is when it met the last accuracy of the first run."""
+    """Returns a row per run; "reached": when it met the first run's last accuracy."""
     target = courses[0].accuracies[-1]
     what = "validation" if courses[0].key == "val_accuracy" else "training"
     lines = [
@@ -220,7 +220,7 @@ def markdown(courses) -> str:
 
 
 def picture(courses) -> bytes:
-    """A PNG: accuracy over minutes, and over evaluations where a run has a grid."""
+    """Draws a PNG: accuracy over minutes, and over evaluations if a run has a grid."""
     scored = any(course.points for course in courses)
     figure = results.figure(6.4 + 5.2 * scored, 4.2)
     first, *second = figure.subplots(1, 1 + scored, squeeze=False)[0]
@@ -241,9 +241,9 @@ def picture(courses) -> bytes:
 
 
 def _draw_costs(axes, courses):
-    """Points of a marker a scheme, and a line a run through the best of each cost.
+    """Draws a marker per scheme, and a line per run through the best at each cost.
 
-    A net of fixed depth is a level, as it costs no number of evaluations.
+    A net of fixed depth is a horizontal line, as it has no number of evaluations.
     """
     points = [
         point for course in courses for point in course.points if point.cost is not None

@@ -1,17 +1,17 @@
-"""Is a net an integrator? Its blocks and its answers with other schemes and steps.
+"""Is a net an integrator? Runs its blocks and the net with other schemes and steps.
 
     python trainers/converge.py                       # runs/latest
     python trainers/converge.py --run=pretrained:cifar10_any_depth
     python trainers/converge.py --run=runs/seed-0,runs/seed-1,runs/seed-2
     python trainers/converge.py --model=my.keras      # with blocks, or a plain ResNet
-    python trainers/converge.py --model=my.keras --inputs=my.npz   # of no images
+    python trainers/converge.py --model=my.keras --inputs=my.npz   # not of images
 
-The stages of a plain residual net are read as Euler with steps of one. Reported are,
-for every block and for the whole net, the observed order, the floor (how far the net as
-trained is from the limit of its equation), the dip at the step of the training,
+The stages of a plain residual net are read as Euler with steps of one. For every block
+and for the whole net, the command reports the observed order, the floor (how far the
+net as trained is from the limit of its equation), the dip at the step of the training,
 accuracy as trained and in the limit, and the verdict; see `cnet_tf/step_verdict.py`.
-More --examples, narrower intervals. --recalibration_batches also re-estimates the batch
-norms of the whole net in its limit: what is lost then is not lost by statistics.
+More --examples give narrower intervals. --recalibration_batches also re-estimates the
+batch norms of the whole net in its limit: any loss that remains is not due to them.
 Writes convergence.csv, .md, .png and .json.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
@@ -63,24 +63,24 @@ class Options(looked_at.Options):
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4"),
         list_of(one_of(SCHEMES)),
-        "Schemes besides that of the training",
+        "Schemes besides the one in training",
     )
     factors: tuple[Fraction, ...] = option(
         observed_order.FACTORS,
         list_of(ratio(), empty=False),
-        "Steps in units of those in training",
+        "Numbers of steps, as multiples of the number in training",
     )
     tolerance: float = option(
         step_verdict.TOLERANCE,
         number("> 0"),
-        "Where there are no labels: floor up to which a net is at the limit of its "
+        "Without labels: floor up to which a net counts as at the limit of its "
         "equation, relative to what a block does",
     )
     recalibration_batches: int = option(
         0,
         integer(0),
-        "Batches of 128 training images to re-estimate the batch norms of the whole "
-        "net on, in its limit; 0 leaves that column out",
+        "Batches of 128 training images on which to re-estimate the batch norms of the "
+        "whole net in its limit; 0 leaves that column out",
     )
     points: float = option(
         100 * step_verdict.POINTS,
@@ -98,7 +98,7 @@ def main(options):
             "--run: expected runs of one net, seeds of one training. Received nets "
             "with other blocks: look into them one by one."
         )
-    # First, so that a folder that cannot be written is found before the work.
+    # Entered first, so that an unwritable folder is found before the work.
     with workspace:
         studies = [_study(found, options) for found in sources]
         workspace.publish(convergence_report.files(studies))
@@ -107,7 +107,7 @@ def main(options):
 
 
 def _study(found, options) -> convergence_report.Study:
-    """What is observed of one net, and the verdicts."""
+    """Observes one net and judges its parts."""
     count = options.recalibration_batches
     if count:
         try:

@@ -25,7 +25,7 @@ class Study:
 
 
 def files(studies) -> dict[str, bytes]:
-    """The results by the names of their files.
+    """Returns the contents of the result files by name.
 
     Args:
         studies: `Study`s of nets with the same parts.
@@ -39,7 +39,7 @@ def files(studies) -> dict[str, bytes]:
 
 
 def verdicts(studies) -> list[Verdict]:
-    """On each part, over all runs."""
+    """Returns the verdict on each part, over all runs."""
     if len(studies) == 1:
         return studies[0].verdicts
     columns = zip(*(study.verdicts for study in studies), strict=True)
@@ -47,7 +47,7 @@ def verdicts(studies) -> list[Verdict]:
 
 
 def markdown(studies) -> str:
-    """The table of verdicts, and how to read it."""
+    """Returns the table of verdicts, and how to read it."""
     rows = verdicts(studies)
     others = [scheme for scheme in rows[0].orders if scheme != rows[0].scheme]
     answers = "accuracy" if rows[0].labelled else "same answers"
@@ -138,7 +138,7 @@ def _json(studies) -> bytes:
 
 
 def _plain(value):
-    """Data for JSON, which has no NaN: null."""
+    """Replaces numbers that are not finite by null, as JSON has none."""
     if isinstance(value, dict):
         return {key: _plain(x) for key, x in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -147,7 +147,7 @@ def _plain(value):
 
 
 def picture(studies) -> bytes:
-    """A PNG: for each part log error over log step, a line a scheme and run."""
+    """Draws a PNG: for each part log error over log step, a line per scheme and run."""
     names = [part.name for part in studies[0].parts]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -187,7 +187,7 @@ def _draw(axes, part, labels):
         if scheme == part.scheme:
             own = [(h, e) for h, e in points if h == 1]
             axes.plot(*zip(*own, strict=True), "*", color=color, markersize=14)
-        if scheme != MIXED:  # The slope that the scheme has, through the finest point.
+        if scheme != MIXED:  # The scheme's own slope, through the finest point.
             h0, e0 = points[-1]
             order = get_scheme(scheme).order
             ends = h0, 4 * h0

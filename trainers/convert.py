@@ -1,14 +1,14 @@
-"""Residual nets into continuous ones, continuous nets into plain Keras models.
+"""Converts residual nets to continuous ones, continuous nets to plain Keras models.
 
     python trainers/convert.py --model=resnet.keras --output=continuous.keras
     python trainers/convert.py --model=runs/latest --basis=hat --nodes=3 --recalibrate=9
     python trainers/convert.py --model=pretrained:cifar10_any_depth --to=plain
 
 To continuous (the default): each stage of equal residual units becomes a block with as
-many pieces, Euler, the same logits; --basis and --nodes then project the weights. Train
-on from the file with `train.py --model`. To plain: every step gets layers of its own,
-and the file loads where this package is not. Logits are compared before the file is
-written; of a run, accuracies too.
+many pieces, stepped by Euler, with the same logits; --basis and --nodes then project
+the weights. To train further, give the file to `train.py --model`. To plain: every step
+gets layers of its own, and the file loads without this package. Logits are compared
+before the file is written; for a run, accuracies are printed too.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -50,15 +50,15 @@ from trainers.option_kinds import integer, list_of, one_of, text, trained_model
 from trainers.option_table import OptionTable, excluded, option, run
 from trainers.steps import accuracy_of, evaluate
 
-# What rounding makes of logits; bases change them by more, and are not compared.
+# Bound on the effect of rounding. Compared before projection, which changes more.
 _CLOSE = 1e-4
 _EXAMPLES = 8
-# Of a size that a model leaves free.
+# Replaces a size that a model leaves free.
 _SIDE = 32
 
 
 class ConversionError(LineError):
-    """A model that computes something else; the message is one line."""
+    """The converted model computes something else; the message is one line."""
 
 
 def _alone(name):
@@ -109,19 +109,19 @@ class Options(OptionTable):
     nodes: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_NODES)),
-        "K', functions of the basis to project onto: one number, or one a block",
+        "K', functions of the basis to project onto: one number, or one per block",
         "as many as there are units",
     )
     steps: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_STEPS)),
-        "N, steps of Euler: one number, or one a block",
+        "N, Euler steps: one number, or one per block",
         "as many as there are units",
     )
     recalibrate: int = option(
         0,
         integer(0),
-        "Batches of 128 training images of a run to re-estimate the batch norms on",
+        "Batches of 128 training images of a run on which to re-estimate batch norms",
     )
     data_dir: str | None = data_dir()
 
@@ -156,7 +156,7 @@ def main(options):
 
 
 def _read(options):
-    """(net, its data or None, what it says of them)."""
+    """Returns (net, its data or None, its description of the data)."""
     if not os.path.isdir(options.model):
         with naming("--model"):
             return keras_file.read(options.model), None, {}
@@ -173,7 +173,7 @@ def _read(options):
 
 
 def _continuous(net):
-    """The continuous net; prints the stages, and why other sums are none."""
+    """Returns the continuous net; prints its stages, and why other sums are not any."""
     survey = residual_stages(net)
     for i, stage in enumerate(survey.stages):
         print(f"block_{i}: {line(stage)}")
@@ -208,7 +208,7 @@ def _check_logits(net, new):
     old, now = (np.asarray(model(x, training=False), "float64") for model in (net, new))
     delta = np.abs(now - old).max()
     print(f"logits differ by {delta:.1e} at most, of {np.abs(old).max():.1e}")
-    if not delta <= _CLOSE * max(1, np.abs(old).max()):  # False of NaN.
+    if not delta <= _CLOSE * max(1, np.abs(old).max()):  # `<=` is False for NaN.
         raise ConversionError(
             f"expected the same logits. Received some that differ by {delta:.1e}: "
             "please report it."
@@ -216,7 +216,7 @@ def _check_logits(net, new):
 
 
 def _scorer(data):
-    """Function that prints the accuracy of a net, where there are data."""
+    """Returns a function that prints a net's accuracy, if there are data."""
     if data is None:
         return lambda name, net: None
     examples = batches.eval_batches(data, "test", 500)

@@ -1,4 +1,4 @@
-"""Curves of a run for TensorBoard, which a disk that refuses ends like other writes."""
+"""Curves of a run for TensorBoard; a failed write ends like any other of the run."""
 
 import keras
 import tensorflow as tf
@@ -11,10 +11,10 @@ class Curves(keras.callbacks.TensorBoard):
 
     Args:
         run: The run directory.
-        runs_dir: What the user named, for messages.
+        runs_dir: The folder that the user named, for messages.
 
     Raises:
-        OptionError: in any of its calls: a file cannot be written.
+        OptionError: in any method, if a file cannot be written.
     """
 
     def __init__(self, run, runs_dir):
@@ -38,5 +38,5 @@ class Curves(keras.callbacks.TensorBoard):
             super().on_train_end(logs)
 
     def _writing(self):
-        # TensorFlow has errors of its own for a full disk.
+        # TensorFlow raises its own errors for a full disk.
         return writing(self._runs_dir, tf.errors.OpError)

@@ -1,4 +1,4 @@
-"""Options of commands that read a net, of a run or a file, and images."""
+"""Options of commands that read images and a net, from a run or a file."""
 
 from trainers.errors import OptionError
 from trainers.option_kinds import list_of, number, text
@@ -8,29 +8,29 @@ LATEST = "runs/latest"
 
 
 def data_dir():
-    """Where the data are."""
+    """Returns the option --data_dir: where the data are."""
     return option(
         None,
         text(),
-        "Where TFDS keeps prepared sets; of 'folder:/path', the folder it was moved to",
+        "Where TFDS keeps prepared sets; for 'folder:/path', the folder it moved to",
         "$TFDS_DATA_DIR, else ~/tensorflow_datasets; the path",
         PROCESS,
     )
 
 
 def mean_of_pixels():
-    """What was taken off the pixels that a file was trained on."""
+    """Returns the option --mean: what was subtracted from the pixels in training."""
     return option(
         (),
         list_of(number()),
         "Mean of the pixels, scaled to 0..1, that --model was trained with: one number "
-        "or one a channel",
+        "or one per channel",
         "0",
     )
 
 
 def std_of_pixels():
-    """What they were divided by."""
+    """Returns the option --std: what the pixels were then divided by."""
     return option(
         (),
         list_of(number("> 0")),
@@ -40,10 +40,10 @@ def std_of_pixels():
 
 
 def file_or_run(runs):
-    """A combination: --model and --run exclude one another.
+    """Returns the combination: --model and --run exclude one another.
 
     Args:
-        runs: Function of the options to the text of --run.
+        runs: Function from the options to the text of --run.
     """
     return (
         "model",
@@ -56,7 +56,7 @@ def file_or_run(runs):
 
 
 def of_a_file(name):
-    """A combination: that option needs --model."""
+    """Returns the combination: that option needs --model."""
     return (
         name,
         lambda options: getattr(options, name) and not options.model,
@@ -68,15 +68,15 @@ def of_a_file(name):
 
 
 def per_channel(name: str, values: tuple[float, ...], channels: int) -> list[float]:
-    """Numbers of pixels, a number a channel.
+    """Returns the numbers of a pixel option, one per channel.
 
     Args:
-        name: Of their option.
-        values: One number, or one a channel.
-        channels: Of the input of the model.
+        name: Name of the option.
+        values: One number, or one per channel.
+        channels: Channels of the model's input.
 
     Raises:
-        OptionError: neither one number nor one a channel.
+        OptionError: neither one number nor one per channel.
     """
     if len(values) not in (1, channels):
         raise OptionError(

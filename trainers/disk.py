@@ -1,4 +1,4 @@
-"""Writes of a command: a disk that refuses ends it with a line, and nothing is left."""
+"""A command's writes: a failed one ends it with a line, and nothing is left behind."""
 
 import contextlib
 import dataclasses
@@ -15,12 +15,12 @@ def writing(option: str, *others, remedy="choose another or make room"):
     """Turns a failed write into a one-line error. Wrap nothing but the write.
 
     Args:
-        option: That names the folder.
-        *others: Exceptions that a library raises in place of OSError.
+        option: Option that names the folder.
+        *others: Exceptions that a library raises instead of OSError.
         remedy: What to do.
 
     Raises:
-        OptionError: the file system refuses.
+        OptionError: the write fails.
     """
     try:
         yield
@@ -33,18 +33,18 @@ def writing(option: str, *others, remedy="choose another or make room"):
 
 @dataclasses.dataclass
 class Workspace:
-    """A folder of results, with a temporary one in it, out of which they are renamed.
+    """A folder of results, and a temporary one in it from which they are renamed.
 
-    On exit the temporary one is removed, and so are those of its parents that were made
-    for it and that are empty. What killed processes have left in `parent`, and in
-    folders directly below, is removed first.
+    Entering first removes what killed processes left in `parent` and in folders
+    directly below it. On exit the temporary folder is removed, and so are parents that
+    were made for it and are empty.
 
     Attributes:
         parent: Where results appear; made on entering if it is missing.
-        folder: The temporary one, None before it is entered.
+        folder: The temporary folder, None before the workspace is entered.
 
     Raises:
-        OptionError: on entering, if it cannot be made; `--output` names it.
+        OptionError: on entering, if it cannot be made; names `--output`.
     """
 
     parent: pathlib.Path
@@ -52,10 +52,10 @@ class Workspace:
 
     def __enter__(self):
         lineage = [self.parent, *self.parent.parents]
-        # Not `Path.exists`, which raises where a name is too long or a folder closed.
+        # Not `Path.exists`, which raises for long names and unreadable folders.
         made = [folder for folder in lineage if not os.path.exists(folder)]
         with contextlib.ExitStack() as stack:
-            # The deepest first; those that hold a result stay.
+            # Removed deepest first; those that hold a result stay.
             for folder in reversed(made):
                 stack.callback(_remove_empty, folder)
             with writing("output"):
@@ -69,10 +69,10 @@ class Workspace:
         return self._opened.__exit__(*error)
 
     def publish(self, contents: dict[str, bytes]):
-        """Writes files by their names: all of them first, then they appear.
+        """Writes files by name; they appear only once all are written.
 
         Raises:
-            OptionError: one cannot be written; `--output` names it.
+            OptionError: a file cannot be written; names `--output`.
         """
         with writing("output"):
             for name, content in contents.items():
@@ -82,7 +82,7 @@ class Workspace:
 
 
 def _sweep_below(parent):
-    """Exports of one net stand in folders of one: a killed one may be another's."""
+    """Sweeps subfolders too: exports of a net share `parent`, each with its own."""
     for folder in parent.iterdir():
         if folder.is_dir() and not folder.is_symlink():
             temporary.sweep(folder)

@@ -1,15 +1,15 @@
-"""What is an integrator: motions learned through one step, then run with other steps.
+"""What is an integrator? Learns motions through one step, then runs other steps.
 
     python trainers/dynamics.py
     python trainers/dynamics.py --seeds=1 --spacings=0.4,0.1    # a first look
 
-A rate is fitted to pairs x(t), x(t + D) through one step of each scheme: a matrix to
-the oscillator, whose fit is also known in closed form, a perceptron 2-50-2 to the
-pendulum. The error at time T is then measured for steps h from 1 down to 1e-4. That of
-an integrator falls like h^p to a floor; that of an impostor dips at h = D and rises as
-h -> 0, to the error of the equation that it stands for: any fit converges with order p,
-but to the solution of its own equation. Writes dynamics.csv, .json, .md and .png to
---output.
+A rate is fitted to pairs x(t), x(t + D) through one step of each scheme: a matrix for
+the oscillator, whose fit is also known in closed form, and a 2-50-2 perceptron for the
+pendulum. The error at time T is then measured for steps h from 1 down to 1e-4. The
+error of an integrator falls like h^p to a floor. That of an impostor dips at h = D and
+rises as h -> 0 to the error of the equation it has learned: any fit converges with
+order p, but to the solution of its own equation. Writes dynamics.csv, .json, .md and
+.png to --output.
 
 Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 4.
 """
@@ -42,11 +42,11 @@ from trainers.motions import MOTIONS
 from trainers.option_kinds import integer, list_of, number, one_of, text
 from trainers.option_table import OptionTable, option, run
 
-# h, steps of the curves; T = 2 and T = 10 are whole multiples of each.
+# Steps h of the curves; T = 2 and T = 10 are whole multiples of each.
 STEPS = (1.0, *(m * 10.0**-e for e in range(1, 5) for m in (5, 4, 2.5, 2, 1)))
-# Steps whose states tell the order: small for the motions, large for round-off.
+# Steps that show the order: small against the motions, large against round-off.
 _HALVED = (0.02, 0.01, 0.005)
-# A rise by this much, from h = D to the smallest h, makes an impostor.
+# An impostor's error grows by more than this factor, from h = D to the smallest h.
 _RISE = 3.0
 
 
@@ -73,10 +73,12 @@ class Options(OptionTable):
         "D, seconds between the states of a pair; T, the time of the errors, must be a "
         "multiple: 2 s for the pendulum, 10 s for the oscillator",
     )
-    seeds: int = option(5, integer(1, most=100), "Fits of each kind, of seeds 0, 1, ..")
-    iterations: int = option(50_000, integer(1), "Updates of each fit")
-    batch_size: int = option(128, integer(1, most=100_000), "Pairs of an update")
-    learning_rate: float = option(1e-4, number("> 0"), "Rate of Adam")
+    seeds: int = option(
+        5, integer(1, most=100), "Fits of each kind, with seeds 0, 1, .."
+    )
+    iterations: int = option(50_000, integer(1), "Updates per fit")
+    batch_size: int = option(128, integer(1, most=100_000), "Pairs per update")
+    learning_rate: float = option(1e-4, number("> 0"), "Learning rate of Adam")
     output: str = option("dynamics", text(), "Folder for the results")
 
     COMBINATIONS = (
@@ -93,11 +95,11 @@ class Options(OptionTable):
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The fits of a kind at T, over step sizes.
+    """The states at T of the fits of one kind, over step sizes.
 
     Attributes:
         motion, scheme, spacing: What was learned, and through which step D.
-        steps: h, falling.
+        steps: h, in decreasing order.
         states: Array (steps, seeds, 2).
         end: The exact state, (2,).
     """
@@ -111,13 +113,13 @@ class Curve:
 
     @property
     def errors(self):
-        """2-norms of the errors, (steps, seeds); infinite where steps overflow."""
+        """2-norms of the errors, (steps, seeds); infinite where states overflow."""
         distances = np.linalg.norm(self.states - self.end, axis=-1)
         return np.where(np.isfinite(distances), distances, np.inf)
 
     @property
     def floors(self):
-        """Errors at the smallest step, one a seed."""
+        """Errors at the smallest step, one per seed."""
         return self.errors[-1]
 
     @property
@@ -127,7 +129,7 @@ class Curve:
 
     @property
     def orders(self):
-        """q with x_h = x + O(h^q), from three steps: x is each fit's own limit.
+        """q in x_h = x + O(h^q), from three steps; x is each fit's own limit.
 
         log2 |x_h - x_(h/2)| / |x_(h/2) - x_(h/4)|
         """
@@ -141,7 +143,7 @@ class Curve:
 
     @property
     def verdicts(self) -> list[str]:
-        """What each seed has learned: a flow that other steps give too, or one step."""
+        """What each seed has learned: a flow, alike for other steps, or one step."""
         impostor = self.floors > _RISE * self.dips
         return ["impostor" if each else "integrator" for each in impostor]
 
@@ -153,7 +155,7 @@ def main(options):
         options.iterations, options.batch_size, options.learning_rate
     )
     workspace = disk.Workspace(pathlib.Path(options.output))
-    # First, so that a folder that cannot be written is found before the work.
+    # Entered first, so that an unwritable folder is found before the work.
     with workspace:
         bar = keras.utils.Progbar(len(kinds) * options.iterations, unit_name="update")
         curves = [measured(*kind, options.seeds, recipe, bar.add) for kind in kinds]
@@ -192,7 +194,7 @@ def measured(motion, scheme, spacing, seeds, recipe, progress=lambda done: None)
 
 
 def contents(curves) -> dict[str, bytes]:
-    """The files of the results by their names."""
+    """Returns the contents of the result files by name."""
     rows = [
         {
             "motion": curve.motion,
@@ -234,12 +236,12 @@ def _summary(curve):
 
 def _spread(values):
     spread = {"mean": values.mean(), "min": values.min(), "max": values.max()}
-    # JSON has no infinity: a fit may overflow.
+    # A fit may overflow, and JSON has no infinity.
     return {k: v if math.isfinite(v) else None for k, v in spread.items()}
 
 
 def markdown(curves) -> str:
-    """A table: a row for each kind of fit."""
+    """Returns a table with a row for each kind of fit."""
     lines = [
         "| motion | trained | D | floor, mean [min, max] | closed form "
         "| error at h = D | observed order | verdict, of the seeds |",

@@ -1,4 +1,4 @@
-"""Error over step size, log-log: a panel for each motion and scheme."""
+"""Draws error over step size, log-log: a panel for each motion and scheme."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from trainers import results
 
 
 def png(curves) -> bytes:
-    """A PNG of `dynamics.Curve`s.
+    """Draws a PNG of `dynamics.Curve`s.
 
-    Lines are means over seeds, bands reach from the least to the largest, stars mark
-    h = D; dotted is the slope h^p.
+    Lines are means over seeds, bands span the smallest to the largest, stars mark
+    h = D, and the dotted line has the slope of h^p.
     """
     motions = list(dict.fromkeys(curve.motion for curve in curves))
     schemes = list(dict.fromkeys(curve.scheme for curve in curves))
@@ -32,7 +32,7 @@ def png(curves) -> bytes:
             ]
             finite = np.concatenate([errors.ravel() for errors in drawn])
             finite = finite[np.isfinite(finite) & (finite > 0)]
-            # A large step may blow up, and the fit is exact at h = D.
+            # Clipped: a large step may blow up, and the fit is exact at h = D.
             axes.set_ylim(max(1e-8, finite.min() / 3), min(100, 3 * finite.max()))
     for axes in panels[-1]:
         axes.set_xlabel("step h")

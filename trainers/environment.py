@@ -1,4 +1,4 @@
-"""What a run was started with and on: flags.txt and environment.json."""
+"""Records how and on what a run was started: flags.txt and environment.json."""
 
 import datetime
 import importlib
@@ -16,25 +16,25 @@ from trainers import onednn
 from trainers.data.errors import tell
 from trainers.option_table import flagfile
 
-# By module: TensorFlow is distributed under several names.
+# Names of modules, as TensorFlow is distributed under several names.
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow_datasets")
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What the last bits of sums depend on, beside the code.
+# What the last bits of sums depend on, besides the code.
 _KERNELS = ("onednn", "processor", "accelerators", "backend")
-# What an earlier start is remembered by.
+# What is kept of an earlier start.
 _KEPT = ("started", *_KERNELS, "code", "epochs", "extended_from")
 
 
 def describe(run: pathlib.Path, plan, extended: int | None = None):
-    """Writes flags.txt and environment.json, which keeps what it knew of before.
+    """Writes flags.txt and environment.json, which also lists earlier starts.
 
-    A line tells where the run goes on with other kernels.
+    Prints a line where the run resumes with other kernels.
 
     Args:
         run: The run directory.
         plan: What the run does.
-        extended: The epochs that it had before this start gave it more, or None.
+        extended: The epochs that the run had before this start extended it, or None.
     """
     path = run / "environment.json"
     last = _last(path)
@@ -58,7 +58,7 @@ def describe(run: pathlib.Path, plan, extended: int | None = None):
 
 
 def _last(path) -> dict:
-    """What the last start wrote; nothing of a new run."""
+    """Reads what the last start wrote; empty for a new run."""
     try:
         return plain_file.read_json(path)
     except plain_file.PlainFileError:
@@ -66,7 +66,7 @@ def _last(path) -> dict:
 
 
 def _starts(last) -> list[dict]:
-    """When and on what a run was started so far: other kernels give other bits."""
+    """Lists when and on what the run was started so far: other kernels, other bits."""
     if not last:
         return []
     shown = {key: last.get(key) for key in _KEPT}
@@ -75,7 +75,7 @@ def _starts(last) -> list[dict]:
 
 
 def environment() -> dict:
-    """Versions, machine, git revision and command of this process."""
+    """Returns versions, machine, git revision and command of this process."""
     return {
         "command": " ".join(sys.argv),
         "git": _git("rev-parse", "HEAD"),
@@ -95,7 +95,7 @@ def environment() -> dict:
 
 
 def revision() -> str | None:
-    """The git revision, shortened; None outside of a clone."""
+    """Returns the short git revision; None outside a clone."""
     return _git("rev-parse", "--short", "HEAD")
 
 
@@ -109,7 +109,7 @@ def _processor():
 
 
 def _accelerators() -> list[str]:
-    """Names of the GPUs that the backend finds; those of TPUs on JAX, too."""
+    """Names the GPUs that the backend finds; on JAX the TPUs, too."""
     if keras.backend.backend() == "jax":
         devices = importlib.import_module("jax").local_devices()
         return [device.device_kind for device in devices if device.platform != "cpu"]

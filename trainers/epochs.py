@@ -34,8 +34,8 @@ def _train_epoch(training, callbacks):
     """Trains the current epoch: grows first, then the remaining batches, then logs.
 
     Raises:
-        NotFinite: nothing was saved.
-        Interrupted: after a snapshot.
+        NotFinite: training diverged; that state is not saved.
+        Interrupted: training stopped, after a snapshot.
     """
     plan, progress, recorder = training.plan, training.progress, training.recorder
     options, epoch = plan.options, progress.epoch
@@ -60,7 +60,7 @@ def _train_epoch(training, callbacks):
         **_means(progress.totals),
         "learning_rate": learning_rate(options, plan.per_epoch, at_start),
         **_depth(training.state.net),
-        # Earlier processes had a part in it, and rollbacks are of an epoch, too.
+        # Includes the time of earlier processes and of updates rolled back.
         "seconds": progress.seconds - sum(e["seconds"] for e in progress.history),
         "images_per_second": examples / max(here, 1e-9),
     }
@@ -107,7 +107,7 @@ def _train_batches(training, callbacks):
 
 
 def _roll_back(training, event):
-    """Restores the last snapshot that an update succeeded from, at a lower rate.
+    """Restores the last snapshot from which an update succeeded, at a lower rate.
 
     Raises:
         Diverged: no rollback is left, or there is no such snapshot.
@@ -152,7 +152,7 @@ def _callbacks(training):
     callbacks = []
     if options.tensorboard and run:
         callbacks.append(Curves(run, options.runs_dir))
-    # Callbacks look for it, and nets that our loop trains are not compiled.
+    # Callbacks read it, and our loop does not compile its nets.
     training.state.net.optimizer = None
     return keras.callbacks.CallbackList(
         callbacks,
@@ -165,9 +165,9 @@ def _callbacks(training):
 
 
 def _depth(net):
-    """Steps of the first block, 0 for nets of fixed depth; of each where they differ.
+    """Returns the steps for the log: of the first block, and of each if they differ.
 
-    Numbers for the log.
+    0 for nets of fixed depth.
     """
     steps = {f"steps_{block.name}": block.steps for block in blocks_of(net)}
     first = {"steps": next(iter(steps.values()), 0)}

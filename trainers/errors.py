@@ -1,8 +1,8 @@
-"""How a command ends: with one line on stderr, an exit code, and nothing half-done.
+"""Ends a command: with one line on stderr, an exit code, and nothing half-done.
 
-0 done, stopped and saved, or running already; 1 a result that is none; 2 bad input or a
-disk that refuses; 3 a net that is unusable; 128 + n on the signal n, 141 where the
-reader of a pipe has gone.
+Exit codes: 0 done, stopped and saved, or running already; 1 a failure to give a result;
+2 bad input or a failed read or write; 3 an unusable net; 128 + n on signal n; 141 if
+the reader of a pipe is gone.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from cnet_tf.escaping import line
 from cnet_tf.line_error import LineError
 from trainers import flag_files
 
-# What ends a command from outside: `kill`, a closed terminal. Missing on Windows.
+# Signals that end a command: `kill`, a closed terminal. Windows lacks the latter.
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -29,10 +29,10 @@ class OptionError(LineError):
 
 @contextlib.contextmanager
 def naming(flags: str):
-    """Turns what the library refuses within it into an `OptionError` of these flags.
+    """Turns a ValueError of the library into an `OptionError` that names these flags.
 
     Args:
-        flags: As a message begins, such as `"--scheme, --steps"`.
+        flags: The start of the message, such as `"--scheme, --steps"`.
     """
     try:
         yield
@@ -41,15 +41,15 @@ def naming(flags: str):
 
 
 class _Ended(SystemExit):
-    """A signal: what is open is closed and what is temporary removed on its way up."""
+    """A signal; on its way up files are closed and temporary ones removed."""
 
 
 def run_command(main, failures=()) -> NoReturn:
     """Runs `main()` as a program and turns its errors into lines and exit codes.
 
     Args:
-        main: Reads its flags from `absl.flags.FLAGS`, all of which are defined already.
-        failures: Exceptions that tell of a result, not of bad input: exit code 1, or
+        main: Reads its flags from `absl.flags.FLAGS`, where all are already defined.
+        failures: Exceptions that report a result, not bad input: exit code 1, or
             their `exit_code`.
     """
 
@@ -58,21 +58,21 @@ def run_command(main, failures=()) -> NoReturn:
             rest = flags.FLAGS([argv[0], *flag_files.expanded(argv[1:])])[1:]
         except flag_files.FlagFileError as error:
             _exit(2, error)
-        # ValueError: of a value for --noname.
+        # ValueError: --noname was given a value.
         except (flags.Error, ValueError) as error:
             _exit(2, f"{str(error).removeprefix('flag ')}: see --help.")
-        except OSError as error:  # Of --help.
+        except OSError as error:  # From printing --help.
             _refuse_disk(error)
         if rest:
             _exit(2, f"expected flags only. Received {' '.join(rest)!r}: see --help.")
 
     def guarded(_):
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow tell a lot.
+            logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow log a lot.
         _end_on_signals()
         try:
             main()
-            sys.stdout.flush()  # A full disk behind it shows here at the latest.
+            sys.stdout.flush()  # A full disk behind it shows up here at the latest.
         except tuple(failures) as error:
             _exit(getattr(error, "exit_code", 1), error)
         except LineError as error:
@@ -89,28 +89,28 @@ def run_command(main, failures=()) -> NoReturn:
 
 
 def _end_on_signals():
-    """Signals that end a process raise, so that it clears up; a second one is late."""
+    """Makes signals raise, so that the process cleans up; later ones are ignored."""
 
     def end(number, _):
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         name = signal.Signals(number).name
-        # Not by `print`, in the middle of which the signal may have come.
+        # Not `print`: the signal may have interrupted one.
         with contextlib.suppress(OSError):
             os.write(2, f"error: stopped by {name}.\n".encode())
         raise _Ended(128 + number)
 
     for each in _SIGNALS:
-        if signal.getsignal(each) != signal.SIG_IGN:  # As `nohup` asks for.
+        if signal.getsignal(each) != signal.SIG_IGN:  # Ignored under `nohup`.
             signal.signal(each, end)
     _raise_dropped_ends_again()
 
 
 def _raise_dropped_ends_again():
-    """Ends reach `main`, even if they come where Python drops what is raised.
+    """Makes ends reach `main` even from where Python drops exceptions.
 
-    That is in callbacks of garbage collection and finalizers: an exception there is
-    told to `sys.unraisablehook` and forgotten. The handler of a signal may well run in
+    It does so in garbage-collection callbacks and finalizers: an exception there is
+    reported to `sys.unraisablehook` and forgotten. A signal handler may well run in
     one of them, as libraries have such callbacks.
     """
     if not hasattr(signal, "setitimer"):  # Windows.
@@ -120,13 +120,13 @@ def _raise_dropped_ends_again():
     def keep_ends(dropped):
         end = dropped.exc_value
         if end is None or isinstance(end, (Exception, GeneratorExit)):
-            hook(dropped)  # A failure, of which no more than a message is due.
+            hook(dropped)  # An ordinary failure: a message is enough.
             return
 
         def raise_it(*_):
             raise end
 
-        # Soon, from the outside: what is raised here is dropped, too.
+        # Raised soon, from outside: an exception raised here is dropped, too.
         signal.signal(signal.SIGALRM, raise_it)
         signal.setitimer(signal.ITIMER_REAL, 0.01)
 
@@ -143,12 +143,12 @@ def _refuse_disk(error) -> NoReturn:
 
 
 def _forget_stdout():
-    """What cannot be written is not tried again when Python ends."""
+    """Keeps Python from retrying at exit what could not be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(code, message) -> NoReturn:
-    with contextlib.suppress(OSError):  # Of a full disk: the code tells.
+    with contextlib.suppress(OSError):  # On a full disk the exit code must do.
         print(f"error: {line(message)}", file=sys.stderr)
     sys.exit(code)

@@ -1,12 +1,12 @@
-"""Accuracy of one trained net over a grid of schemes and step counts.
+"""Scores one trained net over a grid of schemes and step counts.
 
-    python trainers/evaluate.py                       # of runs/latest
+    python trainers/evaluate.py                       # runs/latest
     python trainers/evaluate.py --run=runs/cifar --schemes=euler,rk4 --steps=1,2,4,8
 
-Every manifestation is scored with its batch norms as trained and recalibrated on
-training images; those that the net was trained as, members included, always are.
-Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
-A net that ships with the package is --run=pretrained:<preset>.
+Every manifestation is scored with its batch norms as trained, and with batch norms
+recalibrated on training images. Those that were trained, members included, are always
+part of the grid. Writes grid.csv, grid.md and grid.png to <run>/evaluation or --output.
+For a net that ships with the package, give --run=pretrained:<preset>.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -51,7 +51,7 @@ class Options(OptionTable):
         None,
         text(),
         "Folder for the results",
-        "<run>/evaluation, or evaluations/<preset> of a net that ships",
+        "<run>/evaluation, or evaluations/<preset> for a net that ships",
     )
     schemes: tuple[str, ...] = option(
         ("euler", "midpoint", "rk4", "rk4_38"),
@@ -66,9 +66,9 @@ class Options(OptionTable):
     restriction: str | None = option(
         None,
         one_of(RESTRICTIONS),
-        "How fewer steps than cells read theta: its average over the step, for each "
-        "stage its average over the share of that stage (quadrature), or theta at the "
-        "stage times, which skips cells",
+        "How theta is read with fewer steps than cells: averaged over the step, for "
+        "each stage averaged over the share of that stage (quadrature), or at the "
+        "stage times (point), which skips cells",
         "as in training",
     )
     split: str = option("test", one_of(image_data.PARTS), "Split to score")
@@ -78,20 +78,20 @@ class Options(OptionTable):
     recalibration_batches: int = option(
         20,
         integer(0),
-        "Batches of 128 training images to recalibrate the batch norms on; 0 leaves "
-        "those columns out",
+        "Batches of 128 training images to recalibrate batch norms on; 0 leaves those "
+        "columns out",
     )
     augment: str | None = option(
         None,
         one_of(AUGMENTATIONS),
-        "Augmentation of the images that batch norms are recalibrated on",
+        "Augmentation of the images to recalibrate batch norms on",
         "as in training",
     )
     data_dir: str | None = data_dir()
 
 
 def main(options):
-    """Scores the grid, writes and prints it."""
+    """Scores, writes and prints the grid."""
     run = pathlib.Path(options.run)
     workspace = disk.Workspace(_output(options))
     trained = trained_net.read(run)
@@ -110,7 +110,7 @@ def main(options):
         augment=options.augment or said.get("augment", "none"),
         cutout=0 if options.augment else said.get("cutout", 0),
     )
-    # First, so that a folder that cannot be written is found before the work.
+    # Entered first, so that an unwritable folder is found before the work.
     with workspace:
         parts = (options.split, *(("train",) if options.recalibration_batches else ()))
         data = image_data.load_as_trained(said, options.data_dir, parts)
@@ -122,7 +122,7 @@ def main(options):
 
 
 def _of_what(options) -> str:
-    """Which images were scored, unless it is the test set."""
+    """Says which images were scored; empty for the whole test set."""
     if options.examples is None and options.split == "test":
         return ""
     count = "All" if options.examples is None else f"The first {options.examples}"

@@ -16,7 +16,7 @@ from trainers.combinations import grows
 from trainers.data.errors import tell
 from trainers.errors import OptionError, naming
 
-# Options that are arguments of the net as they are.
+# Options that are passed to the net unchanged.
 OVERRIDES = (
     "scheme",
     "basis",
@@ -32,10 +32,10 @@ def first_net(plan):
     """Builds or reads the net.
 
     Args:
-        plan: The run's `Plan`, with whose images and classes it has to fit.
+        plan: The run's `Plan`; the net must fit its images and classes.
 
     Raises:
-        OptionError: it cannot be built, or fits other images or classes.
+        OptionError: the net cannot be built, or fits other images or classes.
     """
     options, data = plan.options, plan.data
     net = _of_file(options, data) if options.model else _of_preset(options, data)
@@ -48,7 +48,7 @@ def first_net(plan):
     if options.train_only == "head":
         _freeze_features(net)
     with naming("--model" if options.model else "--preset and its overrides"):
-        readable(net)  # Before it is trained, not after.
+        readable(net)  # Checked before training, not after.
     return net
 
 
@@ -70,7 +70,7 @@ def _freeze_features(net):
 
 
 def _check_members(net, options):
-    """Refuses before training what `members.start` would refuse in the middle of it."""
+    """Refuses before training what `members.start` would refuse during it."""
     wanted, known = members.names(options), members.others(net)
     if known and known != wanted:
         raise OptionError(
@@ -90,9 +90,9 @@ def _check_members(net, options):
 
 
 def _forms_to_come(net, options) -> set[str]:
-    """Names of the manifestations that a net has from its start to its end.
+    """Names the manifestations that a net has from the start of a run to its end.
 
-    Of --refine=adaptive those in which all blocks are refined alike.
+    For --refine=adaptive: only those in which all blocks are refined alike.
     """
     times = len(options.refine_epochs)
     if options.refine == "on_plateau":
@@ -132,7 +132,7 @@ def _of_preset(options, data):
     if options.image_sizes:
         shape = (None, None, shape[-1])
     with naming("--preset and its overrides"):
-        # All of them, as a stage that cannot be should not end a run in the middle.
+        # Builds every stage, so that an impossible one does not end a run half-way.
         net, *_ = [
             continuous_net(
                 options.preset,
@@ -153,7 +153,7 @@ def _check_channels(options, data):
     try:
         expected = pretrained.data_of(options.preset)["image_shape"][-1]
     except ValueError:
-        return  # `continuous_net` tells what ships.
+        return  # `load_weights` says what ships.
     if (found := data.image_shape[-1]) != expected:
         raise OptionError(
             f"--weights: expected images of {expected} channels. Received {found}, of "
@@ -168,7 +168,7 @@ def _of_file(options, data):
         if options.scheme or options.steps:
             net = manifest(net, options.scheme, _numbers(options.steps))
         if grows(options):
-            chosen_blocks(net)  # Refuses a net without any before it trains.
+            chosen_blocks(net)  # Refuses a net without blocks before it trains.
     expected = [(None, *data.image_shape)], [(None, len(data.class_names))]
     found = [tuple(x.shape) for x in net.inputs], [tuple(x.shape) for x in net.outputs]
     if not all(map(_fits, found, expected)):
@@ -177,7 +177,7 @@ def _of_file(options, data):
             f"{expected[1][0]} for {data.name!r}. Received one from {found[0]} to "
             f"{found[1]}: give it that input and output, or choose another --dataset."
         )
-    if "float" not in net.inputs[0].dtype:  # Keras would cut normalised images.
+    if "float" not in net.inputs[0].dtype:  # Keras would truncate normalised pixels.
         raise OptionError(
             f"--model: expected an input of floats. Received {net.inputs[0].dtype}: "
             "build it on a keras.Input of float32."
@@ -208,12 +208,12 @@ def _read(path, train_only):
 
 
 def _numbers(values):
-    """One number for all blocks, one a block, or None for those of the net."""
+    """Returns one number for all blocks, one per block, or None for the net's own."""
     return values[0] if len(values) == 1 else values or None
 
 
 def _fits(found, expected):
-    """Whether shapes are those expected; a free size fits any."""
+    """Whether shapes are the expected ones; a free size fits any."""
     return len(found) == len(expected) and all(
         len(a) == len(b) and all(n is None or n == m for n, m in zip(a, b, strict=True))
         for a, b in zip(found, expected, strict=True)

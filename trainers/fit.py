@@ -3,27 +3,28 @@
 The order of initialisation, and why:
 
 1. Options check themselves when they are made (options.py), before TensorFlow starts.
-2. The place comes first of all of TensorFlow (place.py): clusters and TPUs set up the
-   runtime. What cannot be shared out among the replicas is refused before data is read.
+2. The place comes before anything else of TensorFlow (place.py), as clusters and TPUs
+   set up the runtime. A batch that cannot be shared out among the replicas is refused
+   before data is read.
 3. Data is loaded and its size is checked, so that bad input leaves no directory.
-   Options, place and data are the plan (plan.py), which is all that the rest reads.
+   Options, place and data make up the plan (plan.py); the rest reads nothing else.
 4. Workers of a cluster compare what determines their numbers (identity.py) before
    anything is built. The net and its optimizer are built from the seed, in the scope of
    the strategy; a net that cannot be built leaves no directory. Up to here a signal
-   stops at once, from here on after a batch (interruption.py).
+   stops the process at once, from here on after a batch (interruption.py).
 5. The chief finds its run directory (run_directory.py) and locks it: the newest one of
    the same identity that has no summary.json; one of fewer epochs with --extend; a new
-   one otherwise, or with --noresume. Where a living process has it, this one ends with
-   a line. From here on one object writes to it (recorder.py).
-6. The rule to resume: take the newest snapshot of that run that is whole
-   (snapshots.py). The chief decides and sends it to the other workers (broadcast.py),
-   which refuse data that changed; net, optimizer and progress replace those of step 4.
-   Without one, save the start.
+   one otherwise, or with --noresume. If another live process holds it, this one ends
+   with a line. From here on a single object writes to it (recorder.py).
+6. The rule for resuming: take the newest whole snapshot of that run (snapshots.py). The
+   chief decides and sends it to the other workers (broadcast.py). Every worker refuses
+   data that changed; net, optimizer and progress replace those of step 4. Without a
+   snapshot, save the initial state.
 7. Train the remaining epochs (epochs.py). Order, augmentation and learning rate are
    functions of seed and progress, so a resumed run ends with the same bits.
 8. Score, and write the summary, which marks the run as finished (summary.py).
 
-The flow goes down: fit -> epochs -> training -> steps, schedule, growth, recorder.
+Calls go downwards: fit -> epochs -> training -> steps, schedule, growth, recorder.
 """
 
 import time
@@ -52,12 +53,12 @@ def fit(options: Options) -> dict:
     the same bits as a run that was never interrupted.
 
     Args:
-        options: Checked when they were made.
+        options: Already checked, when they were made.
 
     Raises:
         OptionError, DataError: bad input, or a disk that cannot be written.
-        Diverged: no lower rate that was allowed helped.
-        Interrupted: a signal or the end of the minutes; everything is saved.
+        Diverged: training still diverges after all allowed rollbacks.
+        Interrupted: a signal came or the time is up; everything is saved.
         WorkerLost: another worker of the cluster is gone, or did not start.
         Running: the same command is running already.
         Unusable: the test loss is not finite; everything is saved.
@@ -69,7 +70,7 @@ def fit(options: Options) -> dict:
 
 def _fit(options, began, interruption):
     place = Place.of(options)
-    interruption.listen()  # Clusters of TensorFlow take the handler of SIGTERM.
+    interruption.listen()  # Clusters of TensorFlow replace the handler of SIGTERM.
     data = load(
         options.dataset,
         options.data_dir,

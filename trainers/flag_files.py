@@ -1,4 +1,4 @@
-"""Flag files: a flag a line, read in whatever encoding an editor saved them.
+"""Flag files: one flag per line, in whichever Unicode encoding an editor saved them.
 
 # The published recipe.
 --flagfile=cifar.flags
@@ -13,7 +13,7 @@ import re
 
 from cnet_tf.line_error import LineError
 
-# The longest first: UTF-32 begins like UTF-16.
+# The longest first: the mark of UTF-32 begins like that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -21,7 +21,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_MOST_BYTES = 2**20  # A flag file has some hundred; what is larger is none.
+_MOST_BYTES = 2**20  # Flag files have a few hundred; a larger file is not one.
 _INCLUDE = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
 _QUOTED = re.compile(r'(--?\w+=)("(?:[^"\\]|\\.)*")\s*(?:#.*)?')
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -32,19 +32,19 @@ class FlagFileError(LineError):
 
 
 def expanded(arguments: list[str]) -> list[str]:
-    """Arguments with every --flagfile replaced by the flags in it.
+    """Returns the arguments with every --flagfile replaced by the flags in it.
 
     Args:
-        arguments: Those of a command, without its name.
+        arguments: The arguments of a command, without its name.
 
     Raises:
-        FlagFileError: a file is missing or unreadable, holds something else than flags,
-            or includes itself.
+        FlagFileError: a file is missing or unreadable, holds something other than
+            flags, or includes itself.
     """
     found, rest = [], list(arguments)
     while rest:
         argument = rest.pop(0)
-        if argument == "--":  # Nothing behind it is a flag.
+        if argument == "--":  # Nothing after it is a flag.
             return [*found, argument, *rest]
         if not (include := _INCLUDE.fullmatch(argument)):
             found.append(argument)
@@ -55,18 +55,18 @@ def expanded(arguments: list[str]) -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """A value as it stands in a flag file, so that `expanded` gives it back."""
+    """Writes a value for a flag file, such that `expanded` gives it back."""
     one_line = len(value.splitlines()) <= 1 and value == value.strip()
     plain = one_line and not re.search(r'^"|(?:^|\s)#', value)
     return value if plain else json.dumps(value)
 
 
 def _flags(path, including) -> list[str]:
-    """The flags of a file and of those that it includes.
+    """Returns the flags of a file and of those that it includes.
 
     Args:
         path: As given; relative to the working directory.
-        including: The files that include it, from the outermost on.
+        including: The files that include it, outermost first.
     """
     path = os.path.expanduser(path)
     if not path:
@@ -93,15 +93,15 @@ def _flags(path, including) -> list[str]:
 
 
 def _flag(line) -> str:
-    """The flag of a line without its comment; empty where there is none."""
+    """Returns the flag on a line, without its comment; empty if there is none."""
     line = line.strip()
-    if line.startswith("//"):  # As absl has them.
+    if line.startswith("//"):  # A comment in absl's style.
         return ""
     if quote := _QUOTED.fullmatch(line):
         try:
             return quote[1] + json.loads(quote[2])
         except ValueError:
-            pass  # It is no string of JSON, so it is a value with quotes in it.
+            pass  # Not a JSON string, so a value that has quotes in it.
     return _COMMENT.sub("", line, count=1).rstrip()
 
 

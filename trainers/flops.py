@@ -33,10 +33,11 @@ def frozen_graph(net, image_shape, batch=1) -> tf.Graph:
 
 @contextlib.contextmanager
 def inlined():
-    """Traces functions within functions as a part of them.
+    """Traces nested functions as part of the outer one.
 
-    Keras has XLA compile some layers alone, as convolutions in groups. What reads a
-    graph without running it, to count or to convert, does not look into such calls.
+    Keras has XLA compile some layers separately, such as grouped convolutions. Tools
+    that read a graph without running it, to count or convert, do not look into such
+    calls.
     """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
@@ -47,11 +48,11 @@ def inlined():
 
 
 def forward_flops(net, image_shape) -> int | None:
-    """Counts operations of a forward pass of one image; a multiply-add is two.
+    """Counts the operations of a forward pass of one image; a multiply-add is two.
 
-    Of unrolled graphs it is what TensorFlow counts per operation, and `Einsum`, of
-    which it knows nothing; of a loop it would count one step. None where Keras does not
-    run on TensorFlow.
+    Adds up what TensorFlow counts per operation, plus `Einsum`, which it does not
+    count. The graph is unrolled, as only one step of a loop would be counted. None if
+    Keras does not run on TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         return None
@@ -65,7 +66,7 @@ def forward_flops(net, image_shape) -> int | None:
 
 
 def einsum_macs(node: tf.Operation) -> int:
-    """Counts multiply-adds of an `Einsum` of two factors: the product of all sizes."""
+    """Counts the multiply-adds of a two-factor `Einsum`: the product of all sizes."""
     terms = node.get_attr("equation").decode().split("->")[0].split(",")
     if len(terms) == 1:
         return 0  # A transposition or a sum.
@@ -73,7 +74,7 @@ def einsum_macs(node: tf.Operation) -> int:
     for term, x in zip(terms, node.inputs, strict=True):
         head, dots, tail = term.partition("...")
         middle = len(x.shape) - len(head) - len(tail)
-        # Dimensions behind the dots are named from the right, as they broadcast so.
+        # Dimensions in the ellipsis are named from the right, as they broadcast.
         names = [*head, *(f"{dots}{i}" for i in range(middle, 0, -1)), *tail]
         for name, size in zip(names, x.shape, strict=True):
             sizes[name] = max(size, sizes.get(name, 1))

@@ -1,11 +1,11 @@
-"""Two classes in the plane, and the flow that a continuous block learns to part them.
+"""Draws the flow by which a continuous block separates two classes in the plane.
 
     python trainers/flow.py
 
-Moons are parted by a flow of the plane. Circles are not: a flow never lets a point out
-of a ring, so theirs has a third dimension to go round (Dupont, Doucet, Teh 2019, arXiv
+A flow of the plane can separate moons but not circles: it never lets a point out of a
+ring. Circles get a third dimension to go around it (Dupont, Doucet, Teh 2019, arXiv
 1904.01681). Writes flow.png to --output: states at t = 0, 1/2 and 1 of a net of one
-block with a linear head, along the head's normal and across, and the paths to them.
+block with a linear head, along the head's normal and across it, and the paths to them.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ class Options(OptionTable):
 
 
 def trained(plane, epochs, seed):
-    """(net, points, labels): a block around a perceptron, with a linear head."""
+    """Returns (net, points, labels): a block of a perceptron, with a linear head."""
     keras.utils.set_random_seed(seed)
     points, labels = plane.make(_POINTS, seed)
     layers = keras.layers
@@ -72,7 +72,7 @@ def trained(plane, epochs, seed):
     net = keras.Sequential(
         [
             keras.Input((2,)),
-            # The plane in its space: further coordinates are zero.
+            # Embeds the plane in the state space: further coordinates are zero.
             layers.Dense(
                 plane.dimension,
                 use_bias=False,
@@ -93,12 +93,13 @@ def trained(plane, epochs, seed):
 
 
 def along(net, points) -> np.ndarray:
-    """States of the points, (17, points, 2): along the head's normal, and across."""
+    """Returns the states, (17, points, 2): along the head's normal and across it."""
     stem, flow, head = net.layers
     path = np.stack([np.asarray(state) for state in states(flow, stem(points))])
     kernel, bias = head.get_weights()
     normal = kernel[:, 0] / np.linalg.norm(kernel)
-    # Across: where the last states spread most, of what is orthogonal to the normal.
+    # Across: the direction orthogonal to the normal in which the last states spread
+    # most.
     rest = path[-1] - np.outer(path[-1] @ normal, normal)
     across = np.linalg.svd(rest - rest.mean(axis=0))[2][0]
     distance = path @ normal + bias / np.linalg.norm(kernel)
@@ -120,7 +121,7 @@ def main(options):
 
 
 def picture(rows) -> bytes:
-    """A PNG: a row for each problem, (states, labels); columns are depths."""
+    """Draws a PNG: a row for each problem's (states, labels); columns are depths."""
     figure = results.figure(9.6, 3.2 * len(rows))
     grid = figure.subplots(len(rows), 3, sharex="row", sharey="row", squeeze=False)
     for panels, (name, (path, labels)) in zip(grid, rows.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Inputs that somebody has in a file of arrays, for nets that take no images."""
+"""Reads inputs from a file of arrays, for nets that do not take images."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ _EXPECTED = "a .npy of inputs, or a .npz of inputs x and labels y"
 
 
 def batches(path, shape, options) -> list[tuple]:
-    """Pairs (inputs, labels) of the first examples; labels may be None.
+    """Returns pairs (inputs, labels) of the first examples; labels may be None.
 
     Args:
         path: A .npy of inputs (examples, ..), or a .npz of these as x and of integer
             labels (examples, ..) as y. Nothing in it is unpickled.
-        shape: That of an input of the net, None where it is free.
+        shape: The shape of one input of the net, None where a size is free.
         options: `looked_at.Options`: examples, batch_size, precision.
 
     Raises:
-        OptionError: no such file, no such arrays, or of other shapes; names --inputs.
+        OptionError: a file or array is missing or does not fit; names --inputs.
     """
     x, y = _arrays(path)
     fits = len(x.shape) == len(shape) + 1 and all(

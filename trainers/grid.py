@@ -1,4 +1,4 @@
-"""The grid scheme x steps of a trained net: scores, table, picture."""
+"""The scheme x steps grid of a trained net: scores, table, picture."""
 
 import dataclasses
 import math
@@ -22,13 +22,14 @@ class Grid:
     Attributes:
         schemes: Names of schemes.
         steps: Step counts N.
-        split: Scored split. Default `"test"`.
-        examples: Scored examples. Default: all.
+        split: Split to score. Default `"test"`.
+        examples: Number of examples to score. Default: all.
         recalibration_batches: Training batches to recalibrate on; 0 for none.
-        augment: Augmentation of these batches: as in training, for statistics of
+        augment: Augmentation of these batches. Give that of training: statistics of
             images without zero borders cost CIFAR-10 nets some 2.5 points.
-        cutout: Side of the squares cut out of these images: as in training.
-        restriction: How fewer steps than cells read theta. Default: as in training.
+        cutout: Side of the squares cut out of these images. Give that of training.
+        restriction: How theta is read with fewer steps than cells. Default: as in
+            training.
     """
 
     schemes: tuple[str, ...]
@@ -52,15 +53,15 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
 
     Returns:
         Rows `{"scheme", "steps", "evaluations" (of the rate, per block), "trained"
-        (whether it learned: the net's own manifestation, or a member of an any-depth
-        net, reading theta as then), "split", "examples" (None for all of it),
-        "restriction" (None for as trained), "accuracy", "loss",
+        (whether it was trained: the net's own manifestation, or a member of an
+        any-depth net, reading theta as in training), "split", "examples" (None for
+        all), "restriction" (None: as trained), "accuracy", "loss",
         "recalibrated_accuracy"}`; accuracies in [0, 1], NaN where logits are not
         finite.
     """
     images = scored_images(data, wanted)
     found = [(block.scheme, block.steps) for block in blocks_of(net)]
-    # None where blocks differ: that manifestation is in no cell of the grid.
+    # None where blocks differ: no cell of the grid is that manifestation.
     own = found[0] if len(set(found)) == 1 else None
     members = [
         m for m in map(manifestation_of, members_of(net)) if isinstance(m[1], int)
@@ -94,9 +95,9 @@ def scored(net, data, wanted: Grid, progress=lambda row: None) -> list[dict]:
 
 
 def reads_alike(net, steps, restriction) -> bool:
-    """Whether N steps with a restriction read theta as those with the net's own do.
+    """Whether N steps with a restriction read theta as with the net's own restriction.
 
-    They do where it is that, or None, and where there is a step for each cell.
+    True if it is the net's own or None, or if there is a step for each cell.
     """
     return all(
         restriction in (None, block.restriction) or steps >= block.basis.cells
@@ -105,13 +106,13 @@ def reads_alike(net, steps, restriction) -> bool:
 
 
 def _part(data, wanted) -> int | None:
-    """How many examples are scored, None for all of the split."""
+    """Returns how many examples are scored, None for the whole split."""
     count = wanted.examples
     return count if count and count < data.sizes[wanted.split] else None
 
 
 def scored_images(data, wanted: Grid) -> tuple:
-    """Batches to score on, and those to recalibrate on, None for none."""
+    """Returns the batches to score on, and those to recalibrate on or None."""
     examples = batches.eval_batches(data, wanted.split, _BATCH, wanted.examples)
     count = wanted.recalibration_batches
     if not count:
@@ -122,17 +123,17 @@ def scored_images(data, wanted: Grid) -> tuple:
 
 
 def accuracies(net, examples, images) -> dict:
-    """Scores of one net, which is the same afterwards.
+    """Scores one net, which is the same afterwards.
 
     Args:
         net: A built net.
-        examples, images: Of `scored_images`.
+        examples, images: From `scored_images`.
 
     Returns:
         `{"accuracy", "loss", "recalibrated_accuracy"}`, the last None without images.
     """
     if images is not None:
-        # At first it gives what the net gives, so that one graph does for both.
+        # At first it computes what the net does, so one graph serves both scores.
         net = with_own_norms(net)
     score = scorer(net)
     scores = score(examples)
@@ -148,7 +149,7 @@ def accuracies(net, examples, images) -> dict:
 
 
 def line(row) -> str:
-    """One row as text, for progress."""
+    """Formats one row as text, to show progress."""
     text = f"{row['scheme']} N={row['steps']}: {_percent(row['accuracy'])} %"
     if row["recalibrated_accuracy"] is not None:
         text += f", recalibrated {_percent(row['recalibrated_accuracy'])} %"
@@ -160,11 +161,11 @@ def _percent(accuracy) -> str:
 
 
 def markdown(rows, remark="") -> str:
-    """The table scheme x steps in percent; recalibrated after the slash.
+    """Returns the table scheme x steps in percent; recalibrated after the slash.
 
     Args:
-        rows: Of `scored`.
-        remark: A sentence on the data, to stand below.
+        rows: From `scored`.
+        remark: A sentence on the data, to put below the table.
     """
     steps = sorted({row["steps"] or 0 for row in rows})
     cells = {(row["scheme"], row["steps"] or 0): row for row in rows}
@@ -192,10 +193,10 @@ def _cell(row):
 
 
 def contents(rows, remark="") -> dict[str, bytes]:
-    """The files grid.csv, grid.md and grid.png.
+    """Returns the contents of grid.csv, grid.md and grid.png by name.
 
     Args:
-        rows: Of `scored`.
+        rows: From `scored`.
         remark: See `markdown`.
     """
     return {
@@ -206,7 +207,7 @@ def contents(rows, remark="") -> dict[str, bytes]:
 
 
 def picture(rows) -> bytes:
-    """A PNG: accuracy over the cost, a line per scheme, dashed where recalibrated."""
+    """Draws a PNG: accuracy over cost, a line per scheme, dashed where recalibrated."""
     figure = results.figure(6.4, 4.2)
     axes = figure.subplots()
     for i, scheme in enumerate(dict.fromkeys(row["scheme"] for row in rows)):

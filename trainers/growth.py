@@ -1,4 +1,4 @@
-"""Growth of depth in the middle of a training: when, where, and of what."""
+"""Grows depth during training: when, by how much, and in which blocks."""
 
 import dataclasses
 import itertools
@@ -25,10 +25,10 @@ def grow(state: State, factor, momentum: str = "carry") -> State:
     """Refines net and optimizer together.
 
     Args:
-        state: Before.
+        state: Net and optimizer before.
         factor: See `refine`.
         momentum: `"carry"` (default) refines the optimizer's slots like their weights,
-            `"reset"` sets momenta to zero. Second moments are carried all the same:
+            `"reset"` sets momenta to zero. Second moments are carried either way:
             without them, Adam's first update is three times the rate.
     """
     net, optimizer = refine(state.net, factor, optimizer=state.optimizer)
@@ -43,9 +43,9 @@ def _at_epochs(options, epoch, refined, history):
 
 
 def _on_plateau(options, epoch, refined, history):
-    """Whether the last `plateau_patience` epochs were no better than one before.
+    """Whether the last `plateau_patience` epochs were no better than an earlier one.
 
-    Better is a loss (that of the validation, where there is one) lower by more than
+    Better means a loss (on validation images, if there are any) lower by more than
     `plateau_delta`. Epochs count from the last refinement.
     """
     if len(refined) == options.refine_times:
@@ -60,7 +60,7 @@ def _on_plateau(options, epoch, refined, history):
 MOMENTA = ("carry", "reset")
 
 # --refine -> whether to refine before an epoch; functions of the past alone, so that a
-# run that is resumed grows where it would have grown.
+# resumed run grows when it would have grown.
 POLICIES = {
     "at_epochs": _at_epochs,
     "on_plateau": _on_plateau,
@@ -69,13 +69,13 @@ POLICIES = {
 
 
 def factor_before(options, epoch: int, refined: list, history: list) -> int | None:
-    """What to refine by before an epoch, or None.
+    """Returns the factor to refine by before an epoch, or None.
 
     Args:
         options: The run's `Options`.
-        epoch: Its number.
+        epoch: Number of the epoch.
         refined: Epochs before which the depth was refined.
-        history: Logs of the epochs before.
+        history: Logs of the earlier epochs.
     """
     policy = POLICIES[options.refine]
     if epoch in refined or not policy(options, epoch, refined, history):
@@ -85,21 +85,21 @@ def factor_before(options, epoch: int, refined: list, history: list) -> int | No
 
 
 def factors_of_blocks(options, factor: int, net, images) -> list[int]:
-    """What a refinement multiplies each block by: the same, or 1 where it errs little.
+    """Returns the factor of each block: the same for all, or 1 where it errs little.
 
-    A function of the net alone, so that a run that goes back over a refinement chooses
-    what it chose before.
+    A function of the net alone, so that a run that rolls back over a refinement makes
+    the same choice again.
 
     Args:
         options: The run's `Options`.
         factor: From `factor_before`.
-        net: Before.
-        images: Function to a batch of inputs to estimate errors on.
+        net: The net before the refinement.
+        images: Function that returns a batch of inputs to estimate errors on.
     """
     blocks = blocks_of(net)
     if options.refine != "adaptive":
         return [factor] * len(blocks)
-    # Halves of steps differ by less than what bfloat16 resolves.
+    # Halving the steps changes states by less than bfloat16 resolves.
     exact = in_precision(net, keras.DTypePolicy(options.precision).variable_dtype)
     errors = [found.error for found in block_errors(exact, images())]
     chosen = marked(errors, options.refine_bulk)
@@ -107,11 +107,11 @@ def factors_of_blocks(options, factor: int, net, images) -> list[int]:
 
 
 def stage_before(options, epoch: int, refined: list) -> tuple | None:
-    """What --grow asks for before an epoch: (factor, scheme, N), or None.
+    """Returns what --grow asks for before an epoch: (factor, scheme, N), or None.
 
     Args:
         options: The run's `Options`.
-        epoch: Its number.
+        epoch: Number of the epoch.
         refined: Epochs before which the net was changed.
     """
     if epoch in refined:
@@ -125,10 +125,10 @@ def stage_before(options, epoch: int, refined: list) -> tuple | None:
 def advance(state: State, stage: tuple, momentum: str = "carry") -> State:
     """Refines by the factor of a stage, then manifests with its scheme and steps.
 
-    A manifestation shares its variables, so the optimizer stays as it is.
+    A manifestation shares its variables, so the optimizer stays the same.
 
     Args:
-        state: Before.
+        state: Net and optimizer before.
         stage: (factor, scheme, N), see `stage_before`.
         momentum: See `grow`.
     """

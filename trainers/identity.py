@@ -1,8 +1,8 @@
-"""What determines the numbers of a run: options, data, code; and one digest of them.
+"""What determines the numbers of a run: options, data, code; and a digest of them.
 
-Two runs of the same digest on the same machine have the same bits, but for those that
-were extended (environment.json says so). It is compared where a run is resumed, between
-the workers of a cluster, and by evaluations.
+Two runs with the same digest on the same machine have the same bits, except for runs
+that were extended (environment.json says so). The identity is compared when a run is
+resumed, between the workers of a cluster, and by evaluations.
 """
 
 import dataclasses
@@ -35,8 +35,8 @@ class Identity:
     """What determines the numbers, as JSON stores it.
 
     Attributes:
-        options: By name, those that decide them.
-        data: What the images are, wherever they are.
+        options: Options that decide the numbers, by name.
+        data: What the images are, regardless of where they lie.
         code: Versions, and a digest of our own source.
         course: Options that decide what workers of a cluster do together next.
     """
@@ -48,34 +48,34 @@ class Identity:
 
     @classmethod
     def of(cls, options, place, description) -> "Identity":
-        """That of a run.
+        """Returns the identity of a run.
 
         Args:
             options: Its `Options`.
             place: Where it trains, with its `batch_size` and `replicas`.
-            description: Of its data, see `ImageData`.
+            description: Description of its data, see `ImageData`.
         """
-        # What was asked for may be another batch on other devices.
+        # The same options may give another batch size on other devices.
         found = named(options, NUMBERS) | {"batch_size": place.batch_size}
         if place.replicas > 1 and not options.sync_batch_norm:
-            found["replicas"] = place.replicas  # Each normalises by its own part.
+            found["replicas"] = place.replicas  # Each normalises over its own part.
         data = {k: v for k, v in description.items() if k not in PLACES}
         parts = _plain((found, data, code(), named(options, COURSE)))
         return cls(*parts)
 
     def check_resumed(self, metadata: dict, tell) -> None:
-        """Compares with what was saved with a net of the run that goes on.
+        """Compares with what was saved with a net of the run being resumed.
 
         Args:
-            metadata: See `Plan`; of older runs without a word of code.
-            tell: Called with a line where the code is another.
+            metadata: See `Plan`; older runs saved nothing about the code.
+            tell: Called with a line if the code has changed.
 
         Raises:
             DataError: the data are not those that the run began with.
         """
         then = metadata["data"]
         for name in self.data:
-            # Not known to runs of before, or only where the data lie.
+            # Skips what older runs did not save, and where the data lie.
             if name in then and name not in PLACES and self.data[name] != then[name]:
                 was, now = _unequal(then[name], self.data[name])
                 refuse(
@@ -95,9 +95,9 @@ class Identity:
 
 
 def named(options, *decide: str) -> dict:
-    """The options of a table that decide this, by name, as JSON stores them.
+    """Returns the options of a table that decide this, by name, as JSON stores them.
 
-    A model is known by its content, a folder by its absolute path.
+    A model is identified by its content, a folder by its absolute path.
     """
     found = {
         field.name: getattr(options, field.name)
@@ -113,9 +113,9 @@ def named(options, *decide: str) -> dict:
 
 
 def completed(stored: dict) -> dict:
-    """The options that decide numbers; one that is not stored has its default.
+    """Returns the options that decide numbers, with defaults for those not stored.
 
-    Those of another version are passed over: that the code is another is told.
+    Options of another version are ignored: `other_code` reports that the code changed.
     """
     defaults = named(Options(), NUMBERS)
     return {name: stored.get(name, defaults[name]) for name in defaults}
@@ -123,10 +123,10 @@ def completed(stored: dict) -> dict:
 
 @functools.cache
 def code() -> dict:
-    """Versions by package, and a digest of the source of `cnet_tf` and `trainers`."""
+    """Returns package versions, and a digest of the source of our own packages."""
     source = hashlib.sha256()
     for path in sorted(p for name in _SOURCES for p in (_ROOT / name).rglob("*.py")):
-        # Checkouts differ in the ends of their lines.
+        # Checkouts differ in their line endings.
         text = b"\n".join(path.read_bytes().splitlines())
         source.update(f"{path.relative_to(_ROOT).as_posix()}\0{len(text)}\0".encode())
         source.update(text)
@@ -137,7 +137,7 @@ def code() -> dict:
 
 
 def other_code(metadata: dict) -> str:
-    """In what the code is not that which trained a net, in words; empty if nowhere."""
+    """Says how the code differs from that which trained a net; empty if it does not."""
     was = metadata.get("identity")
     was = was.get("code") if isinstance(was, dict) else None
     if not isinstance(was, dict):
@@ -150,16 +150,16 @@ def other_code(metadata: dict) -> str:
 
 
 def differing(was: dict, now: dict) -> list[str]:
-    """Names of what differs between two parts; a missing one is None."""
+    """Names the entries that differ between two parts; a missing one is None."""
     return [k for k in {**now, **was} if was.get(k) != now.get(k)]
 
 
 def differences(was: dict, now: dict) -> list[str]:
-    """What differs between options, in words, as in "--seed differs (was 0, is 1)".
+    """Says what differs between options, as in "--seed differs (was 0, is 1)".
 
     Args:
-        was: As stored, see `completed`.
-        now: As of now.
+        was: Options as stored, see `completed`.
+        now: The options now.
     """
     was = completed(was)
     return [
@@ -172,10 +172,10 @@ def check_workers(identities: list[Identity]) -> None:
     """Refuses workers that would not compute the same.
 
     Args:
-        identities: By the number of the worker.
+        identities: In the order of the workers' numbers.
 
     Raises:
-        OptionError: names what differs, the same on every worker.
+        OptionError: names what differs; the same message on every worker.
     """
     first, *others = identities
     for number, other in enumerate(others, 1):
@@ -196,7 +196,7 @@ def check_workers(identities: list[Identity]) -> None:
 
 
 def shown(value) -> str:
-    """A value in a line; None is no value."""
+    """Formats a value for a line; None and an empty list read "none"."""
     if value is None or value == []:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value)
@@ -204,7 +204,7 @@ def shown(value) -> str:
 
 
 def _unequal(was, now):
-    """Of two dicts what differs, of other values both."""
+    """Returns the differing entries of two dicts, or both values as they are."""
     if not (isinstance(was, dict) and isinstance(now, dict)):
         return was, now
     keys = differing(was, now)
@@ -214,12 +214,13 @@ def _unequal(was, now):
 def _version(name) -> str | None:
     try:
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:  # TensorFlow has several names.
+    except importlib.metadata.PackageNotFoundError:
+        # TensorFlow is distributed under several names.
         return str(importlib.import_module(name).__version__)
 
 
 def _sha256(path) -> str:
-    """Of the net that a run starts from: another net is another run."""
+    """Hashes the net that a run starts from: another net makes another run."""
     try:
         if os.path.isdir(path):
             path = checkpoint.description_of(path)

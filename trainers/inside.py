@@ -1,15 +1,15 @@
-"""A look inside of a net: theta(t), the path of the states, the error along it.
+"""Looks inside a net: theta(t), the path of the states, the error along it.
 
     python trainers/inside.py                         # runs/latest
     python trainers/inside.py --run=pretrained:cifar10_any_depth --examples=100
     python trainers/inside.py --model=my.keras        # with blocks, or a plain ResNet
-    python trainers/inside.py --model=my.keras --inputs=my.npy     # of no images
+    python trainers/inside.py --model=my.keras --inputs=my.npy     # not of images
 
-For each block, over its depth t: the norm of the state |h(t)| and its distance to the
-input, |h(t) - h(0)|, and the error of the states, which is their distance to those of
---refined times as many steps (root mean squares over the images); and theta(t), a line
-a channel. Writes states.csv, inside.png, theta.png and summaries for TensorBoard.
-In Python: `cnet_tf.trajectory.state_at(net, block, images, "1/3")` is a state itself.
+For each block, over its depth t: the norm of the state, |h(t)|, its distance to the
+input, |h(t) - h(0)|, and its error, the distance to the state computed with --refined
+times as many steps (all root mean squares over the images); and theta(t), a line per
+channel. Writes states.csv, inside.png, theta.png and summaries for TensorBoard.
+In Python, `cnet_tf.trajectory.state_at(net, block, images, "1/3")` returns a state.
 oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -61,7 +61,7 @@ def main(options):
     """Runs the net, writes and prints."""
     workspace = disk.Workspace(options.folder("inside"))
     (found,) = looked_at.read(options)
-    # First, so that a folder that cannot be written is found before the work.
+    # Entered first, so that an unwritable folder is found before the work.
     with workspace:
         batches, remark = found.images()
         with naming("--refined"):

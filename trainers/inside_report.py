@@ -23,7 +23,7 @@ class Course:
         block: Its name.
         norm: |h(t)|.
         distance: |h(t) - h(0)|.
-        error: |h(t) - those with finer steps|.
+        error: |h(t) - the state with finer steps|.
     """
 
     block: str
@@ -37,11 +37,11 @@ class Course:
 
 
 def courses(tapped: TappedNet, batches, refined: int) -> list[Course]:
-    """The course of every block, each from the state that the net brings to it.
+    """Returns the course of every block, each from the state that the net feeds it.
 
     Args:
         tapped: The net.
-        batches: Pairs of which the first are inputs.
+        batches: Pairs whose first entries are inputs.
         refined: Steps of the reference for each step of the net, at least two.
 
     Raises:
@@ -67,7 +67,7 @@ def courses(tapped: TappedNet, batches, refined: int) -> list[Course]:
 
 
 def thetas(tapped: TappedNet) -> dict:
-    """For every block the depths and its curves theta(t), see `trajectory.theta`.
+    """Returns the depths and curves theta(t) of every block, see `trajectory.theta`.
 
     Plain nets have none: their units need not have the same weights.
     """
@@ -76,7 +76,7 @@ def thetas(tapped: TappedNet) -> dict:
 
 
 def files(courses, curves) -> dict[str, bytes]:
-    """The results by the names of their files."""
+    """Returns the contents of the result files by name."""
     found = {"states.csv": _csv(courses), "inside.png": picture(courses)}
     return found | ({"theta.png": theta_picture(curves)} if curves else {})
 
@@ -93,7 +93,7 @@ def _csv(courses) -> bytes:
 
 
 def markdown(courses) -> str:
-    """A row a block: what it starts from, does, and how wrong its end is."""
+    """Returns a row per block: its start, its change, and the error at its end."""
     lines = [
         "| block | steps | norm of h(0) | of h(1) | h(1) - h(0) | error of h(1) "
         "| relative |",
@@ -111,7 +111,7 @@ def markdown(courses) -> str:
 
 
 def picture(courses) -> bytes:
-    """A PNG: a column a block, norms above and errors below, over t."""
+    """Draws a PNG: a column per block, norms above and errors below, over t."""
     figure = results.figure(3.4 * len(courses), 5.2)
     grid = figure.subplots(2, len(courses), squeeze=False, sharex=True)
     for (above, below), course in zip(grid.T, courses, strict=True):
@@ -130,7 +130,7 @@ def picture(courses) -> bytes:
 
 
 def theta_picture(curves) -> bytes:
-    """A PNG: a row a series, a column a block, a line a channel, over t."""
+    """Draws a PNG: a row per series, a column per block, a line per channel, over t."""
     rows = max(len(found) for _, found in curves.values())
     figure = results.figure(3.0 * len(curves), 1.7 * rows)
     grid = figure.subplots(rows, len(curves), squeeze=False, sharex=True)
@@ -146,15 +146,15 @@ def theta_picture(curves) -> bytes:
 
 
 def summarise(folder, courses, curves, files) -> None:
-    """Writes what TensorBoard shows; its step is the number of a step in a block.
+    """Writes summaries for TensorBoard, whose step is the number of a step in a block.
 
     Args:
-        folder: For the event files.
-        courses, curves: Of `courses` and `thetas`.
-        files: Of `files`; its pictures are shown too.
+        folder: Folder for the event files.
+        courses, curves: From `courses` and `thetas`.
+        files: From `files`; its pictures are shown too.
 
     Raises:
-        OptionError: it cannot be written; `--output` names it.
+        OptionError: the folder cannot be written; names `--output`.
     """
     with disk.writing("output", tf.errors.OpError):
         writer = tf.summary.create_file_writer(str(folder))

@@ -14,22 +14,22 @@ _SIGNALS = [
 class Interrupted(BaseException):
     """Training has saved and stopped; the same command resumes it.
 
-    As a KeyboardInterrupt it is no `Exception`: nobody on its way may take it for a
-    failure of what was being done.
+    Like KeyboardInterrupt it is not an `Exception`, so that no handler on its way takes
+    it for a failure of what was being done.
     """
 
 
 class Interruption:
     """Tells when to save and stop.
 
-    As a context it turns `kill`, Ctrl-C and a closed terminal into stops. Until `defer`
-    is called there is nothing to save, and a signal raises `Interrupted` at once. Then
-    it is a request, which whoever loops over batches looks for; a second one stops at
-    once.
+    As a context manager it turns `kill`, Ctrl-C and a closed terminal into stops. Until
+    `defer` is called there is nothing to save, and a signal raises `Interrupted` at
+    once. From then on a signal is a request, which loops over batches check for; a
+    second signal stops at once.
 
     Args:
-        minutes: Minutes until the stop, from now on, or None for no limit. It comes
-            after a batch at the earliest, so that every start gets further.
+        minutes: Minutes from now until the stop, or None for no limit. The stop comes
+            after a batch at the earliest, so that every start makes progress.
     """
 
     def __init__(self, minutes=None):
@@ -44,16 +44,16 @@ class Interruption:
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
-            if handler is not None:  # Of C, which Python cannot put back.
+            if handler is not None:  # None was set from C; Python cannot restore it.
                 signal.signal(number, handler)
 
     def defer(self):
-        """From here on signals are requests."""
+        """Makes signals requests from here on."""
         self._deferred = True
 
     @property
     def reason(self) -> str | None:
-        """Why to stop now, or None."""
+        """The reason to stop now, or None."""
         if self._asked:
             return self._asked
         if self._end is not None and time.monotonic() >= self._end:
@@ -61,10 +61,11 @@ class Interruption:
         return None
 
     def listen(self):
-        """Takes the signals, again where something else has taken them since."""
+        """Handles the signals, again if something else has taken them since."""
         for number in _SIGNALS:
             ignored = signal.getsignal(number) == signal.SIG_IGN
-            # As `nohup` asks for. Shells have Ctrl-C ignored by what runs behind them.
+            # `nohup` ignores SIGHUP on purpose; shells ignore Ctrl-C for background
+            # jobs, which is overridden.
             if not ignored or number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._ask)
 

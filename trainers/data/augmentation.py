@@ -40,14 +40,14 @@ def _window(images: tf.Tensor, draws: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
 
 
 def cut_out(images: tf.Tensor, draws: tf.Tensor, side: int) -> tf.Tensor:
-    """Zeros in a square about a uniform pixel, clipped at the border.
+    """Zeros a square around a uniformly drawn pixel, clipped at the border.
 
     Zero is the mean of normalised images (DeVries and Taylor 2017, arXiv 1708.04552).
 
     Args:
         images: (B, H, W, C), normalised.
         draws: (B, 2), numbers in [0, 1).
-        side: Pixels of a side, at least 1.
+        side: Side of the square in pixels, at least 1.
     """
     _, height, width, _ = images.shape
     centre = tf.cast(draws * tf.constant([height, width], draws.dtype), tf.int32)
@@ -63,8 +63,8 @@ def cut_out(images: tf.Tensor, draws: tf.Tensor, side: int) -> tf.Tensor:
     return tf.where(hole[..., None], tf.zeros_like(images), images)
 
 
-# name -> function of uint8 images (B, H, W, C) and of DRAWS numbers in [0, 1) for
-# each example, (B, DRAWS), to images of the same shape.
+# name -> function from uint8 images (B, H, W, C) and DRAWS numbers in [0, 1) per
+# example, (B, DRAWS), to images of the same shape.
 DRAWS = 3
 AUGMENTATIONS: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "none": _none,

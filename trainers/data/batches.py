@@ -3,9 +3,9 @@
     for images, labels in train_batches(data, 128, seed, epoch, "crop_flip"):
         ...
 
-Order and augmentation are functions of (seed, epoch, example index) and of nothing
-else. So an interrupted run resumes with the very batches it would have seen, and no
-random state has to be saved.
+Order and augmentation are functions of (seed, epoch, example index) alone. So an
+interrupted run resumes with exactly the batches it would have seen, and no random state
+has to be saved.
 """
 
 import math
@@ -47,10 +47,10 @@ def train_batches(
     cutout: int = 0,
     side: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of one epoch of training, shuffled, augmented and normalised.
+    """Returns the batches of one training epoch, shuffled, augmented and normalised.
 
-    The same (seed, epoch) gives bit-equal batches, whatever the number of threads and
-    whatever `tf.random.set_seed` was told.
+    The same (seed, epoch) gives bit-equal batches, regardless of the number of threads
+    and of `tf.random.set_seed`.
 
     Args:
         data: From `load`.
@@ -58,12 +58,12 @@ def train_batches(
         seed: At least 0.
         epoch: At least 0.
         augment: A name in `AUGMENTATIONS`. Default: "none".
-        skip_batches: Leave out this many batches from the start. Default: 0.
+        skip_batches: Batches to leave out at the start. Default: 0.
         shards: Equal parts of every batch, a divisor of batch_size. Default: 1.
         shard: The part to prepare, 0..shards-1. Default: 0.
         cutout: Side in pixels of the square to cut out, 0 (default) for none.
-        side: Height to resize the images to, after all else; the width follows.
-            Default: as they are.
+        side: Height to resize the images to, last of all, with the width in proportion.
+            Default: no resizing.
 
     Returns:
         Data set of (float32 (B / shards, H, W, C), int64 (B / shards,)).
@@ -88,7 +88,7 @@ def train_batches(
         # Row i belongs to example i, so a draw depends neither on the order nor on
         # the batch. Philox by name, as the default differs between devices.
         draws = tf.random.stateless_uniform([size, DRAWS], key, alg="philox")
-        # Draws of their own: those of the crops do not depend on --cutout.
+        # Separate draws, so that those of the crops do not depend on --cutout.
         holes = tf.random.stateless_uniform([size, 2], hole_key, alg="philox")
 
     def prepare(batch):
@@ -113,7 +113,7 @@ def train_batches(
 
 
 def _resize(images, height):
-    """Bilinear with antialiasing, in proportion; the same images at their own size."""
+    """Resizes bilinearly, antialiased, in proportion; no change at equal height."""
     _, rows, columns, _ = images.shape
     if height == rows:
         return images
@@ -124,19 +124,19 @@ def _resize(images, height):
 def recalibration_batches(
     data: ImageData, augment: str, count: int, cutout: int = 0
 ) -> tf.data.Dataset:
-    """Training batches to re-estimate batch norms on: of 128, or of all there is.
+    """Returns training batches to re-estimate batch norms on: of 128, or of all images.
 
     Args:
         data: From `load`.
         augment, cutout: As in training.
-        count: Batches.
+        count: Number of batches.
     """
     size = min(_RECALIBRATION_BATCH, data.sizes["train"])
     return train_batches(data, size, 0, 0, augment, cutout=cutout).take(count)
 
 
 def recalibration_batches_of(data: ImageData, said: dict, count: int):
-    """`recalibration_batches`, augmented as a net says that it was trained.
+    """Returns `recalibration_batches`, augmented as a net says it was trained.
 
     Args:
         data, count: As there.
@@ -149,13 +149,13 @@ def recalibration_batches_of(data: ImageData, said: dict, count: int):
 def eval_batches(
     data: ImageData, split: str, batch_size: int, examples: int | None = None
 ) -> tf.data.Dataset:
-    """Batches of a split, in order and normalised; the last may be smaller.
+    """Returns the batches of a split, in order, normalised; the last may be smaller.
 
     Args:
         data: From `load`.
         split: "train", "validation" or "test".
         batch_size: Examples per batch, at least 1.
-        examples: The first so many. Default: all.
+        examples: How many to take, from the first on. Default: all.
 
     Returns:
         Data set of (float32 (B, H, W, C), int64 (B,)).
@@ -181,23 +181,23 @@ def eval_batches(
 
 
 def _shuffle_buffer(data: ImageData) -> int:
-    """Examples to shuffle among: all of them, as far as memory allows."""
+    """Returns how many examples to shuffle among: all, up to the limits."""
     fit = MEMORY_BYTES // math.prod(data.image_shape)
     return max(1, min(data.sizes["train"], SHUFFLE_BUFFER, fit))
 
 
 @tf.function
 def _shuffle(dataset: tf.data.Dataset, buffer: tf.Tensor, seed: tf.Tensor):
-    """`dataset` in an order that depends on `buffer` and `seed` alone."""
+    """Shuffles into an order that depends on `buffer` and `seed` alone."""
     # `Dataset.shuffle` mixes its seed with that of `tf.random.set_seed`, eager or of
-    # the graph. In a graph of its own the latter is fixed without touching the
-    # caller's. Tensors for arguments, so that one trace serves every epoch.
+    # the graph. In a graph of its own, the latter is fixed without touching the
+    # caller's. The arguments are tensors, so that one trace serves every epoch.
     tf.random.set_seed(1)
     return dataset.shuffle(buffer, seed, reshuffle_each_iteration=False)
 
 
 def _shard_by_example(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Lets a distribution strategy share out batches, never files, among workers."""
+    """Has a distribution strategy share out batches, never files, among workers."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA

@@ -1,6 +1,6 @@
-"""What the images of a part are: how many, their statistics, a digest of all of them.
+"""What the images of a part are: their statistics and a digest of all of them.
 
-Names and sizes of files do not tell: two images may have changed places.
+Names and sizes of files are not enough: two images may have changed places.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-_DIGITS = 16  # Of a sha256, in which nobody looks for a collision.
-# Decoders of JPEG differ by less, as means and deviations of pixels in 0..1.
+_DIGITS = 16  # Of a sha256; nobody tries to make these collide.
+# JPEG decoders differ by less, in means and deviations of pixels in 0..1.
 _TOLERANCE = 1e-3
 
 
@@ -21,7 +21,7 @@ class Contents:
     Attributes:
         mean: Per channel, of x/255.
         std: Per channel, of x/255; 1 for a constant channel.
-        sha256: Of pixels and labels in order, its first digits.
+        sha256: First digits of the sha256 of pixels and labels, in order.
     """
 
     mean: tuple[float, ...]
@@ -30,7 +30,7 @@ class Contents:
 
 
 def read(examples: tf.data.Dataset) -> Contents:
-    """Reads all examples of a part, so that one that cannot be read is found, too.
+    """Reads all examples of a part, which also finds unreadable ones.
 
     Args:
         examples: `{"image": uint8 (H, W, C), "label": int64, ..}`, at least one.
@@ -50,24 +50,24 @@ def read(examples: tf.data.Dataset) -> Contents:
         images.update(image)
         labels.update(label.astype("<i8"))
     mean = tuple(int(s) / (255 * count) for s in total)
-    # n q - s^2 in Python's integers: nothing cancels, nothing overflows.
+    # n q - s^2 in Python's integers: no cancellation, no overflow.
     variance = (
         (count * int(q) - int(s) ** 2) / (255 * count) ** 2
         for s, q in zip(total, squares, strict=True)
     )
-    # A constant channel has nothing to scale: only its mean is taken off.
+    # A constant channel has nothing to scale: only its mean is subtracted.
     std = tuple(v**0.5 or 1.0 for v in variance)
     images.update(labels.digest())
     return Contents(mean, std, images.hexdigest()[:_DIGITS])
 
 
 def changes(then: dict, now: dict) -> str:
-    """In what data are not those that a net was trained on, in words; empty if equal.
+    """Says how data differ from those that a net was trained on; empty if equal.
 
     Args:
-        then: A description of data, see `ImageData`; what an older net does not say
-            is not compared.
-        now: That of the data at hand.
+        then: The description of those, see `ImageData`; entries that an older net
+            lacks are not compared.
+        now: The description of the data at hand.
     """
     sizes, found = then.get("sizes") or {}, []
     for part, size in now["sizes"].items():
@@ -75,7 +75,7 @@ def changes(then: dict, now: dict) -> str:
             found.append(f"{part} has {size:,} images (was {sizes[part]:,})")
         elif _differ(part, then, now):
             found.append(f"{part} has other images or labels")
-    if then.get("contents"):  # They say all.
+    if then.get("contents"):  # The digests settle it.
         return ", ".join(found)
     found += [
         f"the {key} of train is {_numbers(now[key])} (was {_numbers(then[key])})"
@@ -88,16 +88,16 @@ def changes(then: dict, now: dict) -> str:
 
 
 def changed(changes: str) -> str:
-    """A sentence on `changes`, for those who read figures; empty if there are none."""
+    """Returns a sentence on `changes` for readers of results; empty without changes."""
     if not changes:
         return ""
     return f"These are not the data that the net was trained on: {changes}."
 
 
 def mixes_parts(then: dict, now: dict) -> bool:
-    """Whether images to test on may be some that a net was trained on.
+    """Whether test images may be among those that a net was trained on.
 
-    So it is where they are drawn from `train` and others were there to draw from.
+    They may if they are drawn from `train` and its images were others then.
     """
     if not now["test_fraction"] or then.get("contents") == now["contents"]:
         return False
@@ -106,7 +106,7 @@ def mixes_parts(then: dict, now: dict) -> bool:
 
 def _differ(part, then, now) -> bool:
     was, known = then.get("contents") or {}, now["contents"]
-    # What was not read, is not known to differ.
+    # A part that was not read is not known to differ.
     return part in was and part in known and was[part] != known[part]
 
 

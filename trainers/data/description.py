@@ -1,4 +1,4 @@
-"""What a net says of the data it was trained on, as a stranger may have written it.
+"""Checks what a net says of its training data, as a stranger may have written it.
 
     {"name": .., "image_shape": [H, W, C], "class_names": [..], "mean": [..],
      "std": [..], and what the data were loaded with}
@@ -13,21 +13,21 @@ from trainers.data.augmentation import AUGMENTATIONS
 from trainers.data.class_names import MOST_LETTERS, is_name, is_plain
 from trainers.data.errors import DataError
 
-# All of which a net needs to be run on images.
+# A net needs all of these to run on images.
 KEYS = ("name", "image_shape", "class_names", "mean", "std")
 _MOST_PATH = 4096
 
 
 def checked(metadata: dict, where, net=None) -> dict:
-    """The `"data"` of a net's metadata, every entry of which is what it has to be.
+    """Returns the `"data"` of a net's metadata, after checking every entry.
 
     Args:
-        metadata: Of a checkpoint.
+        metadata: Metadata of a checkpoint.
         where: What it was read from, for messages.
-        net: The net, whose input and output they have to fit. Default: not compared.
+        net: The net, whose input and output they must fit. Default: not compared.
 
     Raises:
-        DataError: something is missing or is no such thing; names the entry.
+        DataError: an entry is missing or invalid; names the entry.
     """
     try:
         return _checked(metadata, net)
@@ -36,7 +36,7 @@ def checked(metadata: dict, where, net=None) -> dict:
 
 
 def check_new(data: dict) -> None:
-    """Refuses data before a net learns them that would be refused where it is read.
+    """Refuses, before training, data that would be refused when the net is read.
 
     Args:
         data: See `ImageData.description`.
@@ -106,7 +106,7 @@ def _numbers(values, count) -> bool:
 
 
 def _path(value) -> bool:
-    """Whether it is a path or name in one line, and no address on a network."""
+    """Whether it is a one-line path or name, and not a network address."""
     return (
         isinstance(value, str)
         and len(value) <= _MOST_PATH
@@ -133,7 +133,7 @@ def _count(value) -> bool:
 
 
 _LOCAL = "a name or a path on this machine"
-# Entries that bounds of numbers do not settle, some of which older nets lack.
+# Entries that bounds on numbers do not settle; older nets lack some of them.
 _ENTRIES = {
     "name": (_LOCAL, _path),
     "image_shape": ("three sizes", lambda value: _numbers(value, 3)),

@@ -77,7 +77,7 @@ def _examples(images: np.ndarray, labels: np.ndarray, chosen: np.ndarray):
 
 SOURCE = Source(
     lambda name: name == NAME,
-    # Prepared wherever it is not: it takes a second and no network.
+    # Prepared wherever it is missing: that takes a second and no network.
     lambda wanted: dataclasses.replace(
         tfds_sets.open_set(
             dataclasses.replace(wanted, name=SklearnDigits.name, prepare=True)

@@ -1,4 +1,4 @@
-"""Data that cannot be had as asked for, and what is worth a line otherwise."""
+"""Errors of data that cannot be provided as asked for, and notes that stop nothing."""
 
 import sys
 from typing import NoReturn
@@ -8,11 +8,11 @@ from cnet_tf.line_error import LineError
 
 
 class DataError(LineError):
-    """Data that cannot be had as asked for. The message is one line."""
+    """Data cannot be provided as asked for. The message is one line."""
 
 
 class MissingData(DataError):
-    """The data are not there at all, at least not where they were looked for."""
+    """The data are not there at all, at least not where they were sought."""
 
 
 def refuse(

@@ -17,7 +17,7 @@ _CHANNELS = 3
 
 
 def open_folder(wanted: Wanted) -> Stored:
-    """The set in a folder; nothing is prepared, every file is looked at."""
+    """Opens the set in a folder; prepares nothing, looks at every file."""
     root = _root(wanted)
     tree = folder_tree.read(root)
     broken = {}
@@ -70,14 +70,14 @@ def open_folder(wanted: Wanted) -> Stored:
 
 
 def _root(wanted) -> str:
-    """The absolute path of the folder, or of where it was moved to."""
+    """Returns the absolute path of the folder, or of where it was moved to."""
     given = wanted.name.removeprefix(PREFIX)
     if not given:
         refuse("dataset", "a path, folder:/path", repr(wanted.name), "add the path")
     root = os.path.abspath(os.path.expanduser(given))
     if wanted.data_dir:
         moved = os.path.abspath(os.path.expanduser(wanted.data_dir))
-        # In it, as sets of TFDS are, or that folder itself.
+        # Inside it, like sets of TFDS, or that folder itself.
         for path in (os.path.join(moved, os.path.basename(root)), moved):
             if folder_tree.is_set(path):
                 return path
@@ -104,7 +104,7 @@ def _all(tree) -> list[str]:
 
 
 def _listed(tree) -> str:
-    """Its images that cannot be read, in words."""
+    """Lists its unreadable images, in words."""
     return many_files.listed(many_files.broken(_all(tree)), tree.root)
 
 
@@ -116,7 +116,7 @@ def _refuse_broken(tree):
 
 
 def refuse_broken(name: str, listed: str):
-    """Refuses a set for images that cannot be read."""
+    """Refuses a set because of unreadable images."""
     refuse(
         "dataset",
         "readable images",
@@ -126,7 +126,7 @@ def refuse_broken(name: str, listed: str):
 
 
 def _digest(tree) -> str:
-    """Of the names and sizes of all files: changes that cost no reading to see."""
+    """Hashes the names and sizes of all files: shows changes without reading files."""
     lines = sorted(
         f"{file.name}\0{os.path.getsize(file.path)}\n"
         for files in tree.files.values()

@@ -1,9 +1,9 @@
-"""Which files of a folder are images of which split and class, from names alone.
+"""Sorts the images of a folder by split and class, from names alone.
 
     <root>/train/<class>/**.jpg     train, test and validation have other usual names
     <root>/<class>/*.jpg            all of it is `train`
 
-What is passed over is kept with the tree, so that it can be told.
+What is passed over is kept with the tree, so that it can be reported.
 """
 
 import collections
@@ -17,7 +17,7 @@ from trainers.data.class_names import appearance, composed, is_plain, shown
 from trainers.data.errors import DataError, refuse
 from trainers.data.many_files import few
 
-# Names of folders in any case, with or without "_set", and the split that they are.
+# Splits by the names of their folders, in any case, with or without "_set".
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -27,7 +27,7 @@ SPLITS = {
     "valid": "validation",
     "validation": "validation",
 }
-# What systems and tools leave beside the images; whatever starts with a dot, too.
+# Left beside the images by systems and tools, like names that start with a dot.
 _LITTER = frozenset(
     (
         "__macosx",
@@ -49,7 +49,7 @@ class ImageFile:
     """A file with the suffix of an image.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         name: `<split>/<class>/<rest of the path>`, the same wherever the set lies.
         label: Its class.
     """
@@ -61,13 +61,13 @@ class ImageFile:
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """What is in a folder.
+    """What a folder holds.
 
     Attributes:
         root: Absolute path.
         files: Images by split, in a fixed order that mixes the classes.
-        labels: Names of the folders of classes by split, images in them or not.
-        passed: Names of what was passed over, by what it is.
+        labels: Names of the class folders by split, with or without images.
+        passed: Names of what was passed over, by kind.
     """
 
     root: str
@@ -81,7 +81,7 @@ class Tree:
         return tuple(sorted(self.labels["train"]))
 
     def without(self, paths) -> "Tree":
-        """The same tree without some files."""
+        """Returns the tree without the files at these paths."""
         files = {
             split: tuple(file for file in files if file.path not in paths)
             for split, files in self.files.items()
@@ -96,9 +96,9 @@ def read(root: str) -> Tree:
         root: Absolute path of a folder.
 
     Raises:
-        DataError: no split to train on, two folders of one split, a name of a class
-            that cannot be shown, a folder that is there twice by links, or one that
-            cannot be read.
+        DataError: no split to train on, two folders of one split, a class name that
+            cannot be shown, a folder that occurs twice through links, or an unreadable
+            folder.
     """
     passed = collections.defaultdict(list)
     files, labels, visited = {}, {}, {}
@@ -118,7 +118,7 @@ def read(root: str) -> Tree:
                 name = composed("/".join((split, label, *rest)))
                 found.append(ImageFile(path, name, label))
         found.sort(key=lambda file: (file.label, file.name, file.path))
-        # As sets are read a part at a time, and a part should hold every class.
+        # Sets are read part by part, and each part should hold every class.
         random.Random(split).shuffle(found)
         files[split] = tuple(found)
     labels = {split: frozenset(names) for split, names in labels.items()}
@@ -126,7 +126,7 @@ def read(root: str) -> Tree:
 
 
 def is_set(folder: str) -> bool:
-    """Whether a folder is there and has something to train on."""
+    """Whether a folder exists and has something to train on."""
     try:
         return "train" in _split_folders(folder, collections.defaultdict(list))
     except DataError:
@@ -134,7 +134,7 @@ def is_set(folder: str) -> bool:
 
 
 def images_below(folder: str) -> list[str]:
-    """Paths of all images in a folder, however deep, by name."""
+    """Lists the paths of all images in a folder, at any depth, in order of name."""
     return list(_images(folder, folder, collections.defaultdict(list), None))
 
 
@@ -142,8 +142,8 @@ def check(tree: Tree) -> None:
     """Refuses classes that cannot be learned.
 
     Raises:
-        DataError: fewer than two classes, one without images to train on, two that
-            look alike, or one of another split that `train` does not have.
+        DataError: fewer than two classes, a class without images to train on, two
+            names that look alike, or a class of another split that `train` lacks.
     """
     learned = {file.label for file in tree.files["train"]}
     empty = [label for label in tree.class_names if label not in learned]
@@ -183,7 +183,7 @@ def check(tree: Tree) -> None:
 
 
 def notes(tree: Tree) -> list[str]:
-    """What a user should know of a tree, a line each."""
+    """Lists what a user should know of a tree, one line each."""
     found = []
     if tree.passed:
         kinds = (
@@ -207,7 +207,7 @@ def _spelt(name) -> str:
 
 
 def _twins(names, alike) -> list[str]:
-    """The first names that are alike; none where all differ."""
+    """Returns the first names that are alike; empty if all differ."""
     groups = collections.defaultdict(list)
     for name in sorted(names):
         groups[alike(name)].append(name)
@@ -215,7 +215,7 @@ def _twins(names, alike) -> list[str]:
 
 
 def _split_folders(root, passed) -> dict[str, str]:
-    """Folders by split."""
+    """Finds the folder of each split."""
     folders = [entry for entry in _entries(root) if entry.is_dir()]
     found = {}
     for entry in folders:
@@ -277,17 +277,17 @@ def _label(entry, root) -> str:
 
 
 def _images(folder, root, passed, visited, above=()) -> Iterator[str]:
-    """Paths of the images in a folder, however deep; what else there is, is noted.
+    """Yields the paths of images in a folder, at any depth; notes everything else.
 
     Args:
-        folder, root: Of a class, and of the set.
-        passed: By kind, what was passed over so far.
-        visited: Folders of images so far, none of which may come again under another
-            name, as its images would be of two classes or parts; None to allow it.
-        above: The folders that this one is in.
+        folder, root: The folder of a class, and that of the set.
+        passed: What was passed over so far, by kind; extended here.
+        visited: Folders of images so far. None may come again under another name, as
+            its images would be in two classes or parts. Pass None to allow it.
+        above: The folders that contain this one.
     """
     identity = os.path.realpath(folder)
-    if identity in above:  # A link to a folder that it is in.
+    if identity in above:  # A link to a folder that contains it.
         return
     if visited is not None:
         name = shown(os.path.relpath(folder, root))
@@ -314,7 +314,7 @@ def _images(folder, root, passed, visited, above=()) -> Iterator[str]:
 
 
 def _entries(folder) -> list[os.DirEntry]:
-    """What is in a folder, sorted, without hidden things and litter."""
+    """Lists a folder, sorted, without hidden entries and litter."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not _is_litter(entry.name)]
@@ -333,6 +333,6 @@ def _is_litter(name) -> bool:
 
 
 def _also(tree) -> str:
-    """What was passed over, which may be the images."""
+    """Says what was passed over, which may be the missing images."""
     kinds = [f"{kind}: {len(names)}" for kind, names in sorted(tree.passed.items())]
     return f" (passed over: {', '.join(kinds)})" if kinds else ""

@@ -1,6 +1,6 @@
-"""Images where there is no data set: made up.
+"""Generates images where there is no data set.
 
-The first few are the sample images of the package, where a net takes pictures.
+The first few are the sample images of the package, if a net takes 1 or 3 channels.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ _COUNT = 1000
 
 
 def generated(description: dict) -> ImageData:
-    """Images without labels, always the same: samples, then patches of all scales.
+    """Returns unlabelled images, always the same: samples, then patches of all scales.
 
     Args:
         description: `image_shape`, `class_names`, `mean` and `std`.
@@ -24,7 +24,7 @@ def generated(description: dict) -> ImageData:
     rng = np.random.default_rng(0)
     images = np.empty((_COUNT, height, width, channels), np.uint8)
     for i, image in enumerate(images):
-        # Grids of 1, 2, 4, .. patches a side, enlarged: from plain colours to noise.
+        # Enlarged grids of 1, 2, 4, .. patches per side: from plain colours to noise.
         side = min(2 ** (i % 8), height, width)
         patches = rng.integers(0, 256, (side, side, channels), np.uint8)
         rows, columns = (np.arange(n) * side // n for n in (height, width))
@@ -36,7 +36,7 @@ def generated(description: dict) -> ImageData:
 
 
 def unlabelled(images: np.ndarray, description: dict) -> ImageData:
-    """Images without labels in place of a data set, for training and for testing.
+    """Wraps unlabelled images as a data set, both for training and for testing.
 
     Args:
         images: uint8 (B, H, W, C).

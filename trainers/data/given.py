@@ -1,4 +1,4 @@
-"""Images of any folder, without labels, as a net takes them."""
+"""Reads unlabelled images from any folder, in the form that a net takes."""
 
 import os
 
@@ -13,18 +13,18 @@ from trainers.data.positions import spread
 
 
 def images_of(folder: str, shape, limit: int) -> np.ndarray:
-    """Reads the images in a folder, however deep, and resizes them as for training.
+    """Reads the images in a folder, at any depth, and resizes them as for training.
 
     Args:
-        folder: Path, what `--images` gives.
+        folder: Path, as given by `--images`.
         shape: (height, width, channels) of the result.
-        limit: Images at most, taken evenly from all of them by name.
+        limit: Most images to read, taken evenly from all of them in order of name.
 
     Returns:
         uint8 (B, *shape), B at least 1.
 
     Raises:
-        DataError: no folder, no images in it, one that cannot be read, or a number of
+        DataError: no such folder, no images in it, an unreadable image, or a number of
             channels that images do not have.
     """
     *size, channels = shape

@@ -1,7 +1,7 @@
-"""Pixels of one image file, read by Pillow; what is in it counts, not its name.
+"""Reads one image file with Pillow; its content counts, not its name.
 
-`pixels` gives 8 bits a channel, upright by EXIF. What is transparent lies on white, of
-16 bits the upper eight are kept, of several frames the first.
+`pixels` returns 8 bits per channel, turned upright by EXIF. Transparent pixels are laid
+on white; of 16 bits the upper eight are kept, of several frames the first.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Image.init()
-# Images that cameras, scanners and browsers write. Pillow's other readers are never
-# asked: some start programs.
+# What cameras, scanners and browsers write. Pillow's other readers are never tried:
+# some start programs.
 FORMATS = tuple(
     name
     for name in ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF")
@@ -22,30 +22,30 @@ FORMATS = tuple(
 SUFFIXES = frozenset(
     suffix
     for suffix, name in Image.registered_extensions().items()
-    if name in (*FORMATS, "MPO")  # Of phones: a JPEG with more behind it.
+    if name in (*FORMATS, "MPO")  # From phones: a JPEG with more after it.
 )
-# Pillow's mode by the channels of the result.
+# Pillow's mode by the number of channels of the result.
 MODES = {1: "L", 3: "RGB"}
 # Formats whose reader turns images upright by itself.
 _TURNED = ("TIFF",)
-# Grey of 16 bits in modes that hold more.
+# Formats that hold 16-bit grey in modes of more bits.
 _SIXTEEN_BITS = {"I": ("PNG", "PPM")}
 
 
 class Unreadable(ValueError):
-    """A file that holds no image; the message is a few words."""
+    """A file holds no readable image; the message is a few words."""
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is one of ours, by its suffix in any case."""
+    """Whether a file has one of our suffixes, in any case."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def size(path: str) -> tuple[int, int]:
-    """(height, width) of the upright image, from the start of its file.
+    """Reads (height, width) of the upright image, from the start of its file.
 
     Raises:
-        Unreadable: no image.
+        Unreadable: the file holds no image.
     """
     with _readable(path) as file, Image.open(file, formats=FORMATS) as image:
         width, height = image.size
@@ -53,14 +53,14 @@ def size(path: str) -> tuple[int, int]:
 
 
 def pixels(path: str, channels: int = 3) -> np.ndarray:
-    """The image, uint8 (height, width, channels).
+    """Reads the image as uint8 (height, width, channels).
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         channels: 3 for colours, 1 for grey. Default: 3.
 
     Raises:
-        Unreadable: no image, or half of one.
+        Unreadable: the file holds no image, or a part of one.
     """
     with _readable(path) as file, Image.open(file, formats=FORMATS) as image:
         ImageOps.exif_transpose(image, in_place=True)
@@ -70,7 +70,7 @@ def pixels(path: str, channels: int = 3) -> np.ndarray:
 
 @contextlib.contextmanager
 def _readable(path):
-    """Opens a file; whatever a reader of images raises becomes an Unreadable."""
+    """Opens a file; whatever an image reader raises becomes an Unreadable."""
     try:
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -90,7 +90,7 @@ def _reason(error) -> str:
 
 
 def _lies_on_its_side(image) -> bool:
-    """Whether EXIF exchanges height and width."""
+    """Whether EXIF swaps height and width."""
     if image.format in _TURNED:
         return False
     try:
@@ -101,7 +101,7 @@ def _lies_on_its_side(image) -> bool:
 
 
 def _eight_bits(image) -> Image.Image:
-    """The image in a mode that Pillow converts as eyes see it."""
+    """Returns the image in a mode from which Pillow's conversion looks the same."""
     deep = image.mode.startswith("I;16")
     if deep or image.format in _SIXTEEN_BITS.get(image.mode, ()):
         return Image.fromarray((np.asarray(image).astype("i4") >> 8).astype("u1"))

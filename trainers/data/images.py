@@ -18,7 +18,7 @@ from trainers.data.splits import Part, parts
 from trainers.data.stored import Stored, Wanted
 from trainers.data.untuned import untuned
 
-# Keys of `ImageData.description` that tell where the data are, not what they are.
+# Keys of `ImageData.description` that say where the data are, not what they are.
 PLACES = ("name", "found_in")
 PARTS = ("train", "validation", "test")
 # Decoded images are kept in memory up to this size, and so is a shuffle buffer.
@@ -33,7 +33,7 @@ class ImageData:
     int64}`, where `index` counts those of train, then those held out for validation.
 
     Attributes:
-        name: A name by which it is loaded from any folder.
+        name: A name by which it is loaded from any working directory.
         train: Training examples, `index` 0..n-1. In memory when the whole set fits.
         validation: Examples to validate on, or None.
         test: Test examples.
@@ -42,12 +42,12 @@ class ImageData:
         class_names: One name per label.
         mean: Per channel, of x/255 over `train`.
         std: Per channel, of x/255 over `train`; 1 for a constant channel.
-        settings: Arguments of `load` that decide on the parts and sizes.
-        found_in: The folder that such sets are kept in, where the name does not tell.
-        files_sha256: Of the names and sizes of its files, where it is a folder.
+        settings: Arguments of `load` that decide the parts and sizes.
+        found_in: The folder where such sets are kept, if the name does not tell.
+        files_sha256: Hash of the names and sizes of its files, if it is a folder.
         contents: Digest of the images and labels of each part that was read.
-        changes: In what it is not what a net was trained on, in words; empty if it is,
-            or no net was asked.
+        changes: How it differs from what a net was trained on, in words; empty if it
+            does not, or if there is no net to compare with.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ImageData:
 
     @property
     def description(self) -> dict:
-        """Plain data from which `load_as_trained` gives the same data again."""
+        """Plain data from which `load_as_trained` loads the same data again."""
         return {
             "name": self.name,
             "found_in": self.found_in,
@@ -100,23 +100,23 @@ def load(
             at /path/<split>/<label>/, see `folder_tree`; they are read as RGB.
         data_dir: Where TFDS keeps prepared sets. Default: the environment's
             TFDS_DATA_DIR, then ~/tensorflow_datasets. A set not prepared there is
-            prepared there, by a download unless it is `digits`. Of `folder:/path`, the
+            prepared there, by a download unless it is `digits`. For `folder:/path`, the
             folder it was moved to.
         validation_fraction: Part of `train` to hold out, in [0, 1). Default: 0.1.
         image_size: Side, or (height, width), to resize to, whatever the proportions.
             Default: no resizing, which needs a set whose images have one shape.
         test_fraction: Part of each class of `train` to hold out for testing, in [0, 1),
-            for a set without a split for it. Default: 0.
-        seed: Of what is held out for testing. Default: 0.
-        skip_broken: Leave out images of a folder that cannot be read. Default: no.
+            for a set without a test split. Default: 0.
+        seed: Seed of what is held out for testing. Default: 0.
+        skip_broken: Whether to leave out unreadable images of a folder. Default: no.
 
     Returns:
         An `ImageData`.
 
     Raises:
-        DataError: If an argument is out of range, the set is unknown, cannot be
-            prepared, is no image classification set, or has images of unknown shape or
-            that cannot be read.
+        DataError: If an argument is out of range, or the set is unknown, cannot be
+            prepared, is not for image classification, or has images that are of unknown
+            shape or unreadable.
     """
     wanted = Wanted(dataset, data_dir, skip_broken=skip_broken)
     settings = {
@@ -132,21 +132,21 @@ def load(
 def load_as_trained(
     description: dict, data_dir: str | None = None, needed: tuple[str, ...] = PARTS
 ) -> ImageData:
-    """The data a net was trained on, in the same parts and normalised as then.
+    """Loads the data a net was trained on, in the same parts and normalised as then.
 
     Nothing is downloaded: sets of TFDS have to be prepared.
 
     Args:
         description: The `"data"` of a checkpoint's metadata, see `ImageData`.
         data_dir: As for `load`.
-        needed: Parts to read, and to compare with those of then. The others are read
-            if they are taken all the same, but what they hold is not checked. Default:
-            all. So it is, too, where it takes all to tell whether they are those of
-            then: of older nets, and where images to test on are drawn from train.
+        needed: Parts to read and to compare with those of then. Other parts can still
+            be used, but their contents are not checked. Default: all. All are read as
+            well where only that shows whether they are the same: for older nets, and
+            where test images are drawn from train.
 
     Raises:
-        MissingData: they are not there.
-        DataError: as for `load`, or they are no longer those of the net.
+        MissingData: the data are not there.
+        DataError: as for `load`, or the data are no longer those of the net.
     """
     settings = {"image_size": None, "validation_fraction": 0.0, "test_fraction": 0.0}
     settings |= {"seed": 0, "skip_broken": False}
@@ -170,13 +170,13 @@ def load_as_trained(
 
 
 def _changes(data, description) -> str:
-    """In what the data are not those of a net, in words; refuses what cannot be used.
+    """Says how the data differ from a net's; refuses those that cannot be used.
 
-    Its classes and images have to fit. Where images to test on would be some that it
-    has learned from, all accuracies would be too good.
+    Classes and image shapes must fit. If the net may have learned from images to test
+    on, all accuracies would be too good.
     """
     expected = description["class_names"]
-    # Of nets from before names were composed.
+    # Older nets saved names that are not composed.
     if list(data.class_names) != [composed(name) for name in expected]:
         refuse(
             "data_dir",
@@ -237,7 +237,7 @@ def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
             examples = untuned(_read(stored, part, size))
             if name in needed:
                 examples = untuned(_in_memory(examples)) if fits else examples
-                # All of it, so that what cannot be read is found before the training.
+                # Reads all of it, so that unreadable images are found before training.
                 read[name] = contents.read(examples)
             found[name] = examples
     except tf.errors.OpError as error:
@@ -271,7 +271,7 @@ def _brief(names) -> str:
 
 
 def _read(stored: Stored, part: Part, size) -> tf.data.Dataset:
-    """The examples of a part, in stored order, resized."""
+    """Returns the examples of a part, in stored order, resized."""
     image_key, label_key = stored.keys
 
     def select(index, example):
@@ -286,7 +286,7 @@ def _read(stored: Stored, part: Part, size) -> tf.data.Dataset:
 
 
 def resized(image, size) -> tf.Tensor:
-    """An image at (height, width), uint8; as it is where size is None."""
+    """Resizes an image to (height, width), uint8; unchanged if size is None."""
     if size is None:
         return image
     image = tf.image.resize(image, size, antialias=True)
@@ -295,7 +295,7 @@ def resized(image, size) -> tf.Tensor:
 
 def _in_memory(dataset: tf.data.Dataset) -> tf.data.Dataset:
     # Not `Dataset.cache`, which reads at first use: an unreadable test image should
-    # be found before the training, not after it.
+    # be found before training, not after it.
     chunks = list(dataset.batch(1024).as_numpy_iterator())
     arrays = {
         key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]

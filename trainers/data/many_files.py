@@ -8,13 +8,13 @@ from trainers.data import image_files
 from trainers.data.class_names import shown
 from trainers.data.image_files import Unreadable
 
-# Files are waited for, on drives of a network for long.
+# Threads mostly wait for files, and long for those on network drives.
 _THREADS = 16
-_NAMED = 3  # Of a list in a line.
+_NAMED = 3  # Entries of a list that a line names.
 
 
 def each(function: Callable, paths: Sequence[str]) -> dict:
-    """What a function of a path returns, or the Unreadable that it raises, by path."""
+    """Maps paths to what a function returns for each, or the Unreadable it raises."""
 
     def tried(path):
         try:
@@ -37,7 +37,7 @@ def broken(paths: Sequence[str]) -> dict[str, Unreadable]:
 
 
 def listed(found: Mapping[str, Unreadable], root: str) -> str:
-    """Some that are `broken`, below a folder, in words; empty if there are none."""
+    """Names some of the `broken` files below a folder; empty if there are none."""
     names = (
         f"{shown(os.path.relpath(path, root))} ({error})"
         for path, error in sorted(found.items())
@@ -46,7 +46,7 @@ def listed(found: Mapping[str, Unreadable], root: str) -> str:
 
 
 def few(names: Iterable[str]) -> str:
-    """The first of some names, and how many there are beside them."""
+    """Lists the first few names, and how many more there are."""
     names = list(names)
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -12,10 +12,10 @@ SOURCES = (digits.SOURCE, folder.SOURCE, tfds_sets.SOURCE)
 
 
 def open_set(wanted: Wanted) -> Stored:
-    """Opens a set; prepares it if need be and if that is wanted.
+    """Opens a set; prepares it if necessary and wanted.
 
     Raises:
-        DataError: It is unknown, cannot be prepared or is no image classification set.
+        DataError: It is unknown, cannot be prepared or is not for image classification.
     """
     name = wanted.name
     source = next(source for source in SOURCES if source.claims(name))

@@ -1,4 +1,4 @@
-"""Which stored examples are for training, for validation and for testing."""
+"""Decides which stored examples are for training, validation and testing."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from trainers.data.stored import Stored
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Examples of one part.
+    """The examples of one part.
 
     Attributes:
         split: The split that they are stored in.
-        positions: Where in it, increasing; none, if the part is empty.
-        first: Number of the first of them among those of train and validation.
+        positions: Their positions in it, increasing; none if the part is empty.
+        first: The number of the first one among those of train and validation.
     """
 
     split: str
@@ -29,20 +29,22 @@ class Part:
 def parts(
     stored: Stored, validation_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, Part]:
-    """`train`, `validation` and `test` of a set.
+    """Divides a set into `train`, `validation` and `test`.
 
-    A set's own splits are taken where it has them. Its `validation` is the test where
-    it has no `test` and none is held out.
+    A set's own splits are used where it has them. Its `validation` serves for testing
+    if it has no `test` and none is held out.
 
     Args:
         stored: The set.
-        validation_fraction: Part of what is left of `train` to take from its end; where
-            there is a split for it, 0 leaves that out and else nothing is taken.
+        validation_fraction: Part of the remaining `train` to take from its end. If the
+            set has a split for validation, 0 leaves that out, and other values take
+            nothing from `train`.
         test_fraction: Part of each class of `train` to hold out, 0 for none.
-        seed: Of what is held out for testing.
+        seed: Seed of what is held out for testing.
 
     Raises:
-        DataError: a part would be empty, or there are two of a kind.
+        DataError: a part would be empty or is missing, or there would be two to test
+            on.
     """
     has = sorted(split for split, size in stored.splits.items() if size)
     if "train" not in has:
@@ -99,7 +101,7 @@ def parts(
 
 
 def _held_out(stored, fraction, seed) -> np.ndarray:
-    """Positions in `train` of a random part of each class, in proportion."""
+    """Returns positions in `train` of a random part of each class, in proportion."""
     labels = stored.labels("train")
     rank = np.empty(len(labels))
     rng = np.random.default_rng(seed)

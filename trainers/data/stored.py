@@ -1,4 +1,4 @@
-"""What a source of images has to say of a set."""
+"""What a source of images must say about a set."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """A set that is asked for.
+    """A requested set.
 
     Attributes:
-        name: As a user gives it.
-        data_dir: Where to look instead of where it usually is. Default: None.
+        name: Its name as a user gives it.
+        data_dir: Where to look instead of the usual folders. Default: None.
         found_in: Where it was found before, to look there too. Default: None.
         prepare: Whether it may be downloaded and prepared. Default: yes.
-        skip_broken: Whether images that cannot be read are left out. Default: no.
+        skip_broken: Whether unreadable images are left out. Default: no.
     """
 
     name: str
@@ -28,22 +28,22 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A prepared image classification set, whatever it is stored in.
+    """A prepared image classification set, however it is stored.
 
     Attributes:
-        name: A name by which it is found from any folder.
+        name: A name by which it is found from any working directory.
         splits: Examples by name of the split; some may be empty.
         image_shape: (height, width, channels), None where images differ.
         class_names: One name per label.
         keys: The keys of image (uint8) and label in an example.
-        read: Function (split, positions) to the examples at these positions of a split;
-            positions increase.
-        labels: Function of a split to the labels of all its examples, in order.
-        found_in: The folder that such sets are kept in, where the name does not tell.
-        files_sha256: Of the names and sizes of its files, where it is a folder.
-        sizes: Those of images that differ, in words; empty if the set does not tell.
-        broken: Function to a line on images that cannot be read; empty if all can or
-            nobody knows.
+        read: Function from (split, positions) to the examples at these positions of
+            that split; positions increase.
+        labels: Function from a split to the labels of all its examples, in order.
+        found_in: The folder where such sets are kept, if the name does not tell.
+        files_sha256: Hash of the names and sizes of its files, if it is a folder.
+        sizes: The sizes of its images, in words; empty if the set does not tell.
+        broken: Function that returns a line on unreadable images; empty if there are
+            none or nobody knows.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Source:
 
     Attributes:
         claims: Whether a name is one of this source's.
-        open: Function of a `Wanted` to a `Stored`.
-        names: Function to the names it knows, to suggest some.
+        open: Function from a `Wanted` to a `Stored`.
+        names: Function that returns the names it knows, for suggestions.
     """
 
     claims: Callable[[str], bool]

@@ -1,6 +1,6 @@
-"""Sets of TFDS by name: found where they are prepared, else prepared.
+"""Opens sets of TFDS by name where they are prepared, else prepares them.
 
-What can be wrong with such a set is said here, in one line.
+Whatever is wrong with a set becomes a one-line error here.
 """
 
 import os
@@ -17,19 +17,19 @@ from trainers.data.errors import MissingData, refuse
 from trainers.data.positions import examples_at
 from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
 
-# Names that a net may give. Others of TFDS name hosts, such as huggingface:set, or hold
-# arguments of builders.
+# Names that a net may give. Other names of TFDS refer to hosts, such as
+# huggingface:set, or hold arguments of builders.
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
 
 
 def open_set(wanted: Wanted) -> Stored:
-    """Opens a set where it is prepared; prepares it otherwise, if that is wanted.
+    """Opens a set where it is prepared; otherwise prepares it, if that is wanted.
 
-    Looks in `wanted.data_dir`, or else where it was found before and in the folders of
-    the environment.
+    Looks in `wanted.data_dir` or, without one, where it was found before and in the
+    default folders.
 
     Raises:
-        MissingData: it is not prepared there and shall not be.
+        MissingData: it is not prepared there and must not be.
     """
     name = wanted.name
     if wanted.skip_broken:
@@ -63,12 +63,12 @@ def open_set(wanted: Wanted) -> Stored:
 
 
 def stored(name: str, builder, folder: str) -> Stored:
-    """A prepared builder as a `Stored`.
+    """Turns a prepared builder into a `Stored`.
 
     Args:
-        name: As TFDS knows it.
-        builder: Prepared.
-        folder: Where it is.
+        name: The name by which TFDS knows it.
+        builder: The prepared builder.
+        folder: The folder that it is prepared in.
     """
     image, label = checked_features(name, builder)
     image_key, label_key = keys = feature_keys(builder)
@@ -105,7 +105,7 @@ def stored(name: str, builder, folder: str) -> Stored:
 
 
 def _local(folder: str | None) -> list[str]:
-    """The folder, unless it is an address on a network: TFDS would look there."""
+    """Returns the folder, unless it is a network address: TFDS would look there."""
     return [folder] if folder and "://" not in folder else []
 
 
@@ -172,14 +172,14 @@ def _check_hosts(builder, folder: str) -> None:
 
 
 def feature_keys(builder) -> tuple[str, str]:
-    """The names of the image and the label feature."""
+    """Returns the names of the image and the label feature."""
     keys = (builder.info.supervised_keys or ())[:2]  # A third would be weights.
     plain = len(keys) == 2 and all(isinstance(key, str) for key in keys)
     return keys if plain else ("image", "label")
 
 
 def checked_features(name: str, builder):
-    """The image and the label feature of a set."""
+    """Returns the image and the label feature of a set, after checking their types."""
     keys = feature_keys(builder)
     features = builder.info.features
     image, label = (features[key] if key in features else None for key in keys)
