@@ -1,4 +1,4 @@
-"""One step of training, one of evaluation, as programs of JAX."""
+"""One training step and one evaluation step as JAX programs."""
 
 import jax
 import keras
@@ -9,22 +9,22 @@ from trainers.loss import eval_step, sums, training_loss
 
 
 def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
-    """One update as a pure function, to be compiled or put in a loop.
+    """Returns one update as a pure function, to be compiled or used in a loop.
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2;
-    weights that nothing read do not decay. Where the loss or the norm of the gradient
-    is not finite nothing changes, and the first sum is not finite.
+    weights that are never read do not decay. If the loss or the norm of the gradient
+    is non-finite, nothing changes and the first sum is non-finite.
 
     Args:
         net: A built net.
         optimizer: Built on the net's trainable variables.
-        batch_size: Examples of a batch.
+        batch_size: Examples per batch.
         weight_decay: L2 weight decay per update, 0 for none.
         settings: See `training_loss`.
 
     Returns:
-        Function of (state, images, labels) to (state, array of three `sums`), where a
-        state is a list of the values of `state_variables`.
+        Function (state, images, labels) -> (state, array of the three `sums`), where a
+        state lists the values of `state_variables`.
     """
     weights, statistics, slots = _parts(net, optimizer)
 
@@ -60,7 +60,7 @@ def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
 
 
 def state_variables(net, optimizer) -> list:
-    """The variables of a net and its optimizer that an update changes, in order."""
+    """Lists, in order, the variables of net and optimizer that an update changes."""
     return [variable for part in _parts(net, optimizer) for variable in part]
 
 
@@ -69,7 +69,7 @@ def _parts(net, optimizer):
 
 
 class _Reads(keras.StatelessScope):
-    """A scope that notes the ids of variables that are read in it."""
+    """A scope that records the ids of the variables read inside it."""
 
     def __init__(self, read, state_mapping):
         super().__init__(state_mapping)
@@ -81,10 +81,10 @@ class _Reads(keras.StatelessScope):
 
 
 def training_program(net, optimizer, **settings):
-    """`update_function`, compiled, on the variables themselves.
+    """Compiles `update_function` to act on the variables themselves.
 
     Returns:
-        Function of (images, labels, flag) to an array: three `sums`, and the flag.
+        Function (images, labels, flag) -> array of the three `sums` and the flag.
     """
     variables = state_variables(net, optimizer)
     update = jax.jit(update_function(net, optimizer, **settings), donate_argnums=0)
@@ -100,10 +100,10 @@ def training_program(net, optimizer, **settings):
 
 
 def evaluation_program(net):
-    """Sums over a batch as a compiled function of (images, labels, flag).
+    """Compiles the evaluation of a batch.
 
     Returns:
-        Array of three `sums`, and the flag.
+        Function (images, labels, flag) -> array of the three `sums` and the flag.
     """
     variables = net.variables
 

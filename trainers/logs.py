@@ -1,4 +1,4 @@
-"""Writes the logs of a run as CSV files, whole, after every epoch."""
+"""Writes the complete logs of a run as CSV files after every epoch."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ TIMES = ("seconds", "images_per_second")
 
 
 def write(run, history: list[dict]) -> None:
-    """Writes log.csv, equal for equal runs, and timing.csv, which differs.
+    """Writes log.csv, identical for identical runs, and timing.csv, which differs.
 
     Rewrites both rather than appending: a resumed run starts from a snapshot, and rows
     logged after that snapshot would appear twice.

@@ -1,4 +1,4 @@
-"""What a command looks into: trained nets, or a file, and images to run them on."""
+"""What a command inspects: trained nets or a model file, and images to run them on."""
 
 import dataclasses
 import pathlib
@@ -48,16 +48,16 @@ from trainers.option_table import OptionTable, excluded, option
 
 @dataclasses.dataclass(frozen=True)
 class LookedAt:
-    """A net, and how to have images to run it on.
+    """A net, and how to get images to run it on.
 
     Attributes:
-        name: Of the run or the file.
+        name: Name of the run or the file.
         net: Its flows, steps unrolled.
-        model: The Keras model that these are of.
-        images: Loads them: pairs of normalised images and labels, which are None where
-            nobody knows them, and a sentence on them, empty if they are the run's.
-        training: Function of a count: so many normalised batches of training images,
-            augmented as in training. Raises `MissingData` where there are none.
+        model: The Keras model that has these flows.
+        images: Loads the images. Returns pairs of normalised images and labels (None
+            if unknown), and a sentence about them, empty if they are the run's.
+        training: Function of a count; returns that many normalised batches of training
+            images, augmented as in training. Raises `MissingData` if there are none.
     """
 
     name: str
@@ -74,7 +74,7 @@ def _beside_inputs(name):
 
 @dataclasses.dataclass(frozen=True)
 class Options(OptionTable):
-    """The options of what is looked into: runs or a model, and images."""
+    """The options for what to inspect: runs or a model, and images."""
 
     COMBINATIONS = (
         file_or_run(lambda options: repr(",".join(options.run))),
@@ -85,57 +85,57 @@ class Options(OptionTable):
     run: tuple[str, ...] = option(
         (),
         list_of(run_folder(), unique=True),
-        "Nets to look into; several are seeds of one training",
+        "Nets to inspect; several count as seeds of one training",
         f"{LATEST}, or none with --model",
     )
     model: str | None = option(
         None,
         text(),
-        "A .keras file to look into instead: with continuous blocks, or a plain "
+        "A .keras file to inspect instead: a net with continuous blocks, or a plain "
         "residual net",
         "none",
     )
     manifestation: tuple[str, int] | None = option(
         None,
         pair(one_of(SCHEMES), integer(1), "scheme:steps, like euler:2"),
-        "The manifestation to look into, with the batch norms that it has",
+        "The manifestation to inspect, with the batch norms it has",
         "as trained",
     )
     output: str | None = option(
         None,
         text(),
         "Folder for the results",
-        "a folder of the run; of a net that ships, of a file or of several runs, one "
-        "here",
+        "a folder in the run; for a shipped net, a file or several runs, one in the "
+        "current folder",
     )
     images: str | None = option(
         None,
         text(),
-        "Folder of images in place of the data set; nobody knows their labels",
-        "the data set of the run, or generated images where there is none",
+        "Folder of images to use instead of the data set; their labels are unknown",
+        "the data set of the run, or generated images if there is none",
     )
     inputs: str | None = option(
         None,
         text(),
-        "A .npy of inputs, or a .npz of inputs x and labels y, for a --model of no "
-        "images",
+        "A .npy of inputs, or a .npz of inputs x and labels y, for a --model that "
+        "takes no images",
         "none",
     )
     split: str = option("test", one_of(PARTS), "Split of the data set")
-    examples: int = option(500, integer(1), "Images; all there are if there are fewer")
-    batch_size: int = option(250, integer(1), "Images at a time")
+    examples: int = option(500, integer(1), "Number of images; all, if there are fewer")
+    batch_size: int = option(250, integer(1), "Images per batch")
     mean: tuple[float, ...] = mean_of_pixels()
     std: tuple[float, ...] = std_of_pixels()
     precision: str = option(
         "float32",
         one_of(("float32", "float64")),
-        "In what states are computed; float64 shows smaller errors, and takes longer",
+        "Precision of the states; float64 shows smaller errors and takes longer",
     )
     data_dir: str | None = data_dir()
 
     @property
     def sources(self) -> list[pathlib.Path]:
-        """The file, or the runs."""
+        """The model file, or the runs."""
         return list(map(pathlib.Path, [self.model] if self.model else self.runs))
 
     @property
@@ -143,7 +143,7 @@ class Options(OptionTable):
         return self.run or (LATEST,)
 
     def folder(self, name) -> pathlib.Path:
-        """The folder for the results of the command of that name."""
+        """Returns the folder for the results of the command with this name."""
         first = self.sources[0]
         if self.output:
             return pathlib.Path(self.output)
@@ -153,11 +153,11 @@ class Options(OptionTable):
 
 
 def read(options: Options) -> list[LookedAt]:
-    """What to look into; nets are read at once, images when they are asked for.
+    """Reads the nets to inspect now; their images are loaded on request.
 
     Raises:
-        OptionError: no run, a damaged net, a file that is no model of images, nothing
-            to look into; see `manifest` of a manifestation.
+        OptionError: no run, a damaged net, a file that is not an image model, nothing
+            to inspect; for manifestations see `manifest`.
     """
     if options.model:
         return [_looked_at(options, "model", *_of_file(options))]
@@ -166,7 +166,7 @@ def read(options: Options) -> list[LookedAt]:
 
 
 def _of_run(run):
-    """(name, net, description of its data)."""
+    """Returns (name, net, description of its data)."""
     trained = trained_net.read(run, sized=True)
     return trained.name, trained.net, trained.data
 
@@ -226,7 +226,7 @@ def _looked_at(options, source, name, net, said) -> LookedAt:
 
 
 def _images(options, said) -> tuple[ImageData, str]:
-    """The images, and what is to be said of them."""
+    """Returns the images and a remark about them."""
     if options.images:
         found = images_of(options.images, said["image_shape"], options.examples)
         return unlabelled(found, {**said, "name": options.images}), (

@@ -1,11 +1,11 @@
-"""What training minimises: cross entropies of a net and of members beside it."""
+"""The training loss: cross entropies of a net and of its members."""
 
 import keras
 from keras import ops
 
 
 def loss_per_example(labels, logits):
-    """Cross entropy (batch,) of integer labels."""
+    """Returns the cross entropy (batch,) of integer labels."""
     return _cross_entropy(_targets(labels, logits), logits)
 
 
@@ -20,7 +20,7 @@ def _cross_entropy(targets, logits):
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
 
 
-# What the members of an any-depth net learn from: (targets of the net, its logits).
+# What members of an any-depth net learn from: functions of (net's targets, its logits).
 MEMBER_TARGETS = {
     "distilled": lambda targets, logits: _known(logits),
     "labels": lambda targets, logits: targets,
@@ -29,7 +29,7 @@ MEMBER_TARGETS = {
 
 
 def _known(logits):
-    """Probabilities that the net gives, not pulled towards those of its members."""
+    """Returns the net's probabilities, without gradients from its members."""
     return ops.softmax(ops.stop_gradient(logits))
 
 
@@ -43,20 +43,24 @@ def training_loss(
     member_weight=0.0,
     member_targets="distilled",
 ):
-    """Sum over the batch of H(labels, net) + member_weight sum_m H(targets, member m).
+    """Computes the training loss of a batch.
 
-    H is the cross entropy; batch norms see the batch.
+    It is the sum over the batch of
+
+        H(labels, net) + member_weight sum_m H(targets, member m),
+
+    where H is the cross entropy. Batch norms see the batch.
 
     Args:
         net: A built net.
         images, labels: The batch.
         smoothing: Label smoothing.
-        members: Manifestations of the net that learn beside it.
-        member_weight: Of the loss of each.
+        members: Manifestations of the net that train together with it.
+        member_weight: Weight of the loss of each member.
         member_targets: A key of `MEMBER_TARGETS`.
 
     Returns:
-        (that sum, H(labels, net) of each example, logits of the net).
+        (the sum, H(labels, net) of each example, logits of the net).
     """
     logits = net(images, training=True)
     targets = _targets(labels, logits, smoothing)
@@ -71,13 +75,13 @@ def training_loss(
 
 
 def sums(losses, logits, labels) -> tuple:
-    """(sum of losses, correct, examples) of a batch, in float32."""
+    """Returns (sum of losses, correct, examples) of a batch, in float32."""
     correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), labels), "float32")
     losses = ops.cast(losses, "float32")
     return ops.sum(losses), ops.sum(correct), ops.cast(ops.size(labels), "float32")
 
 
 def eval_step(net, images, labels):
-    """(sum of losses, correct, examples) of one batch; changes nothing."""
+    """Returns (sum of losses, correct, examples) of a batch; changes nothing."""
     logits = net(images, training=False)
     return ops.stack(sums(loss_per_example(labels, logits), logits, labels))

@@ -1,15 +1,15 @@
-"""Trained x tested: the accuracy of several runs in one another's manifestations.
+"""Trained x tested: the accuracy of several runs in each other's manifestations.
 
     python trainers/matrix.py --runs=runs/euler-2,runs/midpoint-2,runs/rk4-2
     python trainers/matrix.py --runs=runs/a,runs/b --readings=average,point --nodes=1,2
 
-A row a run, a column a manifestation (scheme, N): those that the runs were trained as,
-and those of --schemes and --steps. --readings says how fewer steps than cells read
-theta, see `ContinuousBlock`. Batch norms are as trained, recalibrated on training
-images, or, where a run has norms of its own for a manifestation, private.
---nodes projects the weights to K' functions of their basis first. Writes matrix.csv,
-matrix.md and matrix.png. Accuracy over cost is drawn by trainers/compare.py.
-oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+One row per run, one column per manifestation (scheme, N): those the runs were trained
+in, and those of --schemes and --steps. --readings says how theta is read with fewer
+steps than cells, see `ContinuousBlock`. Batch norms are as trained, recalibrated on
+training images, or private if a run has separate norms for a manifestation.
+--nodes first projects the weights to K' functions of their basis. Writes matrix.csv,
+matrix.md and matrix.png. trainers/compare.py draws accuracy over cost.
+oneDNN is on unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import dataclasses
@@ -52,19 +52,19 @@ class Options(OptionTable):
     """The flags of a matrix."""
 
     runs: tuple[str, ...] = option(
-        (LATEST,), list_of(run_folder(), unique=True, empty=False), "Its rows"
+        (LATEST,), list_of(run_folder(), unique=True, empty=False), "Runs, one row each"
     )
     output: str = option("matrix", text(), "Folder for the results")
     schemes: tuple[str, ...] = option(
-        (), list_of(one_of(SCHEMES)), "Schemes of further columns"
+        (), list_of(one_of(SCHEMES)), "Schemes of additional columns"
     )
     steps: tuple[int, ...] = option(
-        (), list_of(integer(1, most=MOST_STEPS)), "Steps N of further columns"
+        (), list_of(integer(1, most=MOST_STEPS)), "Steps N of additional columns"
     )
     readings: tuple[str, ...] = option(
         ("average",),
         list_of(one_of(RESTRICTIONS), unique=True, empty=False),
-        "How fewer steps than cells read theta",
+        "How theta is read with fewer steps than cells",
     )
     nodes: tuple[int, ...] = option(
         (),
@@ -78,15 +78,15 @@ class Options(OptionTable):
     recalibration_batches: int = option(
         20,
         integer(0),
-        "Batches of 128 training images to recalibrate the batch norms on; 0 leaves "
-        "that out",
+        "Batches of 128 training images to recalibrate the batch norms on; 0 skips "
+        "this",
     )
     data_dir: str | None = data_dir()
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run with its manifestation."""
+    """A run and the manifestation it was trained in."""
 
     name: str
     net: keras.Model
@@ -96,7 +96,7 @@ class Trained:
 
 
 def read(run) -> Trained:
-    """The net of a run.
+    """Reads the net of a run.
 
     Raises:
         OptionError: no run, a damaged net, one without blocks, or whose blocks differ.
@@ -113,7 +113,7 @@ def read(run) -> Trained:
 
 
 def main(options):
-    """Scores, writes and prints."""
+    """Scores the runs, writes the results and prints them."""
     workspace = disk.Workspace(pathlib.Path(options.output))
     runs = trained_net.distinct([read(run) for run in options.runs], options.runs)
     for trained in runs:
@@ -121,12 +121,12 @@ def main(options):
     columns = [(trained.scheme, trained.steps) for trained in runs]
     columns += [(s, n) for s in options.schemes for n in options.steps]
     columns = list(dict.fromkeys(columns))
-    # First, so that a folder that cannot be written is found before the work.
+    # First, so that an unwritable folder is found before the work.
     with workspace:
         rows, remarks, loaded = [], [], {}
         for trained in runs:
             key = repr(trained.said)
-            if key not in loaded:  # Seeds of one training have one set of images.
+            if key not in loaded:  # Seeds of one training share their images.
                 loaded = {
                     key: image_data.load_as_trained(trained.said, options.data_dir)
                 }
@@ -140,12 +140,12 @@ def main(options):
 
 
 def scored(trained, data, columns, options) -> list[dict]:
-    """The rows of one run, of which each is a cell of the matrix in one reading.
+    """Returns the rows of one run, each a cell of the matrix in one reading.
 
     Returns:
         `{"run", "trained_scheme", "trained_steps", "nodes" (K' if compressed, else
-        None), "reading", "trained" (whether it learned so), "statistics", "scheme",
-        "steps", "accuracy"}`.
+        None), "reading", "trained" (whether it was trained this way), "statistics",
+        "scheme", "steps", "accuracy"}`.
     """
     own = trained.scheme, trained.steps
     nets = [(None, trained.net, columns)]
@@ -176,7 +176,7 @@ def scored(trained, data, columns, options) -> list[dict]:
 
 
 def _is_coarse(net, cell) -> bool:
-    """Whether a manifestation has fewer steps than cells: else readings are equal."""
+    """Whether a manifestation has fewer steps than cells; if not, readings agree."""
     _, steps = cell
     return any(steps < block.basis.cells for block in blocks_of(net))
 

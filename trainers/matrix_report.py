@@ -1,4 +1,4 @@
-"""Tables, picture and data of `trainers/matrix.py`."""
+"""The tables, picture and data of `trainers/matrix.py`."""
 
 import math
 
@@ -6,15 +6,15 @@ from cnet_tf import escaping
 from trainers import results
 
 STATISTICS = ("as trained", "recalibrated", "private")
-_HALF = 0.5  # Of the range of colours: darker than that, text is white.
+_HALF = 0.5  # Of the range of colours; on darker cells the text is white.
 
 
 def files(rows, remarks=()) -> dict[str, bytes]:
-    """The results by the names of their files.
+    """Returns the contents of the result files by name.
 
     Args:
-        rows: Of `matrix.scored`, of all runs.
-        remarks: Sentences on the images.
+        rows: From `matrix.scored`, of all runs.
+        remarks: Sentences about the images.
     """
     return {
         "matrix.csv": results.csv_of(rows),
@@ -32,7 +32,7 @@ def tested_as(row) -> str:
 
 
 def panels(rows) -> dict:
-    """Cells {(run, column): row} by (statistics, reading), compressed nets left out."""
+    """Groups cells {(run, column): row} by (statistics, reading); skips compressed."""
     found = {}
     for row in rows:
         if row["nodes"] is None:
@@ -43,7 +43,7 @@ def panels(rows) -> dict:
 
 
 def markdown(rows, remarks=()) -> str:
-    """A table for each kind of statistics and reading, and one of the compressed."""
+    """Returns a table for each statistics and reading, and one of compressed nets."""
     runs = {row["run"]: trained_as(row) for row in rows}
     columns = _columns(rows)
     lines = []
@@ -81,7 +81,7 @@ def _percent(row) -> str:
 
 
 def _compressed(rows, runs) -> list[str]:
-    """Lines of a table run x K', in the manifestation of the training."""
+    """Returns the lines of a table run x K', in the manifestation trained."""
     small = [row for row in rows if row["nodes"] is not None]
     if not small:
         return []
@@ -114,7 +114,7 @@ def _compressed(rows, runs) -> list[str]:
 
 
 def picture(rows) -> bytes:
-    """A PNG: a heat map for each kind of statistics and reading; own cells framed."""
+    """Draws a heat map per kind of statistics and reading, cells as trained framed."""
     import numpy as np
     from matplotlib.patches import Rectangle
 

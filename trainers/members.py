@@ -1,4 +1,4 @@
-"""Any-depth training: which manifestations learn beside the net, and when."""
+"""Any-depth training: which manifestations train together with the net, and when."""
 
 from cnet_tf.any_depth import member_read, members_of, with_members
 from cnet_tf.manifestation import manifest
@@ -7,41 +7,41 @@ from trainers.growth import State
 
 
 def names(options) -> list[str]:
-    """The members that --any_depth asks for."""
+    """Returns the names of the members that --any_depth asks for."""
     return [member_name(*one) for one in options.any_depth]
 
 
 def start_before(options, epoch: int, net) -> bool:
-    """Whether the net gets its members before an epoch."""
+    """Whether the net gets its members before this epoch."""
     due = options.any_depth and epoch >= options.any_depth_epoch
     return bool(due) and not others(net)
 
 
 def start(state: State, options) -> State:
-    """Gives the net its members; the optimizer goes on."""
+    """Gives the net its members; the optimizer keeps its state."""
     return State(*with_members(state.net, names(options), state.optimizer))
 
 
 def others(net) -> list[str]:
-    """Its members but the one that it reads itself, as a recalibrated net does."""
+    """Lists the members, except the one that the net itself reads if recalibrated."""
     return [name for name in members_of(net) if name != member_read(net)]
 
 
 def members(net) -> dict:
-    """The `others` by name, cheapest first; they share the kernels of the net."""
+    """Returns the `others` by name, cheapest first; they share the net's kernels."""
     menu = sorted(others(net), key=evaluations)
     return {name: manifest(net, *manifestation_of(name)) for name in menu}
 
 
 def turns(net) -> list[tuple]:
-    """Who learns beside the net in successive updates, which take turns."""
+    """Lists the members that train in each of successive updates, which take turns."""
     return in_turns(members(net).values())
 
 
 def in_turns(menu) -> list[tuple]:
-    """The cheapest member always, and one of the others.
+    """Pairs the cheapest member with each of the others.
 
-    That is the sandwich rule (Yu and Huang 2019, arXiv 1903.05134), in a fixed order,
+    This is the sandwich rule (Yu and Huang 2019, arXiv 1903.05134) in a fixed order,
     so that a resumed run ends with the same bits.
 
     Args:

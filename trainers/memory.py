@@ -1,9 +1,9 @@
-"""Peak memory and time of training steps, kept or computed again.
+"""Measures peak memory and time of training steps, kept or recomputed.
 
     python trainers/memory.py --preset=cifar10_2-2-2_rk4 --nodes=16 --batch_size=32
 
-Every variant is trained for some steps of one random batch in a process of its own;
-its memory is the peak of that process above what it had when the net was made.
+Trains every variant for some steps on one random batch, in its own process. Its memory
+is the peak of that process above the peak at the time the net was built.
 """
 
 import dataclasses
@@ -64,15 +64,15 @@ class Options(OptionTable):
     nodes: tuple[int, ...] = option(
         (4, 16),
         list_of(integer(1, most=MOST_NODES), empty=False),
-        "K, and N with it, one after the other",
+        "Values of K, and of N with it, measured one after the other",
     )
-    batch_size: int = option(32, integer(1), "Images of a step")
-    rounds: int = option(3, integer(1), "Timed steps, after a first one")
+    batch_size: int = option(32, integer(1), "Images per step")
+    rounds: int = option(3, integer(1), "Timed steps after the first one")
     variants: tuple[str, ...] = option(
         tuple(VARIANTS),
         list_of(one_of(VARIANTS), empty=False),
         "Ways to train: the steps of a block in the graph or in one loop, all kept or "
-        "computed again in the backward pass",
+        "recomputed in the backward pass",
     )
 
 
@@ -90,7 +90,7 @@ def main(options):
 
 
 def _in_a_process(options, nodes, name):
-    # A new interpreter: one that is forked has the memory of this one.
+    # A new interpreter: a forked one would inherit the memory of this one.
     context = multiprocessing.get_context("spawn")
     end, other = context.Pipe()
     process = context.Process(target=_send, args=(other, options, nodes, name))
@@ -113,7 +113,7 @@ def _send(end, options, nodes, name):
 
 
 def measured(options, nodes, name):
-    """(peak MB above the start, seconds of a step, seconds of the first) here."""
+    """Measures here (peak MB above the start, s per step, s of the first step)."""
     net = continuous_net(options.preset, nodes=nodes)
     net = manifest(net, **VARIANTS[name])
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)

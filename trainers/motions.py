@@ -1,4 +1,4 @@
-"""Motions with exact solutions, for fits that should learn their equation."""
+"""Motions with exact solutions, from which fits should learn the equation."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ellipj, ellipk
 
-GRAVITY = 9.81  # Over a pendulum of one metre, 1/s^2.
+GRAVITY = 9.81  # g / length of a pendulum of one metre, in 1/s^2.
 _AMPLITUDE = 0.75 * math.pi
 
 
@@ -16,10 +16,10 @@ class Motion:
     """A solution x(t), x in R^2, of an equation dx/dt = f(x).
 
     Attributes:
-        solution: Times (n,) to float64 states (n, 2).
-        trained: Length of the trajectory that is learned from, s.
-        horizon: T, where errors are measured, s.
-        model: Name of the rate that is fitted, a key of `one_step.RATES`.
+        solution: Function of times (n,) to float64 states (n, 2).
+        trained: Length of the training trajectory in s.
+        horizon: T, the time at which errors are measured, in s.
+        model: Name of the fitted rate, a key of `one_step.RATES`.
     """
 
     solution: Callable
@@ -33,14 +33,14 @@ def _circle(t):
 
 
 def _swing(t):
-    """With k = sin(a/2) and w^2 = g: sin(theta/2) = k sn(w t + K(k)), at rest in a."""
+    """sin(theta/2) = k sn(w t + K(k)), k = sin(a/2), w^2 = g: starts at rest at a."""
     k, w = math.sin(_AMPLITUDE / 2), math.sqrt(GRAVITY)
     sn, cn, _, _ = ellipj(w * t + ellipk(k**2), k**2)
     return np.stack([2 * np.arcsin(k * sn), 2 * k * w * cn], axis=-1)
 
 
 MOTIONS = {
-    # u' = L u of cnet_tf/convergence.py, which has the fit in closed form.
+    # u' = L u of cnet_tf/convergence.py, which gives the fit in closed form.
     "oscillator": Motion(
         _circle,
         trained=10.0,

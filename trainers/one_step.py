@@ -1,12 +1,12 @@
-"""Rates fitted through one step of a scheme, several seeds at once.
+"""Fits rates through one step of a scheme, several seeds at once.
 
-Pairs x(t), x(t + D) of a trajectory are all that a fit sees:
+A fit sees only pairs x(t), x(t + D) of a trajectory:
 
     minimise  mean |x(t + D) - Phi_D(x(t))|^2,   Phi_D one step of the scheme,
 
 by Adam on batches of pairs drawn with replacement, in float64. Seeds are the first axis
-of every array, so that all train in one compiled program; no seed changes another's
-batches.
+of every array, so that all train in one compiled program; no seed affects the batches
+of another.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ import tensorflow as tf
 from cnet_tf.runge_kutta import step
 from cnet_tf.tableaus import get_scheme
 
-# Of Kingma and Ba 2015. Keras' Adam has no stateless form in TensorFlow, which a loop
-# of XLA would need; its epsilon of 1e-7 is as large as slopes are at D = .01.
+# From Kingma and Ba 2015. Keras' Adam has no stateless form in TensorFlow, which an XLA
+# loop would need; its epsilon of 1e-7 is as large as the gradients are at D = .01.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
-# Iterations between two looks of the progress bar.
+# Iterations between updates of the progress bar.
 CHUNK = 1000
 
 
@@ -30,8 +30,8 @@ class Rate:
     """A model of dx/dt, x in R^2.
 
     Attributes:
-        first: A NumPy generator to initial values, a list of arrays.
-        value: (values, x) to dx/dt, where all have the seeds in front.
+        first: Function of a NumPy generator to initial values, a list of arrays.
+        value: Function (values, x) -> dx/dt; the first axis of each is the seeds.
     """
 
     first: Callable
@@ -39,7 +39,7 @@ class Rate:
 
 
 def _uniform(rng, inputs, *shapes):
-    """U(-1/sqrt(n), 1/sqrt(n)) for n inputs, kernels and biases alike."""
+    """Draws kernels and biases from U(-1/sqrt(n), 1/sqrt(n)) for n inputs."""
     bound = inputs**-0.5
     return [rng.uniform(-bound, bound, shape) for shape in shapes]
 
@@ -85,7 +85,7 @@ def fit(model, scheme, pairs, spacing, seeds, recipe, progress=lambda done: None
         progress: Called with the number of iterations done since the last call.
 
     Returns:
-        The values of the rate, tensors with the seeds in front.
+        The values of the rate, tensors whose first axis is the seeds.
     """
     rate, tableau = RATES[model].value, get_scheme(scheme)
     before, after = (tf.constant(side, tf.float64) for side in pairs)
@@ -132,9 +132,9 @@ def fit(model, scheme, pairs, spacing, seeds, recipe, progress=lambda done: None
 
 
 def _compiled(function, *arguments):
-    """One program for all arguments of these shapes.
+    """Compiles one program for all arguments of these shapes.
 
-    Not a `tf.function`, which warns where many, one a fit, are made at a place.
+    Not a `tf.function`, which warns if the same line makes many of them, one per fit.
     """
     return tf.function(function, jit_compile=True).get_concrete_function(*arguments)
 
@@ -145,14 +145,14 @@ def _moved(averages, values, momentum):
 
 
 def final_states(rate, scheme, start, horizon, counts) -> np.ndarray:
-    """x_N, the state at T after N steps from x(0).
+    """Computes x_N, the state at T after N steps from x(0).
 
     Args:
         rate: Function of states (seeds, 1, 2).
         scheme: Name of a scheme in `SCHEMES`.
         start: x(0), float64 (seeds, 1, 2).
         horizon: T.
-        counts: N, an integer each.
+        counts: Values of N, integers.
 
     Returns:
         Array (counts, seeds, 2); not finite where the steps overflow.
@@ -160,7 +160,7 @@ def final_states(rate, scheme, start, horizon, counts) -> np.ndarray:
     tableau = get_scheme(scheme)
 
     def final(x, count, h):
-        # h is a tensor, so that all N are one program: a unit step of the rate h f.
+        # h is a tensor, so that one program serves all N: a unit step of the rate h f.
         def body(n, x):
             return n + 1, step(tableau, lambda _, x: h * rate(x), x, tableau.c, 1)
 

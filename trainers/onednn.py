@@ -1,8 +1,8 @@
-"""oneDNN's kernels, for trainings and other work on whole batches.
+"""Switches on oneDNN's kernels, for training and other work on whole batches.
 
-TensorFlow uses them by itself only on CPUs with AVX-512. It decides when it is
-imported, by a variable of the environment, which `switch_on` sets. They make single
-images slower, so exports and servers are left as they are.
+By default TensorFlow uses them only on CPUs with AVX-512. It decides at import, by an
+environment variable, which `switch_on` sets. The kernels slow down single images, so
+exports and servers keep the default.
 """
 
 import os
@@ -15,8 +15,8 @@ _set_here = False
 def switch_on():
     """Switches oneDNN on, unless the user has set the variable.
 
-    Call it before TensorFlow is imported, from programs only: what is imported by
-    others must not change how they compute.
+    Call it before TensorFlow is imported, and only from programs: a module that others
+    import must not change how they compute.
     """
     global _set_here
     _set_here = VARIABLE not in os.environ
@@ -24,12 +24,12 @@ def switch_on():
 
 
 def setting() -> str | None:
-    """What is set: "1", "0", or None, where TensorFlow goes by the CPU."""
+    """Returns the setting: "1", "0", or None, where TensorFlow decides by the CPU."""
     return os.environ.get(VARIABLE)
 
 
 def user_environment() -> dict[str, str]:
-    """The environment as the user has it, without what `switch_on` has set."""
+    """Returns the user's environment, without what `switch_on` has set."""
     kept = dict(os.environ)
     if _set_here:
         del kept[VARIABLE]

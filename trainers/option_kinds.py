@@ -1,4 +1,4 @@
-"""What an option may be: how its text is read, which values are right, in words.
+"""Kinds of options: how text is read, which values are allowed, and their description.
 
     option(0.1, number("(0, 1]"), "What schedule 'step' multiplies by")
 
@@ -18,17 +18,17 @@ from cnet_tf.tableaus import SCHEMES
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The values of an option.
+    """The allowed values of an option.
 
     Attributes:
         expected: One value in words, as in "expected an integer >= 1".
-        plural: Several in words, as in "expected integers >= 1".
-        read: Text to value; raises ValueError on anything else.
-        holds: Whether a value is allowed.
-        show: Value to the text that `read` reads back.
+        plural: Several values in words, as in "expected integers >= 1".
+        read: Function of a text to its value; raises ValueError on anything else.
+        holds: Function: whether a value is allowed.
+        show: Function of a value to the text that `read` reads back.
         switch: Whether it is given as --name or --noname, without a value.
-        most: Value to a bound that it exceeds and that `expected` does not name, in
-            words; empty where it does not.
+        most: Function of a value to the bound it violates, in words, if `expected`
+            does not name that bound; empty otherwise.
     """
 
     expected: str
@@ -41,25 +41,25 @@ class Kind:
 
 
 def text(expected="", holds=lambda value: True, empty=False) -> Kind:
-    """Any text, or one that a test holds for.
+    """Any text, or one that passes a test.
 
     Args:
-        expected: What that is, in words.
+        expected: Description of such a text.
         holds: The test.
-        empty: Whether it may be empty, as where a variable of the shell is not set.
+        empty: Whether it may be empty, as when a shell variable is not set.
     """
     return Kind(
         expected,
         expected,
         str,
         lambda value: bool(empty or value.strip()) and holds(value),
-        # Help need not say this of every text.
+        # The help need not say this for every text.
         most=lambda value: "" if expected or value.strip() else "a text, or no flag",
     )
 
 
 def run_folder() -> Kind:
-    """The folder of a trained net, or pretrained:<preset> for one that ships."""
+    """The folder of a trained net, or pretrained:<preset> for a shipped one."""
     return _trained("the folder of a run", "folders of runs")
 
 
@@ -92,11 +92,11 @@ def switch() -> Kind:
     )
 
 
-# Above it counts overflow somewhere in TensorFlow, with a traceback.
+# Larger counts overflow somewhere in TensorFlow, with a traceback.
 _MOST = 2**31 - 1
-# Above and below it numbers are infinite or zero in float32.
+# Beyond these bounds numbers are infinite or zero in float32.
 _LARGEST, _SMALLEST = 3.4e38, 1.2e-38
-# From here on they are one.
+# From here on numbers round to one in float32.
 _BELOW_ONE = 1 - 2**-25
 
 
@@ -104,8 +104,8 @@ def integer(low: int, high: int | None = None, most: int = _MOST) -> Kind:
     """A whole number from `low` to `high`, both included.
 
     Args:
-        low, high: What a user should know. Default: no limit above.
-        most: A bound that nobody meets but by mistake. Default: 2^31 - 1.
+        low, high: Bounds that the help names. Default: no upper bound.
+        most: An upper bound that is exceeded only by mistake. Default: 2^31 - 1.
     """
     limit = f">= {low}" if high is None else f"in {low} .. {high}"
     last = most if high is None else high
@@ -126,7 +126,7 @@ def _is_whole(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-# Intervals by name, as they are in float32; none of them holds for infinity or NaN.
+# Intervals by name, in float32; none of them contains infinity or NaN.
 _INTERVALS = {
     "> 0": lambda value: _SMALLEST <= value <= _LARGEST,
     ">= 0": lambda value: 0 <= value <= _LARGEST,
@@ -137,11 +137,11 @@ _INTERVALS = {
 
 
 def number(interval: str = "", most: float = _LARGEST) -> Kind:
-    """A number of float32.
+    """A number in the range of float32.
 
     Args:
-        interval: Of "> 0", ">= 0", "in [0, 1)" and "in (0, 1]". Default: any.
-        most: A bound of its size that nobody meets but by mistake.
+        interval: One of "> 0", ">= 0", "in [0, 1)" and "in (0, 1]". Default: any.
+        most: A bound on the absolute value that is exceeded only by mistake.
     """
     holds = _INTERVALS[interval]
 
@@ -187,7 +187,7 @@ def _fraction(given):
 
 
 def one_of(choices: Collection) -> Kind:
-    """One of some names or numbers; a table may grow after its option is declared."""
+    """One of several names or numbers; the choices may grow after the declaration."""
     names = ", ".join(map(str, choices))
     return Kind(
         f"one of {names}",
@@ -198,7 +198,7 @@ def one_of(choices: Collection) -> Kind:
 
 
 def pair(first: Kind, second: Kind, like: str) -> Kind:
-    """Two values around a colon; see `record`."""
+    """Two values separated by a colon; see `record`."""
     return record((first, second), like)
 
 
@@ -209,10 +209,10 @@ def manifestation() -> Kind:
 
 
 def record(kinds: tuple[Kind, ...], like: str) -> Kind:
-    """A tuple of values with colons between.
+    """A tuple of values separated by colons.
 
     Args:
-        kinds: Their kinds.
+        kinds: Their kinds, in order.
         like: Their names and an example, such as "scheme:steps, like rk4:2".
     """
 
@@ -246,12 +246,12 @@ def record(kinds: tuple[Kind, ...], like: str) -> Kind:
 
 
 def list_of(item: Kind, unique=False, empty=True) -> Kind:
-    """A tuple of values, as text separated by commas.
+    """A tuple of values; their text is separated by commas.
 
     Args:
-        item: The kind of each.
-        unique: Whether each value may stand there once only. Default: no.
-        empty: Whether there may be none. Default: yes.
+        item: The kind of each value.
+        unique: Whether values must differ. Default: no.
+        empty: Whether the tuple may be empty. Default: yes.
     """
 
     def read(given):

@@ -1,4 +1,4 @@
-"""The options of a command: a frozen dataclass, from which its flags follow.
+"""The options of a command: a frozen dataclass that defines its flags.
 
     @dataclasses.dataclass(frozen=True)
     class Options(OptionTable):
@@ -8,8 +8,8 @@
     if __name__ == "__main__":
         run(lambda options: print(options.epochs), Options)
 
-A table checks itself at construction, so an `Options` that exists is a right one. Bad
-input ends in one line, whether it comes from Python or from the command line:
+A table checks itself at construction, so every existing `Options` is valid. Bad input
+gives a one-line error, whether it comes from Python or from the command line:
 `--epochs: expected an integer >= 1. Received 0.`
 """
 
@@ -26,20 +26,20 @@ from trainers.option_kinds import Kind
 
 # What an option decides, see `option`.
 NUMBERS, COURSE, PROCESS = "numbers", "course", "process"
-_SHOWN = 200  # Characters of a value that a message shows.
+_SHOWN = 200  # Characters of a value shown in a message.
 
 
 def option(
     default, kind: Kind, text: str, shown: str | None = None, decides: str = NUMBERS
 ) -> Any:
-    """A field of an `OptionTable`.
+    """Declares a field of an `OptionTable`.
 
     Args:
-        default: Its value where the option is not given; None needs `shown`.
-        kind: What it may be besides the default None.
+        default: Its value if the option is not given; None needs `shown`.
+        kind: Its allowed values, besides a default of None.
         text: What it does, without a final full stop; `--help` adds what `kind`
             expects and the default.
-        shown: The default in words, where the value does not tell.
+        shown: The default in words, if its value does not speak for itself.
         decides: `NUMBERS` (default): what is computed. `COURSE`: not that, but what
             processes that compute together do next. `PROCESS`: neither.
     """
@@ -48,13 +48,13 @@ def option(
 
 
 def excluded(name, by, what, remedy="leave one of the two out") -> tuple:
-    """A combination: that option is given where something excludes it.
+    """Returns a combination that refuses an option where something excludes it.
 
     Args:
-        name: Of the option.
-        by: Function of the options: whether it does.
+        name: Name of the option.
+        by: Function of the options: whether something excludes it.
         what: What excludes it, and why, for the message.
-        remedy: What to do.
+        remedy: What the user should do.
     """
     return (
         name,
@@ -67,11 +67,12 @@ def excluded(name, by, what, remedy="leave one of the two out") -> tuple:
 
 @dataclasses.dataclass(frozen=True)
 class OptionTable:
-    """Base of the options of a command.
+    """Base class for the options of a command.
 
     Attributes:
-        COMBINATIONS: (option, wrong, why) of options that exclude one another: `wrong`
-            and `why` are functions of the table, to a truth value and to a text.
+        COMBINATIONS: Tuples (option, wrong, why) for options that exclude each other;
+            `wrong` and `why` are functions of the table that return a truth value and
+            a text.
 
     Raises:
         OptionError: at construction; names the flag, what was expected and received.
@@ -91,25 +92,25 @@ class OptionTable:
 
 
 def define_flags(table: type[OptionTable], flag_values=flags.FLAGS) -> None:
-    """Defines a flag for each option, as a flag of the program.
+    """Defines a flag of the program for each option.
 
-    A function rather than module level: absl knows a name once in a process, and
-    several commands have a --data_dir.
+    A function rather than module-level code: absl accepts a name only once per process,
+    and several commands have a --data_dir.
     """
-    # --help lists the flags of the program: those of its main module.
+    # --help lists the flags of the program, which are those of its main module.
     settings = {"flag_values": flag_values, "module_name": sys.argv[0]}
     for field in dataclasses.fields(table):
         kind, default = field.metadata["kind"], field.default
         if kind.switch:
             flags.DEFINE_boolean(field.name, default, _help(field), **settings)
         else:
-            # Text: `from_flags` reads it, so that all bad values end in the same line.
+            # As text: `from_flags` reads it, so that all bad values give the same line.
             default = None if default is None else kind.show(default)
             flags.DEFINE_string(field.name, default, _help(field), **settings)
 
 
 def from_flags(table: type[OptionTable], flag_values=flags.FLAGS) -> OptionTable:
-    """The options that the parsed flags give.
+    """Returns the options that the parsed flags give.
 
     Raises:
         OptionError: see `OptionTable`.
@@ -127,7 +128,7 @@ def from_flags(table: type[OptionTable], flag_values=flags.FLAGS) -> OptionTable
 
 
 def flagfile(options: OptionTable) -> str:
-    """The options as a file for --flagfile, which gives the same options again."""
+    """Returns the content of a --flagfile that reproduces the options."""
     lines = []
     for field in dataclasses.fields(options):
         kind, value = field.metadata["kind"], getattr(options, field.name)
@@ -144,9 +145,9 @@ def run(
     """Runs `main(options)` as a program; see `run_command`.
 
     Args:
-        main, failures: As there.
-        table: Its options.
-        backends: Those of Keras that it can run on.
+        main, failures: See `run_command`.
+        table: The options of the program.
+        backends: Keras backends that it can run on.
     """
     define_flags(table)
 

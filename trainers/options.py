@@ -1,7 +1,7 @@
-"""What a training run is told.
+"""The options of a training run.
 
-One table, however long: `--help`, the checks, flag files and the identity of a run read
-it as it stands, a row a flag.
+One table, however long, with one row per flag: `--help`, the checks, flag files and the
+identity of a run all read it.
 """
 
 import dataclasses
@@ -59,43 +59,43 @@ class Options(OptionTable):
     image_size: int | None = option(
         None,
         integer(1, most=MOST_SIDE),
-        "Side to resize images to, whatever their proportions",
+        "Side to resize images to, regardless of their proportions",
         "as stored",
     )
     validation_fraction: float = option(
         0.1,
         number("in [0, 1)"),
-        "Part of the train split to hold out; a set's own validation split is used "
-        "where it has one beside test",
+        "Fraction of the train split to hold out for validation; if the set has a "
+        "validation split beside test, that one is used",
     )
     test_fraction: float = option(
         0.0,
         number("in [0, 1)"),
-        "Part of each class of the train split to hold out for testing, drawn by "
-        "--seed, where a set has no test split",
+        "Fraction of each class of the train split to hold out for testing, drawn by "
+        "--seed, if the set has no test split",
     )
     skip_broken: bool = option(
-        False, switch(), "Leave out images of a folder that cannot be read"
+        False, switch(), "Leave out unreadable images of a folder"
     )
     augment: str = option(
         "none",
         one_of(AUGMENTATIONS),
-        "Augmentation, per example: crop pads by 4 and crops, crop_flip mirrors too "
-        "(a translation by -4 .. 4 pixels each way)",
+        "Augmentation per example: crop pads by 4 and crops (a translation by -4 .. 4 "
+        "pixels each way), crop_flip mirrors too",
     )
     cutout: int = option(
         0,
         integer(0, most=MOST_SIDE),
-        "Side in pixels of a square that is cut out of each image of the training, "
-        "after --augment; 0 turns it off",
+        "Side in pixels of a square that is cut out of each training image after "
+        "--augment; 0 turns it off",
     )
     image_sizes: tuple[tuple[int, int], ...] = option(
         (),
         list_of(
             pair(integer(0), integer(1, most=MOST_SIDE), "epoch:height, like 8:24")
         ),
-        "Heights that images of the training are resized to from an epoch on; "
-        "evaluation is at full size",
+        "Heights to resize training images to, each from an epoch on; evaluation is at "
+        "full size",
         "full size",
     )
 
@@ -104,21 +104,21 @@ class Options(OptionTable):
     model: str | None = option(
         None,
         trained_model(),
-        "What to train on instead of --preset: a functional or Sequential model from "
-        "images to logits",
+        "Model to train further, instead of --preset: a functional or Sequential model "
+        "from images to logits",
         "none",
     )
     weights: str | None = option(
         None,
         text(),
-        "Data set on which weights that ship for --preset were trained, to start from; "
-        "with other classes the head is drawn afresh",
+        "Start from the weights shipped for --preset that were trained on this data "
+        "set; with other classes the head is initialised afresh",
         "none",
     )
     train_only: str = option(
         "all",
         one_of(PARTS),
-        "Layers that learn: all, or the head alone, on features that stay for this "
+        "Layers to train: all, or only the head, on features that stay fixed in this "
         "training",
     )
     scheme: str | None = option(
@@ -133,14 +133,14 @@ class Options(OptionTable):
     nodes: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_NODES)),
-        "K, functions of the basis: one number, or one a block",
+        "K, number of basis functions: one number, or one per block",
         _PRESETS,
     )
     steps: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_STEPS)),
-        "N, steps of the scheme: one number, or one a block",
-        "the cells of the basis",
+        "N, steps of the scheme: one number, or one per block",
+        "the number of cells of the basis",
     )
     unit: str | None = option(
         None, one_of(UNITS), "Residual unit, overrides the preset's", _PRESETS
@@ -160,38 +160,41 @@ class Options(OptionTable):
     padding: str | None = option(
         None,
         one_of(PADDINGS),
-        "Zeros around images where a convolution has stride 2, overrides the preset's",
+        "Zero padding of convolutions with stride 2, overrides the preset's",
         _PRESETS,
     )
     restriction: str | None = option(
-        None, one_of(RESTRICTIONS), "How fewer steps than cells read theta", _PRESETS
+        None,
+        one_of(RESTRICTIONS),
+        "How theta is read with fewer steps than cells",
+        _PRESETS,
     )
     unroll: bool = option(
         True,
         switch(),
-        "Give every step a part of the graph for itself, which runs fastest; steps in "
-        "one loop start faster where there are many",
+        "Unroll the steps of a block in the graph, which runs fastest; a loop over the "
+        "steps starts faster if there are many",
     )
     recompute: bool = option(
         False,
         switch(),
-        "Compute the steps of a block again in the backward pass, which takes memory "
-        "for sqrt(N) of them instead of N, and more time",
+        "Recompute the steps of a block in the backward pass, which takes memory for "
+        "sqrt(N) of them instead of N, and more time",
     )
 
     # Optimisation.
     batch_size: int = option(
         128,
         integer(1),
-        "Examples of one update over all replicas of all workers, a multiple of their "
-        "number",
+        "Examples per update over all replicas of all workers, a multiple of the "
+        "number of replicas",
     )
     replica_batch_size: int | None = option(
         None,
         integer(1),
-        "Examples of one update on each replica; replaces --batch_size by that times "
-        "the replicas",
-        "--batch_size by their number",
+        "Examples per update on each replica; replaces --batch_size by this times the "
+        "number of replicas",
+        "--batch_size / number of replicas",
         decides=COURSE,
     )
     epochs: int = option(30, integer(1), "Epochs")
@@ -209,15 +212,15 @@ class Options(OptionTable):
         "1/25 of the rate and falls to 0",
     )
     warmup_epochs: int = option(
-        0, integer(0), "Epochs over which the rate rises to --learning_rate at first"
+        0, integer(0), "Epochs over which the rate first rises to --learning_rate"
     )
     decay_epochs: tuple[int, ...] = option(
         (),
         list_of(integer(1)),
-        "Epochs at which schedule 'step' multiplies the rate, increasing",
+        "Epochs at which schedule 'step' multiplies the rate, in increasing order",
     )
     decay_factor: float = option(
-        0.1, number("in (0, 1]"), "What schedule 'step' multiplies the rate by"
+        0.1, number("in (0, 1]"), "Factor by which schedule 'step' multiplies the rate"
     )
     weight_decay: float = option(5e-4, number(">= 0"), "Weight decay")
     weight_decay_mode: str = option(
@@ -230,25 +233,25 @@ class Options(OptionTable):
     ema: float = option(
         0.0,
         number("in [0, 1)"),
-        "Decay of the moving average of the weights that the run ends with, its batch "
-        "norms recalibrated; 0 turns it off",
+        "Decay of the moving average of the weights; the run ends with this average "
+        "and recalibrated batch norms; 0 turns it off",
     )
     recalibrate: int | None = option(
         None,
         integer(0),
-        "Batches of training images on which batch norms are estimated anew at the "
-        "end: those of the net for each evaluation of its scheme, those of what is "
-        "neither it nor a member along depth, where the training keeps statistics of "
-        "cells, which several evaluations share; 0 leaves them",
-        "20 for nets with members, of --any_depth or brought by --model or --weights, "
-        "which are to run in every form; else 0, and with --train_only=head",
+        "Batches of training images on which to re-estimate batch-norm statistics at "
+        "the end: those of the net for each evaluation of its scheme, those of "
+        "manifestations other than the net and its members along depth; training keeps "
+        "statistics per cell, which several evaluations share; 0 leaves these",
+        "20 for nets with members (from --any_depth, --model or --weights), which are "
+        "meant to run in every form; otherwise, and with --train_only=head, 0",
     )
-    precision: str = option("float32", one_of(PRECISIONS), "Arithmetic of the layers")
+    precision: str = option("float32", one_of(PRECISIONS), "Precision of the layers")
     jit_compile: str = option(
         "auto",
         one_of(JIT),
-        "XLA for the whole step; auto uses it on a GPU only (on CPUs oneDNN's kernels "
-        "are faster, see BUILD_NOTES.md)",
+        "Compile the whole step with XLA; auto does so on a GPU only (on CPUs oneDNN's "
+        "kernels are faster, see BUILD_NOTES.md)",
     )
 
     # Growth.
@@ -256,38 +259,38 @@ class Options(OptionTable):
         "at_epochs",
         one_of(POLICIES),
         "When to refine the depth: at --refine_epochs, or on a plateau of the "
-        "validation loss (of the training loss where nothing is held out); adaptive "
-        "refines at --refine_epochs the blocks whose steps err most",
+        "validation loss (of the training loss if nothing is held out); adaptive "
+        "refines the blocks with the largest step errors at --refine_epochs",
     )
     refine_epochs: tuple[int, ...] = option(
         (),
         list_of(integer(1)),
-        "Epochs before which to refine the depth, increasing, below --epochs",
+        "Epochs before which to refine the depth, in increasing order, below --epochs",
     )
     plateau_patience: int = option(
-        5, integer(1), "Epochs without improvement that make a plateau"
+        5, integer(1), "Epochs without improvement that count as a plateau"
     )
     plateau_delta: float = option(
-        1e-3, number(">= 0"), "Fall of the loss that counts as an improvement"
+        1e-3, number(">= 0"), "Decrease of the loss that counts as an improvement"
     )
-    refine_times: int = option(3, integer(1), "Refinements on plateaus at most")
+    refine_times: int = option(3, integer(1), "Maximum number of plateau refinements")
     refine_bulk: float = option(
         0.5,
         number("in (0, 1]"),
-        "Part of the squared errors of all blocks that those refined by "
-        "--refine=adaptive, as few as can be, have together",
+        "Fraction of the sum of squared errors over all blocks; --refine=adaptive "
+        "refines as few blocks as possible that together account for it",
     )
     refine_factor: tuple[int, ...] = option(
         (2,),
         list_of(integer(2, most=MOST_NODES)),
-        "What a refinement multiplies cells and steps by: one number, or one a "
-        "refinement, of which the last serves all that follow",
+        "Factor by which a refinement multiplies cells and steps: one number, or one "
+        "per refinement, the last of which applies to all that follow",
     )
     refine_momentum: str = option(
         "carry",
         one_of(MOMENTA),
-        "The optimizer's slots at a refinement: refined like their weights (carry) or "
-        "set to zero (reset)",
+        "What a refinement does to the optimizer's slots: refine them like their "
+        "weights (carry) or set them to zero (reset)",
     )
     grow: tuple[tuple[int, str, int, int], ...] = option(
         (),
@@ -302,15 +305,15 @@ class Options(OptionTable):
                 "epoch:scheme:N:K, like 8:midpoint:2:2",
             )
         ),
-        "Manifestations by epoch, the first at 0 in place of --scheme, --steps and "
-        "--nodes: from each epoch on K is refined, then scheme and N are set; horizon "
-        "and stitch stay those of the start",
+        "Manifestations by epoch, the first at 0 instead of --scheme, --steps and "
+        "--nodes: before each epoch K is refined, then scheme and N are set; horizon "
+        "and stitch keep their initial values",
     )
     rewarm_epochs: int = option(
         0,
         integer(0),
         "Epochs over which the rate climbs back to --learning_rate after a "
-        "refinement, to decay again from there; 0 turns it off",
+        "refinement, before it decays again; 0 turns it off",
     )
 
     # Any depth.
@@ -320,29 +323,30 @@ class Options(OptionTable):
             manifestation(),
             unique=True,
         ),
-        "Manifestations that learn beside the net, the cheapest in every update, the "
-        "others in turn; they share its kernels and have batch norms of their own",
+        "Members: manifestations that train together with the net, the cheapest in "
+        "every update, the rest in turn; they share its kernels but have their own "
+        "batch norms",
         "none",
     )
     any_depth_epoch: int = option(
-        0, integer(0), "Epoch before which they start, with the values of the net then"
+        0, integer(0), "Epoch before which members start, with the net's values then"
     )
     any_depth_weight: float = option(
-        0.3, number("> 0"), "Weight of the loss of each, where that of the net is 1"
+        0.3, number("> 0"), "Weight of each member's loss; that of the net's loss is 1"
     )
     any_depth_targets: str = option(
         "distilled",
         one_of(MEMBER_TARGETS),
-        "What they learn from: the net's probabilities (distilled), the labels, or the "
-        "mean of the two (mixed)",
+        "What members learn from: the net's probabilities (distilled), the labels, or "
+        "the mean of the two (mixed)",
     )
 
     # Machines.
     strategy: str = option(
         "none",
         one_of(STRATEGIES),
-        "tf.distribute strategy: mirrored uses the devices of a machine, multi_worker "
-        "several machines (by TF_CONFIG)",
+        "tf.distribute strategy: mirrored uses the devices of one machine, "
+        "multi_worker several machines (by TF_CONFIG)",
     )
     replicas: int = option(
         0, integer(0), "Devices of the mirrored strategy; 0 uses all of them"
@@ -363,15 +367,15 @@ class Options(OptionTable):
     sync_batch_norm: bool = option(
         False,
         switch(),
-        "Normalise by the batch of all replicas, not by each replica's own",
+        "Normalise over the batch of all replicas, not over each replica's own",
     )
     seed: int = option(
-        0, integer(0, 2**32 - 1), "Seed of weights, order and augmentation"
+        0, integer(0, 2**32 - 1), "Seed of initial weights, order and augmentation"
     )
 
     # Run directory.
     runs_dir: str = option(
-        "runs", text(), "Where to make run directories", decides=PROCESS
+        "runs", text(), "Folder in which to create run directories", decides=PROCESS
     )
     name: str | None = option(
         None,
@@ -383,33 +387,33 @@ class Options(OptionTable):
     resume: bool = option(
         True,
         switch(),
-        "Resume the newest unfinished run of the same flags",
+        "Resume the newest unfinished run with the same flags",
         decides=PROCESS,
     )
     extend: bool = option(
         False,
         switch(),
-        "Go on with the newest run that has fewer --epochs and is the same otherwise, "
-        "finished or not; from there on the schedule is that of the new --epochs",
+        "Extend the newest run that has fewer --epochs and is otherwise the same, "
+        "finished or not; from there on the schedule follows the new --epochs",
         decides=PROCESS,
     )
     save_batches: int = option(
         0,
         integer(0),
-        "Batches after which to save a snapshot too; 0 saves after every epoch only",
+        "Also save a snapshot every so many batches; 0 saves after every epoch only",
         decides=COURSE,
     )
     keep: int = option(2, integer(1), "Snapshots to keep", decides=PROCESS)
     rollbacks: int = option(
         3,
         integer(0),
-        "Times that a diverging run returns to its last good snapshot",
+        "How often a diverging run may return to its last good snapshot",
         decides=COURSE,
     )
     rollback_rate: float = option(
         0.5,
         number("in (0, 1]"),
-        "What each rollback multiplies the learning rate by",
+        "Factor by which each rollback multiplies the learning rate",
     )
     max_minutes: float | None = option(
         None,
@@ -424,6 +428,6 @@ class Options(OptionTable):
     verbose: int = option(
         1,
         one_of((0, 1, 2)),
-        "Progress: 0 silent, 1 a bar, 2 a line an epoch",
+        "Progress: 0 silent, 1 a bar, 2 one line per epoch",
         decides=PROCESS,
     )

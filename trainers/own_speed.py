@@ -1,4 +1,4 @@
-"""Training steps of nets of this package, timed in turns in this process."""
+"""Times training steps of this package's nets, in turns, in this process."""
 
 import dataclasses
 import itertools
@@ -17,7 +17,7 @@ from trainers.errors import OptionError
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A way to run a step: whether XLA compiles it, whether blocks unroll theirs."""
+    """A way to run a step: whether XLA compiles it and whether blocks are unrolled."""
 
     xla: bool = False
     unroll: bool = True
@@ -31,7 +31,7 @@ VARIANTS = {
 
 
 def training_program(net, xla, images, labels):
-    """A function without arguments that trains the net one step on that batch."""
+    """Returns a function without arguments that trains one step on this batch."""
     optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
     optimizer.build(net.trainable_variables)
     step = steps.training_program(
@@ -47,7 +47,7 @@ def training_program(net, xla, images, labels):
 
 
 def _started(name, nodes, variant, options, images, labels):
-    """(program, seconds from nothing to the first step) of a net."""
+    """Returns (program, seconds to build a net and make the first step)."""
     start = time.perf_counter()
     overrides = {"nodes": nodes} if nodes else {}
     try:
@@ -70,9 +70,9 @@ def print_table(presets, rounds, options):
     """Times nets and prints a Markdown table.
 
     Args:
-        presets: Their names.
+        presets: Names of the nets.
         rounds: Timed steps of each.
-        options: Those of `benchmark`: nodes, variants, precision, batch_size.
+        options: Options of `benchmark`: nodes, variants, precision, batch_size.
     """
     rng = np.random.default_rng(0)
     batch = options.batch_size

@@ -1,4 +1,4 @@
-"""Where a run trains: its strategy, its part in a cluster, its batch."""
+"""Where a run trains: its strategy, its role in a cluster, its batch size."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,10 @@ class Place:
     """Where a run trains; decided once, before anything is built.
 
     Attributes:
-        strategy: What replicates the steps.
-        batch_size: Examples of an update over all replicas of all workers.
+        strategy: Replicates the steps.
+        batch_size: Examples per update over all replicas of all workers.
         jit: Whether XLA compiles the steps.
-        workers: Processes that train together.
+        workers: Number of processes that train together.
         chief: Whether this process writes to the disk; one process of a cluster does.
     """
 
@@ -31,14 +31,14 @@ class Place:
 
     @classmethod
     def of(cls, options) -> "Place":
-        """Makes the strategy; call it before anything else of TensorFlow runs.
+        """Makes the strategy; call it before TensorFlow does anything else.
 
         Args:
             options: The run's `Options`.
 
         Raises:
-            OptionError: see `make_strategy`; a batch that cannot be shared out; steps
-                that XLA cannot compile.
+            OptionError: see `make_strategy`; a batch that cannot be divided among the
+                replicas; steps that XLA cannot compile.
         """
         if keras.backend.backend() == "jax":
             if options.strategy != "none":
@@ -46,7 +46,7 @@ class Place:
                     "--strategy: expected 'none' with KERAS_BACKEND=jax, which trains "
                     f"on one device. Received {options.strategy!r}."
                 )
-            tf.config.set_visible_devices([], "GPU")  # JAX has their memory.
+            tf.config.set_visible_devices([], "GPU")  # JAX uses their memory.
         strategy = make_strategy(options)
         replicas = strategy.num_replicas_in_sync
         size = options.batch_size
@@ -92,11 +92,11 @@ class Place:
             ) from error
 
     def batches(self, make) -> tf.data.Dataset:
-        """Distributes batches over all replicas; a process prepares only its own part.
+        """Distributes batches over all replicas; each process prepares only its part.
 
         Args:
-            make: Function (shards, shard) to batches of batch_size / shards examples,
-                those of one shard of every batch.
+            make: Function (shards, shard) -> batches of batch_size / shards examples,
+                one shard of every batch.
         """
         replica_batch = self.batch_size // self.replicas
 

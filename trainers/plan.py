@@ -1,4 +1,4 @@
-"""What a run does, decided before anything is built; nothing after it changes it."""
+"""What a run does, decided before anything is built and never changed later."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from trainers.identity import Identity
 from trainers.options import Options
 from trainers.place import Place
 
-# Of which norms of any-depth nets are estimated, unless the user decides.
+# On which the norms of any-depth nets are estimated, unless the user decides.
 _RECALIBRATION_BATCHES = 20
 
 
@@ -21,13 +21,13 @@ class Plan:
     """What a run does: its options, where it trains, and on what.
 
     Attributes:
-        options: As given. The batch of an update is `place.batch_size`.
+        options: As given; the batch size of an update is `place.batch_size`.
         place: Where it trains.
         data: What it trains on.
 
     Raises:
         OptionError: at construction, if the examples do not fill a batch.
-        DataError: a net could not tell of such data, see `check_new`.
+        DataError: a net could not be read back with such data, see `check_new`.
     """
 
     options: Options
@@ -49,10 +49,10 @@ class Plan:
         return min(whole, self.options.batches_per_epoch or whole)
 
     def recalibration_batches(self, net) -> int:
-        """Batches to estimate batch norms on when the training of a net ends.
+        """Returns how many batches to re-estimate batch norms on after training.
 
-        By default none, but where it has members, as --any_depth makes it or --model
-        and --weights may bring it: it is to run in every form.
+        The default is 0, except for nets with members (from --any_depth, --model or
+        --weights), which are meant to run in every form.
         """
         if self.options.recalibrate is not None:
             return self.options.recalibrate
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def description(self) -> dict:
-        """Describes the data to a deployed net: names and normalisation."""
+        """Describes the data for a deployed net: names and normalisation."""
         return {
             **self.data.description,
             "augment": self.options.augment,

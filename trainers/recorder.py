@@ -1,6 +1,7 @@
 """Writes what a run leaves on disk.
 
-No other file of the loop does, but for the curves, which a callback of Keras writes.
+No other module of the training loop writes files, except for the curves, which a Keras
+callback writes.
 """
 
 import contextlib
@@ -29,12 +30,12 @@ class NotFinite(Exception):
 class Recorder:
     """Writes to a run directory, each file whole or not at all.
 
-    A failed write is an OptionError of one line, see `writing`.
+    A failed write raises a one-line OptionError, see `writing`.
 
     Attributes:
         plan: What the run does.
         run: Its directory; None on workers that write nothing.
-        start: How it was found.
+        start: How the directory was found.
     """
 
     plan: Plan
@@ -42,11 +43,11 @@ class Recorder:
     start: Start | None = None
 
     def tell_start(self, progress: Progress, resumed: bool) -> None:
-        """Prints a line that says whether the run is new, goes on or was extended.
+        """Prints a line that says whether the run is new, resumed or extended.
 
         Args:
-            progress: Where it goes on.
-            resumed: Whether that is from a snapshot.
+            progress: Where it continues.
+            resumed: Whether it continues from a snapshot.
         """
         if not self.start:
             return
@@ -57,7 +58,7 @@ class Recorder:
         if self.start.extended:
             said = extension(self.plan.options, self.plan.per_epoch, progress)
             line += f" {said}."
-        # It names options of runs that somebody may have put there.
+        # It names options of runs that others may have put there.
         print(escaping.line(line), flush=True)
 
     def newest(self) -> Snapshot | None:
@@ -65,15 +66,15 @@ class Recorder:
         return self.run and snapshots.newest(self.run)
 
     def go_back(self, updates: int) -> Snapshot | None:
-        """Finds the newest whole snapshot of fewer updates; removes later ones."""
+        """Finds the newest whole snapshot with fewer updates; removes later ones."""
         with self._writing():
             return self.run and snapshots.go_back(self.run, updates)
 
     def save(self, state: State, progress: Progress, interrupted=False) -> None:
-        """Saves all that is needed to resume from here.
+        """Saves everything needed to resume from here.
 
         Raises:
-            NotFinite: a weight, a statistic or a slot is not; nothing is saved.
+            NotFinite: a weight, statistic or slot is non-finite; nothing is saved.
         """
         _check(state)
         if self.run:
@@ -126,8 +127,8 @@ def opened(plan: Plan):
         return
     with contextlib.ExitStack() as held:
         with writing(plan.options.runs_dir):
-            # Of its identity, as more replicas may make a larger batch of the same
-            # options: that is another run.
+            # The options of its identity: more replicas may make a larger batch from
+            # the same given options, and that is another run.
             found = run_directory.start(plan.options, plan.identity.options)
             held.enter_context(found.lock)
             describe(found.path, plan, found.extended)
@@ -135,7 +136,7 @@ def opened(plan: Plan):
 
 
 def _check(state):
-    """Refuses numbers that are not finite, also on workers that write nothing."""
+    """Rejects non-finite numbers, also on workers that write nothing."""
     for variable in state.net.variables + state.optimizer.variables:
         if not np.all(np.isfinite(ops.convert_to_numpy(variable))):
             raise NotFinite(f"{variable.path} is not finite")

@@ -1,4 +1,4 @@
-"""Tables and pictures of a command as the bytes of their files."""
+"""Tables and pictures of a command as file contents in bytes."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from cnet_tf import escaping
 
 
 def csv_of(rows: list[dict]) -> bytes:
-    """A CSV file with a line a row; all rows have the keys of the first."""
+    """Returns a CSV file with one line per row; all rows have the keys of the first."""
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0].keys())
     table.writeheader()
@@ -16,13 +16,13 @@ def csv_of(rows: list[dict]) -> bytes:
 
 
 def digits(value) -> float:
-    """A measured number to four digits; more of them are noise."""
+    """Rounds a measured number to four significant digits; more would be noise."""
     return float(f"{value:.4g}")
 
 
 def figure(width, height):
-    """A figure of that size in inches, which no window shows."""
-    # Here, as matplotlib takes a while and most processes draw nothing.
+    """Returns a figure of this size in inches, without a window."""
+    # Imported here, as matplotlib takes a while and most processes draw nothing.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,7 +35,7 @@ def cost_axis(axes, costs):
     """Makes x the cost of a manifestation, on a log scale with a tick at each cost.
 
     Args:
-        costs: Evaluations of the rate, of all that is drawn.
+        costs: Evaluations of the rate, for everything that is drawn.
     """
     axes.set_xscale("log", base=2)
     ticks = sorted(set(costs))
@@ -44,7 +44,7 @@ def cost_axis(axes, costs):
 
 
 def png_of(figure, dpi=120) -> bytes:
-    """A figure as PNG."""
+    """Returns a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -1,17 +1,18 @@
-"""runs/<name>-<time>/: everything that is needed to read, repeat and trust a run.
+"""runs/<name>-<time>/: everything needed to read, repeat and trust a run.
 
-options.json        the options; the same command finds it by those that decide numbers
-lock                held by the process that trains; free when that ends
+options.json        the options; the same command finds the run by those that decide
+                    numbers
+lock                held by the training process; released when it ends
 snapshots/          what training needs to resume (trainers/snapshots.py)
 flags.txt           replay with `python trainers/train.py --flagfile=<run>/flags.txt`
 environment.json    versions, machine, git revision, command; earlier starts of the run
-net/                the net (cnet_tf/checkpoint.py), renewed after every epoch
+net/                the net (cnet_tf/checkpoint.py), rewritten after every epoch
 best/               the net with the best validation accuracy so far
-log.csv             a row an epoch, the same for the same run
-timing.csv          seconds and speed of the epochs, which are not
+log.csv             one row per epoch, identical for identical runs
+timing.csv          seconds and speed of the epochs, which differ
 tensorboard/        the same as curves
-summary.json        results at the end of the run; summary-30.json those at epoch 30 of
-                    a run that was extended
+summary.json        results at the end of the run; summary-30.json holds those at epoch
+                    30 of a run that was extended
 """
 
 import contextlib
@@ -33,8 +34,8 @@ _OPTIONS = "options.json"
 _SUMMARY = "summary.json"
 # Options whose entries begin with an epoch.
 _BY_EPOCH = ("refine_epochs", "decay_epochs", "grow", "image_sizes")
-_MOST_NAMED = 3  # Options that a line names.
-# The search for a run takes far less.
+_MOST_NAMED = 3  # Options named in one line.
+# To wait for another process's search for a run, which takes far less.
 _PATIENCE_SECONDS = 60.0
 
 
@@ -44,7 +45,7 @@ class Running(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A run directory that can be read."""
+    """A readable run directory."""
 
     path: pathlib.Path
     options: dict
@@ -52,7 +53,7 @@ class Stored:
 
     @property
     def first_part(self) -> str:
-        """Its name without the time."""
+        """The name without the time."""
         return run_name.first_part_of(self.path)
 
 
@@ -62,10 +63,10 @@ class Start:
 
     Attributes:
         path: Its directory.
-        lock: Hold on to it while training.
-        line: How it was found, in words.
-        found: Whether it was there already.
-        extended: The epochs that it had before it was given more, or None.
+        lock: To be held while training.
+        line: How the run was found, in words.
+        found: Whether the run already existed.
+        extended: Its epochs before it was extended, or None.
     """
 
     path: pathlib.Path
@@ -76,20 +77,20 @@ class Start:
 
 
 def start(options, wanted: dict) -> Start:
-    """Finds the run to go on with, or makes one; locks it.
+    """Finds the run to continue, or makes one; locks it.
 
     Args:
-        options: The `Options`; with `resume` off the run is always a new one, with
-            `extend` one of fewer epochs goes on.
+        options: The `Options`; with `resume` off the run is always new, with `extend`
+            a run of fewer epochs is continued.
         wanted: Options by name that decide the numbers, see `Identity`.
 
     Raises:
         Running: a process trains in that run.
-        OptionError: there is none to extend.
+        OptionError: there is no run to extend.
     """
     runs_dir = pathlib.Path(options.runs_dir)
     runs_dir.mkdir(parents=True, exist_ok=True)
-    # One process at a time: two that begin together would not see one another's run.
+    # One process at a time: two that start together would not see each other's run.
     with run_lock.of_folder(runs_dir, _PATIENCE_SECONDS):
         found = _search(options, wanted, runs_dir)
         if isinstance(found, str):
@@ -104,7 +105,7 @@ def start(options, wanted: dict) -> Start:
 
 
 def _search(options, wanted, runs_dir) -> "Start | str":
-    """The run to go on with, locked; or why there is none, in words."""
+    """Returns the run to continue, locked; or why there is none, in words."""
     if not options.resume:
         return " because of --noresume"
     first = run_name.first_part(options)
@@ -154,13 +155,13 @@ def _nothing_to_extend(options, wanted, runs) -> str:
 
 
 def _nearest(wanted, runs):
-    """(path, differences) of the run with the fewest, the newest of several."""
+    """Returns (path, differences) of the run with the fewest, the newest if tied."""
     near = [(run.path, identity.differences(run.options, wanted)) for run in runs]
     return min(near, key=lambda found: len(found[1]), default=None)
 
 
 def _is_shorter(stored, wanted) -> bool:
-    """Whether a run has fewer epochs, and is the same up to their end."""
+    """Whether a run has fewer epochs and is the same up to its end."""
     stored = identity.completed(stored)
     end = stored["epochs"]
     if not isinstance(end, int) or end >= wanted["epochs"]:
@@ -180,15 +181,15 @@ def _epoch(entry) -> int:
 
 
 def _write_options(run, options, wanted):
-    """All of them, though only those that decide the numbers are compared."""
+    """Writes all options, though only those that decide the numbers are compared."""
     rest = identity.named(options, COURSE, PROCESS)
     write_json(run / _OPTIONS, {**rest, **wanted})
 
 
 def _extend(found: Start, options, wanted):
-    """Gives a run more epochs; killed between the two it is one that can be extended.
+    """Gives a run more epochs; its results so far stay beside the new ones.
 
-    Its results so far stay beside the new ones.
+    If the process is killed between the two steps, the run can still be extended.
     """
     with contextlib.suppress(FileNotFoundError):
         os.replace(found.path / _SUMMARY, found.path / f"summary-{found.extended}.json")
@@ -196,13 +197,13 @@ def _extend(found: Start, options, wanted):
 
 
 def _stored(runs_dir) -> list[Stored]:
-    """The runs of a folder, the newest first; what cannot be read is none."""
+    """Lists the runs of a folder, newest first; skips what cannot be read."""
     found = []
     for path in sorted(runs_dir.iterdir(), key=run_name.order, reverse=True):
         if path.is_symlink() or not path.is_dir():
             continue
         try:
-            # Of a stranger: what is written there would be written elsewhere.
+            # Somebody else's link: a write to it would end up elsewhere.
             if any(entry.is_symlink() for entry in os.scandir(path)):
                 continue
             options = plain_file.read_json(path / _OPTIONS)
@@ -223,7 +224,7 @@ def _lock(run) -> RunLock:
 
 
 def create(runs_dir, first: str) -> pathlib.Path:
-    """Makes a run directory that nobody else has."""
+    """Makes a run directory that no other process has."""
     runs_dir = pathlib.Path(runs_dir)
     runs_dir.mkdir(parents=True, exist_ok=True)
     there = [path for path in runs_dir.iterdir() if not path.is_symlink()]
@@ -234,8 +235,8 @@ def create(runs_dir, first: str) -> pathlib.Path:
 
 
 def _point(runs_dir, run):
-    """Points runs/latest at a run, as a convenience: some drives have no links."""
-    for left in runs_dir.glob(f"tmp-*-{LATEST}"):  # Of a process that was killed.
+    """Points runs/latest at a run, for convenience: some drives have no links."""
+    for left in runs_dir.glob(f"tmp-*-{LATEST}"):  # From a process that was killed.
         left.unlink(missing_ok=True)
     link = runs_dir / f"tmp-{secrets.token_hex(8)}-{LATEST}"
     try:
@@ -251,8 +252,7 @@ def _point(runs_dir, run):
         )
 
 
-# What to do about an error of the system by its words; anything else is a matter of the
-# place.
+# What to do about a system error, by its message; otherwise the folder needs repair.
 _REMEDIES = {
     os.strerror(code): remedy
     for codes, remedy in (
@@ -267,21 +267,21 @@ _REMEDIES = {
 def writing(runs_dir, *others):
     """Turns a failed write into a one-line error.
 
-    Only around writes to the run directory: another OSError, such as a broken pipe of
-    the terminal, keeps its meaning.
+    Use it only around writes to the run directory, so that any other OSError, such as a
+    broken pipe of the terminal, keeps its meaning.
 
     Args:
-        runs_dir: What the user named.
-        *others: Exceptions that a library raises in place of OSError.
+        runs_dir: The folder that the user named.
+        *others: Exceptions that a library raises instead of OSError.
 
     Raises:
-        OptionError: instead of an error of the system.
+        OptionError: instead of a system error.
     """
     try:
         yield
     except (OSError, *others) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        # Libraries write the words of the system into a line of their own.
+        # Libraries embed the system's message in a line of their own.
         reason = reason.rpartition("}} ")[-1]
         found = (remedy for words, remedy in _REMEDIES.items() if words in reason)
         remedy = next(found, "Repair it")

@@ -1,8 +1,8 @@
-"""One process at a time trains in a folder.
+"""Locks a folder, so that one process at a time trains in it.
 
-The lock is the system's own, of the file `lock`, and is given back however its process
-ends. On drives that have no locks the file `lock.lease` is touched while its process
-lives; whoever sees it untouched for long enough takes it over.
+The lock is a system lock on the file `lock`, released however its process ends. On
+drives without locks the process touches the file `lock.lease` while it lives; another
+process that sees it untouched for long enough takes it over.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from cnet_tf import plain_file
 
 NAME = "lock"
 _LEASE_SECONDS = 60.0
-# Answers of drives, and of systems, that have no locks.
+# Errors from drives and systems without locks.
 _NO_LOCKS = (
     errno.ENOSYS,
     errno.EINVAL,
@@ -30,18 +30,18 @@ _NO_LOCKS = (
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
 )
-_MOST_BYTES = 1000  # Of what an owner says of itself.
+_MOST_BYTES = 1000  # Of an owner's description of itself.
 
 
 @dataclasses.dataclass
 class RunLock:
-    """A lock that is held; as a context it is given back at the end."""
+    """A held lock; as a context manager it is released at the end."""
 
     descriptor: int
     lease: Any = None
 
     def close(self):
-        """Gives it back."""
+        """Releases the lock."""
         if self.lease:
             with contextlib.suppress(OSError):
                 self.lease.release()
@@ -55,12 +55,12 @@ class RunLock:
 
 
 def acquire(folder, seconds: float = 0.0) -> RunLock | None:
-    """Locks a folder, or returns None where a living process has it.
+    """Locks a folder, or returns None if a living process holds the lock.
 
     Args:
         folder: An existing folder.
-        seconds: How long to wait for that process. Default: not at all, but for a
-            lease, which has to be watched before it is taken over.
+        seconds: How long to wait for that process. Default: not at all, except for a
+            lease, which must be watched before it is taken over.
 
     Raises:
         OSError: the lock cannot be made.
@@ -91,24 +91,24 @@ def acquire(folder, seconds: float = 0.0) -> RunLock | None:
 
 @contextlib.contextmanager
 def of_folder(folder, seconds: float):
-    """Locks the folder itself for a moment; nothing of it is left.
+    """Locks the folder itself for a moment, which leaves nothing behind.
 
-    Where folders cannot be locked a file in it stands for it. A process that stays in
-    there for longer than these seconds is not waited for.
+    Where folders cannot be locked, a file in it is locked instead. If another process
+    holds the lock for longer than `seconds`, proceeds without it.
     """
     with contextlib.ExitStack() as held:
         try:
             descriptor = os.open(folder, os.O_RDONLY)
             held.callback(os.close, descriptor)
             _locked(descriptor, seconds)
-        except OSError:  # Of Windows, and of drives that lock no folders.
+        except OSError:  # On Windows, and on drives that cannot lock folders.
             if lock := acquire(folder, seconds):
                 held.enter_context(lock)
         yield
 
 
 def owner(folder) -> str:
-    """Who has a folder, as in "process 12 on host"; what it was that wrote it last."""
+    """Names the last process that locked a folder, as in "process 12 on host"."""
     try:
         path = pathlib.Path(folder, NAME)
         found = plain_file.parse_json(plain_file.read_bytes(path, _MOST_BYTES), path)
@@ -131,13 +131,13 @@ def _locked(descriptor, seconds) -> bool:
 
 
 def _leased(path, seconds):
-    """A lease that is renewed in the background, or None."""
+    """Returns a lease that is renewed in the background, or None."""
     lease = filelock.SoftFileLease(
         f"{path}.lease", lease_duration=_LEASE_SECONDS, thread_local=False
     )
     try:
-        # Of a process that is gone it is taken over at once if that ran here, otherwise
-        # once it has not been touched for so long.
+        # The lease of a dead process is taken over at once if it ran on this machine,
+        # otherwise once it has been untouched for its duration.
         lease.acquire(timeout=max(seconds, 1.2 * _LEASE_SECONDS), poll_interval=0.05)
     except filelock.Timeout:
         return None

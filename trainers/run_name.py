@@ -5,11 +5,11 @@ import itertools
 import pathlib
 import re
 
-# File systems take 255 bytes; date, number and temporary names need some of them.
+# File systems allow 255 bytes; date, number and temporary names need some of them.
 MOST_BYTES = 100
 _STAMP = "%Y%m%d-%H%M%S"
 _NAME = re.compile(r"(?P<first>.*)-(?P<stamp>\d{8}-\d{6})(?:-(?P<number>\d+))?")
-# No file name on some system or other.
+# Characters that some system does not allow in file names.
 _NO_NAME = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 EXPECTED = (
     f"the name of a folder: at most {MOST_BYTES} bytes, neither a path nor beginning "
@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
 
 
 def first_part(options) -> str:
-    """`--name`, or one made of data set and net; a long one is cut in its middle."""
+    """Returns `--name`, or data set and net, with the middle cut out if too long."""
     if options.name:
         return options.name
     net = pathlib.Path(options.model).stem if options.model else options.preset
@@ -39,19 +39,19 @@ def first_part(options) -> str:
     encoded, half = name.encode(), MOST_BYTES // 2 - 1
     if len(encoded) <= MOST_BYTES:
         return name
-    # Half a character at the cut is dropped.
+    # Incomplete characters at the cut are dropped.
     start, end = encoded[:half].decode(errors="ignore"), encoded[-half:]
     return f"{start}..{end.decode(errors='ignore')}"
 
 
 def first_part_of(run: pathlib.Path) -> str:
-    """The first part of the name of a run directory."""
+    """Returns the first part of the name of a run directory."""
     found = _NAME.fullmatch(run.name)
     return found["first"] if found else run.name
 
 
 def order(run: pathlib.Path) -> tuple:
-    """Sorts runs by when they were made; folders of other names come first."""
+    """Sort key of runs: when they were made; folders with other names come first."""
     found = _NAME.fullmatch(run.name)
     if not found:
         return "", 0, run.name
@@ -59,13 +59,13 @@ def order(run: pathlib.Path) -> tuple:
 
 
 def new_names(first: str, runs):
-    """Names to try for a new run, each of which sorts behind all of the runs.
+    """Yields names to try for a new run, each of which sorts after all existing runs.
 
-    A clock may have been put back since they were made.
+    The clock may have been set back since those were made.
 
     Args:
         first: The first part.
-        runs: Paths of those that are there.
+        runs: Paths of the existing runs.
     """
     now = datetime.datetime.now().strftime(_STAMP)
     last, number, _ = max(map(order, runs), default=("", 0, ""))

@@ -6,13 +6,13 @@ import keras
 
 
 def _step(options, start, update, per_epoch):
-    """x decay_factor at every decay epoch after the start."""
+    """Multiplies the rate by decay_factor at every decay epoch after the start."""
     decays = [e for e in options.decay_epochs if start < e * per_epoch <= update]
     return options.learning_rate * options.decay_factor ** len(decays)
 
 
 def _cosine(options, start, update, per_epoch):
-    """To zero at the end, in half a period."""
+    """Falls to zero at the end, along half a period of a cosine."""
     part = (update - start) / (options.epochs * per_epoch - start)
     return options.learning_rate * (1 + math.cos(math.pi * part)) / 2
 
@@ -22,12 +22,12 @@ def _constant(options, start, update, per_epoch):
 
 
 def _linear(options, start, update, per_epoch):
-    """To zero at the end, in a line."""
+    """Falls linearly to zero at the end."""
     part = (update - start) / (options.epochs * per_epoch - start)
     return options.learning_rate * (1 - part)
 
 
-# The rate after the warm-up. one_cycle is a cosine with a rise of its own.
+# The rate after the warm-up. one_cycle is a cosine with its own rise.
 SCHEDULES = {
     "step": _step,
     "cosine": _cosine,
@@ -37,12 +37,12 @@ SCHEDULES = {
 }
 
 
-# Those that end with the last epoch, so that more epochs are another rate throughout.
+# Schedules that end with the last epoch: more epochs change the rate throughout.
 _OF_LENGTH = ("cosine", "linear", "one_cycle")
 
 
 def extension(options, per_epoch: int, progress) -> str:
-    """What more epochs do to the rate of a run that goes on, in words.
+    """Says what more epochs do to the rate of an extended run.
 
     Args:
         options: The run's `Options`, with the new number of epochs.
@@ -62,33 +62,33 @@ def extension(options, per_epoch: int, progress) -> str:
 
 
 def _half_cosine_rise(part):
-    """From 1/25 to 1 in half a period (Smith and Topin 2019, arXiv 1708.07120)."""
+    """Goes from 1/25 to 1 in half a period (Smith and Topin 2019, arXiv 1708.07120)."""
     return 1 / 25 + 24 / 25 * (1 - math.cos(math.pi * part)) / 2
 
 
-# The rise of the warm-up over part in (0, 1], a line where nothing else is named.
+# The rise of the warm-up over part in (0, 1]; linear for schedules not listed here.
 _RISES = {"one_cycle": _half_cosine_rise}
 
 
 def value_at(pairs, epoch: int):
-    """The value of the last (epoch, value) that is not later; None before the first."""
+    """Returns the value of the last (epoch, value) not later than `epoch`, or None."""
     return next((value for start, value in reversed(pairs) if start <= epoch), None)
 
 
 def learning_rate(options, per_epoch: int, progress) -> float:
-    """The rate of the next update, a function of the run's past and nothing else.
+    """Returns the rate of the next update, which depends only on the run's past.
 
     It rises over the first `warmup_epochs` to `learning_rate` and then follows
-    `schedule` over what is left.
+    `schedule` over the remaining epochs.
 
-    With `rewarm_epochs` W > 0, a refinement before epoch g starts the schedule again:
-    the rate climbs linearly over W epochs from where it was to the one of the start,
-    then decays over what is left (Gupta et al. 2023, arXiv 2308.04014, "re-warm and
+    With `rewarm_epochs` W > 0, a refinement before epoch g restarts the schedule: the
+    rate climbs linearly over W epochs from where it was back to `learning_rate`, then
+    decays over the remaining epochs (Gupta et al. 2023, arXiv 2308.04014, "re-warm and
     re-decay"). Every rollback multiplies it by `rollback_rate`.
 
     Args:
         options: The run's `Options`.
-        per_epoch: Updates of an epoch.
+        per_epoch: Updates per epoch.
         progress: `Progress`: its `updates`, `refined` and `diverged`.
     """
     refined = progress.refined if options.rewarm_epochs else []
@@ -137,14 +137,14 @@ def _ema(options):
 
 
 def make_optimizer(options, variables) -> keras.optimizers.Optimizer:
-    """The optimizer of a run, built; the loop sets its rate.
+    """Returns the built optimizer of a run; the loop sets its rate.
 
-    L2 weight decay is added to the gradient by the training step, decoupled decay by
-    the optimizer (theta <- theta - rate * decay * theta).
+    The training step adds L2 weight decay to the gradient; the optimizer applies
+    decoupled decay (theta <- theta - rate * decay * theta).
 
     Args:
         options: The run's `Options`.
-        variables: What it trains.
+        variables: Variables to train.
     """
     decoupled = options.weight_decay_mode == "decoupled" and options.weight_decay > 0
     optimizer = OPTIMIZERS[options.optimizer](

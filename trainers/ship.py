@@ -1,9 +1,9 @@
-"""Puts a trained net among the weights that ship with the package.
+"""Adds a trained net to the weights that ship with the package.
 
     python trainers/ship.py --run=runs/latest --preset=cifar10_any_depth
 
-Writes net, card.md and the records of the run to cnet_tf/weights/<preset>, from where
-`continuous_net(preset, weights=<data set>)` and `--run=pretrained:<preset>` read them.
+Writes net, card.md and the records of the run to cnet_tf/weights/<preset>, where
+`continuous_net(preset, weights=<data set>)` and `--run=pretrained:<preset>` find them.
 Score the run with trainers/evaluate.py first: its grid becomes part of the card.
 """
 
@@ -45,10 +45,10 @@ from trainers.option_table import OptionTable, option
 from trainers.option_table import run as run_program
 from trainers.steps import accuracy_of, evaluate
 
-# Images of a batch of the test.
+# Images per batch of the test.
 _SCORED = 500
 
-# What a run says of itself, for the cards of exports and trainers/compare.py.
+# Records of a run, for the cards of exports and for trainers/compare.py.
 _RECORDS = (
     "flags.txt",
     "environment.json",
@@ -63,19 +63,19 @@ _RECORDS = (
 class Options(OptionTable):
     """The flags of a shipment."""
 
-    run: str = option(LATEST, run_folder(), "What to ship")
-    preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset that it is")
+    run: str = option(LATEST, run_folder(), "Net to ship")
+    preset: str = option("cifar10_any_depth", one_of(PRESETS), "Preset of the net")
     recipe: str = option(
         "",
         text(empty=True),
-        "How the run was started, where its flags do not say all of it",
+        "How the run was started, if its flags do not say all of it",
     )
     recalibrate: int = option(
         0,
         integer(0),
         "Batches of 128 training images to re-estimate the statistics of members on, "
-        "those of each evaluation apart; where the preset has cells of depth, of all "
-        "other manifestations too",
+        "separately for each evaluation; if the preset has cells of depth, those of "
+        "all other manifestations too",
     )
     data_dir: str | None = data_dir()
     license: str = option("Apache-2.0", text(), "Licence of the weights")
@@ -95,7 +95,7 @@ def main(options) -> pathlib.Path:
         summary |= _scores(net, images)
     _check(net, options.preset)
     folder = pretrained.folder_of(options.preset)
-    # But for where data and runs are on this machine.
+    # Without the places of data and runs on this machine.
     data = {k: v for k, v in trained.metadata["data"].items() if k != "found_in"}
     text = card(run, trained, summary, options).encode()
     records = {name: _content(run / name) for name in _RECORDS}
@@ -114,7 +114,7 @@ def main(options) -> pathlib.Path:
 
 
 def _places(run) -> list[tuple[bytes, bytes]]:
-    """Folders of this machine that the records of a run name, and what for."""
+    """Lists local folders that the records of a run name, and their replacements."""
     flags = _content(run / "flags.txt") or b""
     found = re.search(rb"^--model=\W?(/.*/)", flags, re.MULTILINE)
     models = [(found[1], b"models/")] if found else []
@@ -122,7 +122,7 @@ def _places(run) -> list[tuple[bytes, bytes]]:
 
 
 def _recalibrated(net, data, said, options):
-    """The net with statistics as they are now: of members, and its own if it is one."""
+    """Returns the net with new statistics: its members', and its own if it is one."""
     images = recalibration_batches_of(data, said, options.recalibrate)
     if cells := PRESETS[options.preset].get("depth_cells"):
         net = recalibrated_along(net, images, cells)
@@ -134,7 +134,7 @@ def _recalibrated(net, data, said, options):
 
 
 def _scores(net, data) -> dict:
-    """What the net and its members get in test now, as a summary has it."""
+    """Returns the current test scores of the net and its members, as in a summary."""
     batches = eval_batches(data, "test", _SCORED)
     return {
         **{f"test_{key}": value for key, value in evaluate(net, batches).items()},
@@ -146,7 +146,7 @@ def _scores(net, data) -> dict:
 
 
 def _check(net, preset):
-    """Refuses a net whose weights are not those of the preset."""
+    """Rejects a net whose weights do not have the preset's names and shapes."""
     expected, found = (
         {path: tuple(v.shape) for path, v in named_variables(one).items()}
         for one in (continuous_net(preset), net)
@@ -160,7 +160,7 @@ def _check(net, preset):
 
 
 def card(run, trained, summary, options) -> str:
-    """What a user has to know of the weights, in Markdown."""
+    """Returns what a user has to know about the weights, in Markdown."""
     data = trained.metadata["data"]
     environment = _json(run / "environment.json")
     seconds = summary.get("train_seconds")
@@ -196,7 +196,7 @@ def card(run, trained, summary, options) -> str:
 
 
 def _machine(environment) -> str:
-    """What a run was trained on: its accelerators, or processor cores."""
+    """Names what a run was trained on: its accelerators, or processor cores."""
     accelerators = environment.get("accelerators")
     if accelerators and isinstance(accelerators, list):
         return ", ".join(map(str, accelerators))
@@ -204,7 +204,7 @@ def _machine(environment) -> str:
 
 
 def _is_number(value) -> bool:
-    """Whether a record holds a figure; others may have written it."""
+    """Whether a record holds a finite number; others may have written it."""
     return isinstance(value, float) and math.isfinite(value)
 
 
@@ -218,7 +218,7 @@ def _json(path) -> dict:
 
 
 def _content(path) -> bytes | None:
-    """What a file of the run holds; None where there is none."""
+    """Returns the content of a file of the run, or None if there is no such file."""
     try:
         return plain_file.read_bytes(path)
     except plain_file.PlainFileError as error:

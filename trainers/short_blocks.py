@@ -1,7 +1,7 @@
-"""Blocks of short graphs that have numbers of their own beside shared kernels.
+"""Blocks of short graphs that have their own numbers beside the shared kernels.
 
-Members of an any-depth net have batch norms for themselves (`cnet_tf.any_depth`). Here
-is what they could have besides; `trainers/short_graphs.py` finds out whether it helps.
+Members of an any-depth net have their own batch norms (`cnet_tf.any_depth`). These
+blocks give them more; `trainers/short_graphs.py` finds out whether that helps.
 """
 
 import functools
@@ -14,7 +14,7 @@ from cnet_tf.series import Depth, ForwardPass
 
 
 class ShortBlock(ContinuousBlock):
-    """A block that integrates in a way of its own; it starts as the plain one.
+    """A block that integrates in its own way; initially it equals the plain one.
 
     Subclasses make their weights in `build_own` and use them in `integrated` or
     `forward_pass`.
@@ -22,7 +22,7 @@ class ShortBlock(ContinuousBlock):
 
     @classmethod
     def of(cls, block):
-        """The block in this way: around the same rate, with the same form."""
+        """Returns a block of this class with the same rate and the same form."""
         return cls(**{**block.get_config(), "unit": block.rate})
 
     def build(self, input_shape):
@@ -30,7 +30,7 @@ class ShortBlock(ContinuousBlock):
         self.build_own(input_shape[-1])
 
     def call(self, x, training=None, mask=None):
-        # Of images, so without a mask.
+        # States are images, so there is no mask.
         forward = self.forward_pass()
         rate = functools.partial(self.rate, training=training)
         x = self.integrated(forward.reading(rate), x)
@@ -45,7 +45,7 @@ class ShortBlock(ContinuousBlock):
 
 
 class LearnedHorizon(ShortBlock):
-    """dx/dt = s eps R(theta(t), x), s a learned number, 1 at the start."""
+    """dx/dt = s eps R(theta(t), x), where s is a learned number, initially 1."""
 
     def build_own(self, channels):
         self.factor = self.add_weight(name="factor", shape=(), initializer="ones")
@@ -55,7 +55,7 @@ class LearnedHorizon(ShortBlock):
 
 
 class LearnedReading(ShortBlock):
-    """Each evaluation reads sum_k r_k theta_k, r_k learned; at the start as without."""
+    """Each evaluation reads sum_k r_k theta_k; r_k are learned, initially as plain."""
 
     def build_own(self, channels):
         plain = ForwardPass(self.restriction)
@@ -85,7 +85,7 @@ class _LearnedPass(ForwardPass):
 
 class _LearnedDepth(Depth):
     def __call__(self, series):
-        # Moving statistics that a member keeps are of its evaluations, not of cells.
+        # A member keeps moving statistics per evaluation, not per cell.
         if series.basis != self.forward.basis:
             return super().__call__(series)
         stage, stages = self.time.stage
@@ -96,7 +96,7 @@ class _LearnedDepth(Depth):
 class LearnedCorrection(ShortBlock):
     """x' = Phi_h(x) + g(x, k_1): Phi_h the scheme, k_1 its first slope, x an image.
 
-    g is a depthwise convolution, 3x3, of each of the two, zero at the start. After the
+    g is a 3x3 depthwise convolution of each of the two, initially zero. It follows the
     hypersolvers of Poli et al. 2020, arXiv 2007.09601, whose g is a net.
     """
 
@@ -109,7 +109,7 @@ class LearnedCorrection(ShortBlock):
         ]
 
     def integrated(self, rate, x):
-        first = []  # Slopes of the step under way, and its state before.
+        first = []  # States and slopes of the current step, from its first state on.
 
         def observed(t, x):
             slope = rate(t, x)

@@ -1,14 +1,14 @@
-"""What short graphs of a net need for themselves: members trained in several ways.
+"""What short graphs of a net need of their own: trains members in several ways.
 
     python trainers/short_graphs.py --data_dir=/data/tfds
     python trainers/short_graphs.py --nodes=4 --ways=norms \\
         --menu=euler:1,midpoint:1,euler:2,midpoint:2
 
-A small net learns with shorter graphs of the same kernels beside it: each update the
-whole and the cheapest member, and one of the others in turn. --ways says what members
-have for themselves:
+A small net trains together with shorter graphs of the same kernels: each update trains
+the whole, the cheapest member, and one of the other members in turn. --ways says what
+members have of their own:
 
-    alone        nothing, and the whole learns alone
+    alone        nothing, and the whole trains alone
     nothing      batch norms are shared
     statistics   moving mean and variance of each evaluation
     norms        scales and shifts of batch norms too, as with trainers/train.py
@@ -17,8 +17,8 @@ have for themselves:
     correction   norms, and a convolution that corrects each step, after the
                  hypersolvers of Poli et al. 2020, arXiv 2007.09601
 
-In the end statistics are estimated for every graph, and all are scored. Writes
-short_graphs.csv and short_graphs.md to --output. oneDNN is on, unless
+At the end, statistics are estimated for every graph, and all graphs are scored. Writes
+short_graphs.csv and short_graphs.md to --output. oneDNN is on unless
 TF_ENABLE_ONEDNN_OPTS=0.
 """
 
@@ -66,19 +66,19 @@ from trainers.option_kinds import (
 from trainers.option_table import OptionTable, option, run
 
 _WIDTHS = (8, 16, 32)
-_BATCH = 500  # Of images to score.
+_BATCH = 500  # Images per batch when scoring.
 _RECALIBRATION_BATCHES = 20
 _AUGMENT = "crop_flip"
 
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """What a member has for itself.
+    """What a member has of its own.
 
     Attributes:
-        norms: Of batch norms: "nothing", "statistics" or "all".
+        norms: Its own part of batch norms: "nothing", "statistics" or "all".
         block: A `ShortBlock` class, None for plain blocks.
-        learns: Whether members learn at all.
+        learns: Whether members are trained at all.
     """
 
     norms: str
@@ -104,7 +104,7 @@ class Options(OptionTable):
     ways: tuple[str, ...] = option(
         tuple(WAYS),
         list_of(one_of(WAYS), unique=True, empty=False),
-        "What members have for themselves, a training each",
+        "What members have of their own; one training for each",
     )
     menu: tuple[tuple[str, int], ...] = option(
         (("euler", 1), ("midpoint", 1)),
@@ -116,24 +116,28 @@ class Options(OptionTable):
         "The members",
         "euler:1,midpoint:1",
     )
-    scheme: str = option("midpoint", one_of(SCHEMES), "Scheme of the whole")
+    scheme: str = option("midpoint", one_of(SCHEMES), "Scheme of the whole net")
     nodes: int = option(
-        2, integer(1, most=MOST_NODES), "K, pieces of theta a block, and N of the whole"
+        2,
+        integer(1, most=MOST_NODES),
+        "K, pieces of theta per block, and N of the whole net",
     )
     member_weight: float = option(
-        0.3, number("> 0"), "Weight of the loss of each, where that of the whole is 1"
+        0.3, number("> 0"), "Weight of each member's loss; that of the whole net's is 1"
     )
     member_targets: str = option(
-        "labels", one_of(MEMBER_TARGETS), "What they learn from, see trainers/train.py"
+        "labels",
+        one_of(MEMBER_TARGETS),
+        "What members learn from, see trainers/train.py",
     )
-    seeds: int = option(1, integer(1, most=100), "Trainings of each, of seeds 0, 1, ..")
-    epochs: int = option(12, integer(1), "Epochs of each")
-    batches_per_epoch: int = option(156, integer(1), "Updates of an epoch, at most")
-    batch_size: int = option(128, integer(1), "Images of an update")
+    seeds: int = option(1, integer(1, most=100), "Trainings per way, seeds 0, 1, ..")
+    epochs: int = option(12, integer(1), "Epochs of each training")
+    batches_per_epoch: int = option(156, integer(1), "Updates per epoch, at most")
+    batch_size: int = option(128, integer(1), "Images per update")
     learning_rate: float = option(
-        0.1, number("> 0"), "Of Nesterov's method, falling to 0 in a line"
+        0.1, number("> 0"), "Initial rate of Nesterov's method, falling linearly to 0"
     )
-    dataset: str = option("cifar10", text(), "digits, or a set of TFDS")
+    dataset: str = option("cifar10", text(), "digits, or a TFDS data set")
     image_size: int | None = option(
         16, integer(1), "Side to resize images to, in pixels"
     )
@@ -156,9 +160,9 @@ class Options(OptionTable):
 
 
 def main(options):
-    """Trains, scores, writes and prints."""
+    """Trains and scores all ways, writes the results and prints them."""
     workspace = disk.Workspace(pathlib.Path(options.output))
-    # First, so that a folder that cannot be written is found before the work.
+    # First, so that an unwritable folder is found before the work.
     with workspace:
         data = image_data.load(
             options.dataset,
@@ -187,7 +191,7 @@ def scored(way, seed, data, options) -> list[dict]:
 
     Returns:
         Rows `{"way", "seed", "manifestation", "evaluations" (of the rate, per block),
-        "own" (numbers that are of this graph alone), "accuracy"}`, the whole first.
+        "own" (numbers that only this graph reads), "accuracy"}`, the whole net first.
     """
     keras.utils.set_random_seed(seed)
     net = ContinuousNet(
@@ -217,11 +221,11 @@ def scored(way, seed, data, options) -> list[dict]:
 
 
 def with_menu(net, names, way) -> tuple:
-    """A net and its members, which have for themselves what a way gives them.
+    """Returns a net and its members, which have of their own what a way gives them.
 
     Args:
         net: A new net.
-        names: Of manifestations, such as `"euler:1"`.
+        names: Names of manifestations, such as `"euler:1"`.
         way: A `Way`.
 
     Returns:
@@ -241,7 +245,7 @@ def with_menu(net, names, way) -> tuple:
 
 
 def with_blocks_as(graph, kind):
-    """A graph of the same weights in blocks of a kind, a `ShortBlock` class."""
+    """Returns a graph of the same weights with blocks of a `ShortBlock` class."""
     blocks = blocks_of(graph)
     return with_blocks(graph, blocks, lambda block, _: kind.of(block), share=True)
 
@@ -290,14 +294,14 @@ def train(net, menu, data, seed, options):
 
 
 def own_numbers(graph, graphs) -> int:
-    """Counts the numbers that one of several graphs alone reads."""
+    """Counts the numbers that only this one of several graphs reads."""
     others = set().union(*(_read(one) for one in graphs if one is not graph))
     read = _read(graph)
     return sum(math.prod(read[key].shape) for key in read.keys() - others)
 
 
 def _read(graph) -> dict:
-    """The variables that a graph reads by their ids: not the norms of others."""
+    """Returns the variables that a graph reads, by id, without the norms of others."""
     norms = [n for n in layers_of(graph) if isinstance(n, SeriesBatchNormalization)]
     held = {id(variable) for norm in norms for variable in norm.variables}
     read = {id(v): v for v in graph.variables if id(v) not in held}
@@ -308,7 +312,7 @@ def _read(graph) -> dict:
 
 
 def _accuracy(graph, data, options) -> float:
-    # A member has statistics for itself; what a twin has for itself a block has not.
+    # A member has its own statistics; what a twin has for itself a block has not.
     graph = graph if member_read(graph) else with_own_norms(graph)
     augmented = image_data.recalibration_batches(data, _AUGMENT, _RECALIBRATION_BATCHES)
     recalibrate(graph, augmented)
@@ -317,7 +321,7 @@ def _accuracy(graph, data, options) -> float:
 
 
 def markdown(rows) -> str:
-    """A table: a row a way, a column a manifestation."""
+    """Returns a table with a row per way and a column per manifestation."""
     names = list(dict.fromkeys(row["manifestation"] for row in rows))
     lines = [
         f"| own | {' | '.join(names)} | numbers |",

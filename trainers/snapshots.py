@@ -1,4 +1,4 @@
-"""Saves all that a run needs to resume: net, optimizer, progress.
+"""Saves everything a run needs to resume: net, optimizer, progress.
 
     <run>/snapshots/<updates>/net/                    see cnet_tf/checkpoint.py
     <run>/snapshots/<updates>/optimizer.safetensors   its variables, in order
@@ -6,10 +6,11 @@
     <run>/snapshots/<updates>/manifest.json           the sha256 of each of these files
 
 A snapshot is written aside and renamed, so it is whole or absent. If one is
-damaged, the one before is used.
+damaged, the previous one is used.
 
-An interruption's snapshot is called <updates>-interrupted and lasts until the next one.
-Rollback ignores these, so results do not depend on when a run stopped.
+The snapshot of an interruption is called <updates>-interrupted and is kept until the
+next one is saved. Rollback ignores these, so results do not depend on when a run
+stopped.
 """
 
 import contextlib
@@ -42,11 +43,11 @@ class Progress:
         updates: Updates so far.
         totals: Sums of losses, correct answers and examples of that epoch.
         refined: Epochs before which the depth was refined.
-        factors: What each of these refinements multiplied each block by; nothing of
+        factors: The factor of each block at each of these refinements; none for the
             stages of --grow.
         diverged: Rejected updates, each followed by a rollback.
-        history: The logs of the epochs that are done.
-        seconds: Spent in training, over all processes.
+        history: The logs of the finished epochs.
+        seconds: Time spent in training, over all processes.
     """
 
     epoch: int = 0
@@ -60,13 +61,14 @@ class Progress:
     seconds: float = 0.0
 
     def check(self, epochs: int, per_epoch: int) -> None:
-        """Compares its numbers with one another and with the length of a run.
+        """Compares its numbers with each other and with the length of a run.
 
         Args:
-            epochs, per_epoch: Of the run; updates of an epoch.
+            epochs: Epochs of the run.
+            per_epoch: Updates per epoch.
 
         Raises:
-            SnapshotError: they are those of another run, or of none.
+            SnapshotError: the numbers belong to another run, or to none.
         """
         agree = {
             "epoch": self.epoch <= epochs,
@@ -88,11 +90,11 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A snapshot whose files were found to be whole.
+    """A snapshot whose files were verified.
 
     Attributes:
         folder: Where it is.
-        files: By their path in it.
+        files: The verified files by their path in the folder.
     """
 
     folder: pathlib.Path
@@ -117,21 +119,21 @@ def save(
     Args:
         run: The run directory.
         net, optimizer: Built.
-        progress: So far.
+        progress: The progress so far.
         metadata: See `checkpoint.save`.
         keep: Snapshots to keep, at least 1.
-        interrupted: Whether an interruption asked for it: `keep` others stay.
+        interrupted: Whether an interruption asked for it; then `keep` others stay.
     """
     folder = _folder(run)
     folder.mkdir(exist_ok=True)
-    # On a full disk its room is needed: nothing is left where this fails.
+    # Nothing is left behind if this fails: on a full disk the room is needed.
     with temporary.folder(folder) as aside:
         checkpoint.save(net, aside / "net", metadata)
         tensor_file.write(aside / _OPTIMIZER, _arrays(optimizer))
         write_json(aside / _PROGRESS, dataclasses.asdict(progress))
         write_json(aside / _MANIFEST, _checksums(aside))
         target = folder / (f"{progress.updates:09d}" + _INTERRUPTED * interrupted)
-        if target.exists():  # From before a restart; of the same bits.
+        if target.exists():  # From before a restart, with the same bits.
             shutil.rmtree(target)
         os.rename(aside, target)
     temporary.folder_to_disk(folder)
@@ -142,7 +144,7 @@ def save(
 
 
 def names(run) -> list[str]:
-    """The names of the snapshots of a run, the oldest first."""
+    """Lists the names of the snapshots of a run, oldest first."""
     folder = _folder(run)
     if not folder.is_dir():
         return []
@@ -164,9 +166,9 @@ def newest(run, tell=print) -> Snapshot | None:
 
 
 def go_back(run, updates: int) -> Snapshot | None:
-    """The newest whole snapshot of fewer updates, or None; later ones are removed.
+    """Finds the newest whole snapshot with fewer updates, or None; removes later ones.
 
-    So are those of interruptions: none of them stands for what comes next.
+    It also removes those of interruptions, so that results do not depend on them.
     """
     for name in reversed(names(run)):
         if not name.isdecimal() or int(name) >= updates:
@@ -185,7 +187,7 @@ def load(snapshot: Snapshot, make_optimizer):
         (net, optimizer, progress).
 
     Raises:
-        SnapshotError: it is not one of ours.
+        SnapshotError: it is not a snapshot of ours.
     """
     folder, files = snapshot.folder, snapshot.files
     with _undamaged(folder):
@@ -204,7 +206,7 @@ def verify(folder) -> Snapshot:
     """Compares every file of a snapshot with its manifest.
 
     Raises:
-        SnapshotError: one of them differs, or is a link, missing or too many.
+        SnapshotError: a file differs, is a link, is missing or is not in the manifest.
     """
     folder = pathlib.Path(folder)
     with _undamaged(folder):
@@ -225,10 +227,10 @@ def verify(folder) -> Snapshot:
 
 
 def _folder(run) -> pathlib.Path:
-    """Where the snapshots of a run are.
+    """Returns the folder of the snapshots of a run.
 
     Raises:
-        PlainFileError: it is a link: snapshots are removed there.
+        PlainFileError: it is a link, at whose target snapshots would be removed.
     """
     folder = pathlib.Path(run, _FOLDER)
     plain_file.check_no_link(folder)
@@ -242,7 +244,7 @@ def _progress(path) -> Progress:
         ValueError: it holds something else, or a number out of bounds.
     """
     plain = dataclasses.asdict(Progress())
-    # Older runs do not store the factors, and nothing that follows depends on them.
+    # Older runs do not store the factors, and nothing later depends on them.
     stored = {"factors": [], **plain_file.read_json(path)}
     if stored.keys() != plain.keys():
         raise ValueError(f"expected the keys {sorted(plain)}.")
@@ -278,7 +280,7 @@ def _manifest(path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _undamaged(folder):
-    """Turns what a damaged file may raise into a one-line error."""
+    """Turns whatever a damaged file may raise into a one-line error."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -294,7 +296,7 @@ def _checksums(folder) -> dict:
 
 
 def _arrays(optimizer: keras.optimizers.Optimizer) -> dict:
-    """The variables of an optimizer by their number, so that names sort in order."""
+    """Returns an optimizer's variables by number, so that names sort in order."""
     return {
         f"{i:05d}": ops.convert_to_numpy(variable)
         for i, variable in enumerate(optimizer.variables)

@@ -1,6 +1,6 @@
-"""One step of training, one of evaluation, as graphs over all replicas.
+"""One training step and one evaluation step as graphs over all replicas.
 
-On JAX they are the programs of jax_steps.py, on one device.
+With JAX they are the programs of jax_steps.py, on one device.
 """
 
 import math
@@ -16,18 +16,18 @@ from trainers.loss import eval_step, sums, training_loss
 def gradients(
     net, images, labels, *, batch_size, weight_decay, weights=None, **settings
 ):
-    """The gradient of this replica's part of the batch, and its sums.
+    """Returns the gradient of this replica's part of the batch, and its sums.
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
     where batch_size counts all replicas, whose gradients the optimizer sums. Weights
-    that nothing read do not decay.
+    that are never read do not decay.
 
     Args:
         net: A built net; its batch norms see the batch.
         images, labels: This replica's part of the batch.
         batch_size: Examples over all replicas.
         weight_decay: L2 weight decay per update, 0 for none.
-        weights: The theta, where it is more than the net's trainable variables.
+        weights: theta, if it is more than the net's trainable variables.
         settings: See `training_loss`.
 
     Returns:
@@ -43,28 +43,28 @@ def gradients(
         ops.zeros_like(w.value) if g is None else g + share * w.value if share else g
         for g, w in zip(found, weights, strict=True)
     ]
-    # One kernel a gradient, where squares and their sums are several.
+    # One kernel per gradient; squares and their sums would be several.
     halves = [tf.nn.l2_loss(tf.cast(g, tf.float32)) for g in found]
     squares = 2 * tf.add_n(halves)
     return found, ops.stack([*sums(losses, logits, labels), squares])
 
 
 def training_program(net, optimizer, strategy, jit_compile=False, **settings):
-    """One update as a graph over all replicas.
+    """Returns one update as a graph over all replicas.
 
     Args:
         net: A built net.
         optimizer: Built on the net's trainable variables.
-        strategy: Where both live.
+        strategy: The strategy that both live in.
         jit_compile: Whether XLA compiles the graph.
         settings: See `gradients`.
 
     Returns:
-        Function of (images, labels, flag) to an array of four sums over the replicas,
-        those of `gradients` but the last, which is that of the flags: every worker
-        hears whether one of them raised it. Where the loss or the norm of the gradient
-        is not finite the weights and the optimizer stay as they are, and the first sum
-        is not finite.
+        Function (images, labels, flag) -> array of four sums over the replicas: the
+        first three of `gradients`, and the sum of the flags, from which every worker
+        learns whether one of them raised it. If the loss or the norm of the gradient is
+        non-finite, the weights and the optimizer do not change and the first sum is
+        non-finite.
     """
     if (jax_steps := _of_jax()) is not None:
         return jax_steps.training_program(net, optimizer, **settings)
@@ -77,15 +77,15 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
         strategy.run(lambda g: optimizer.apply(g), args=(found,))
         return tf.identity(loss)
 
-    # Without AutoGraph, which rewrites the sources of all that it meets for half a
-    # second; Keras layers do without it too.
+    # Without AutoGraph, which spends half a second on rewriting all the sources that it
+    # meets; Keras layers do without it too.
     @tf.function(autograph=False, jit_compile=jit_compile or None)
     def update(images, labels, flag):
         found, totals = strategy.run(part, args=(images, labels, flag))
         loss, correct, count, squares, flags = tf.unstack(
             strategy.reduce(tf.distribute.ReduceOp.SUM, totals, axis=None)
         )
-        # Across the replicas: where they update variables there is no condition.
+        # Across the replicas: conditions are impossible where they update variables.
         # Squares overflow long before a sum of gradients over replicas does.
         loss = tf.cond(
             tf.math.is_finite(loss + squares),
@@ -100,10 +100,10 @@ def training_program(net, optimizer, strategy, jit_compile=False, **settings):
 
 
 def evaluation_program(net, strategy):
-    """`eval_step` as a graph over all replicas.
+    """Returns `eval_step` as a graph over all replicas.
 
     Returns:
-        Function of (images, labels, flag) to an array: its sums, and that of the flags,
+        Function (images, labels, flag) -> array of its sums and the sum of the flags,
         as for `training_program`.
     """
     if (jax_steps := _of_jax()) is not None:
@@ -123,7 +123,7 @@ def evaluation_program(net, strategy):
 
 
 def _of_jax():
-    """The programs of JAX where Keras runs on it, which needs JAX, or None."""
+    """Imports the JAX programs if Keras runs on JAX; otherwise returns None."""
     if keras.backend.backend() != "jax":
         return None
     from trainers import jax_steps
@@ -132,7 +132,7 @@ def _of_jax():
 
 
 def evaluate(net, batches) -> dict[str, float]:
-    """Loss and accuracy over all examples; the last batch may be smaller.
+    """Returns loss and accuracy over all examples; the last batch may be smaller.
 
     Args:
         net: A built net.
@@ -145,26 +145,28 @@ def evaluate(net, batches) -> dict[str, float]:
 
 
 def scorer(net):
-    """`evaluate` as a function of the batches, whose graph is traced once."""
+    """Returns `evaluate` as a function of the batches; its graph is traced once."""
     strategy = tf.distribute.get_strategy()
     program = evaluation_program(net, strategy)
     return lambda batches: evaluate_with(program, batches, strategy)
 
 
 def accuracy_of(scores: dict[str, float]) -> float:
-    """An accuracy; NaN where logits are not finite, whose largest is a mere guess."""
+    """Returns the accuracy; NaN for non-finite logits, whose argmax is a mere guess."""
     return scores["accuracy"] if math.isfinite(scores["loss"]) else math.nan
 
 
 def evaluate_with(
     score, batches, strategy, asked=lambda: False
 ) -> dict[str, float] | None:
-    """`evaluate` with a graph that `evaluation_program` has made already.
+    """Does what `evaluate` does, with a graph already made by `evaluation_program`.
 
     Args:
-        score, batches, strategy: As there.
-        asked: Whether this worker is asked to stop. Where one is, all of them stop
-            after the same batch, and the result is None. Default: never.
+        score: The graph.
+        batches: See `evaluate`.
+        strategy: See `evaluation_program`.
+        asked: Function: whether this worker is asked to stop. If one is, all of them
+            stop after the same batch and the result is None. Default: never.
     """
     totals = np.zeros(3)
     for images, labels in strategy.experimental_distribute_dataset(batches):

@@ -10,7 +10,7 @@ from trainers.errors import OptionError
 
 
 def _devices():
-    """Returns the kind of device to train on, GPU or CPU, and the names of all here."""
+    """Returns the kind of device to train on, GPU or CPU, and the names of all."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return kind, [device.name for device in tf.config.list_logical_devices(kind)]
 
@@ -36,7 +36,7 @@ def _multi_worker(options):
     cluster.meet(workers, own, options.start_minutes)
     try:
         with cluster.limited():
-            # Before anything else asks for a device: it sets up the runtime.
+            # Before anything else asks for a device: this sets up the runtime.
             return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.UnknownError as error:  # Could not start its server.
         raise cluster.in_use(own, workers[own]) from error
@@ -79,7 +79,7 @@ STRATEGIES = {
 
 
 def make_strategy(options) -> tf.distribute.Strategy:
-    """Makes the strategy; call it before anything else of TensorFlow runs.
+    """Makes the strategy; call it before TensorFlow does anything else.
 
     Args:
         options: With `strategy`, a key of `STRATEGIES`, `replicas` and `tpu`.
@@ -91,10 +91,10 @@ def make_strategy(options) -> tf.distribute.Strategy:
 
 
 def _check_cluster(text):
-    """Refuses a TF_CONFIG without the workers, or without the number of this one.
+    """Rejects a TF_CONFIG that lacks the workers or the index of this one.
 
     Returns:
-        (host:port of every process by its name, the name of this one).
+        (host:port of every process by name, the name of this one).
     """
     expected = (
         'TF_CONFIG: --strategy=multi_worker expected {"cluster": {"worker": '

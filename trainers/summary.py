@@ -1,4 +1,4 @@
-"""Ends a run: saves the last net, scores it, reports."""
+"""Ends a run: saves the last net, scores it and reports."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from trainers.flops import forward_flops
 
 
 class Unusable(RuntimeError):
-    """The net that came out gives no finite numbers; the message is one line."""
+    """The trained net gives non-finite numbers; the message is one line."""
 
     exit_code = 3
 
@@ -27,8 +27,8 @@ def finish(training, began) -> dict:
         The summary: test scores, sizes, speeds.
 
     Raises:
-        Unusable: after all of it is saved.
-        Interrupted: the next start does it again.
+        Unusable: the test loss is non-finite; raised after everything is saved.
+        Interrupted: before the end; the next start does all of this again.
     """
     plan, recorder = training.plan, training.recorder
     progress, net = training.progress, training.state.net
@@ -70,7 +70,7 @@ def finish(training, began) -> dict:
 
 
 def _depth(net) -> str:
-    """The manifestation of a net in words; nothing of one without blocks."""
+    """Describes the manifestation of a net; empty for a net without blocks."""
     if not (blocks := blocks_of(net)):
         return ""
     block = blocks[0]

@@ -1,16 +1,16 @@
-"""Steps of each block for a tolerance, chosen on training images, and what they cost.
+"""Chooses each block's steps for a tolerance on training images; reports their cost.
 
     python trainers/tolerance.py                        # of runs/latest
     python trainers/tolerance.py --run=runs/cifar --tolerances=0.1,0.01 --scheme=dopri5
 
-An embedded pair of Runge-Kutta formulas estimates the error of each block. Prints, for
-each tolerance, N, the estimate and the accuracy on test images, and the flags with
-which the exports write that graph. N is chosen once: chosen for each request, answers
-would depend on what else is in the batch.
-Then prints, for each block of the net and of these graphs, the error of each step, and
-what steps of other lengths would gain: foretold, if they evened out the errors, and
+An embedded pair of Runge-Kutta formulas estimates the error of each block. For each
+tolerance, prints N, the estimate, the accuracy on test images, and the flags with which
+the exports write that graph. N is chosen once: if it were chosen for each request,
+answers would depend on what else is in the batch.
+Then prints, for each block of the net and of these graphs, the error of each step and
+the gain from steps of other lengths: foretold, if they evened out the errors, and
 measured, with such steps within the cells of theta.
-oneDNN is on, unless TF_ENABLE_ONEDNN_OPTS=0.
+oneDNN is on unless TF_ENABLE_ONEDNN_OPTS=0.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ from trainers.steps import accuracy_of, evaluate
 class Options(OptionTable):
     """The flags of a search for steps."""
 
-    run: str = option(LATEST, run_folder(), "What to search steps for")
+    run: str = option(LATEST, run_folder(), "Net to choose steps for")
     scheme: str = option("bosh3", one_of(PAIRS), "Embedded pair")
     tolerances: tuple[float, ...] = option(
         (0.1, 0.03, 0.01),
@@ -63,7 +63,7 @@ class Options(OptionTable):
 
 
 def main(options):
-    """Prints a Markdown table, a row a tolerance."""
+    """Prints Markdown tables, the first with a row per tolerance."""
     trained = trained_net.read(options.run)
     data = image_data.load_as_trained(trained.data, options.data_dir)
     images = batches.recalibration_batches(data, "none", options.batches)
@@ -95,7 +95,7 @@ def main(options):
 
 
 def _forms(graphs, inputs) -> dict:
-    """Blocks of nets, each form once, and what comes to them first in it."""
+    """Returns each form of the blocks of nets once, with the first input it gets."""
     found = {}
     for net in graphs:
         for block, *start in starts(net, inputs):
@@ -105,9 +105,9 @@ def _forms(graphs, inputs) -> dict:
 
 
 def _errors(start):
-    """Cells of a table: the errors of a block, and what another grid would gain."""
+    """Returns table cells: the errors of a block and the gain from another grid."""
     block, found = start[0], block_error(*start)
-    # Fewer steps than cells read averages, which other lengths would change.
+    # With fewer steps than cells, steps read averages, which other lengths change.
     whole = block.steps % block.basis.cells == 0
     return (
         f"{found.error:.1e}",

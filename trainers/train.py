@@ -1,21 +1,21 @@
-"""Trains a net on images and grows its depth meanwhile.
+"""Trains a net on images and grows its depth during training.
 
     python trainers/train.py --flagfile=digits.flags        # a minute, offline
     python trainers/train.py --flagfile=cifar.flags         # the published recipe
     python trainers/train.py --flagfile=runs/latest/flags.txt   # again
 
-Every flag has a default: see --help. Results are in runs/latest. Give the
-same command again to resume a run that was stopped, for whatever reason; with larger
---epochs and --extend a run goes on beyond its end. oneDNN is on, also on CPUs where
-TensorFlow leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
+Every flag has a default: see --help. Results are in runs/latest. To resume a run that
+was stopped for whatever reason, give the same command again; with larger --epochs and
+--extend a run continues beyond its end. oneDNN is on, also on CPUs where TensorFlow
+leaves it off; TF_ENABLE_ONEDNN_OPTS=0 switches it off.
 
     KERAS_BACKEND=jax python trainers/train.py ..           # on a GPU or TPU with JAX
 
-JAX trains on one device, TensorFlow prepares the images. The net that comes out is the
-same on both, and everything else runs on TensorFlow.
+JAX trains on one device; TensorFlow prepares the images. Both produce the same kind of
+net, and everything else runs on TensorFlow.
 
 Exit codes: 0 done, stopped and saved, or running already; 1 diverged, or a worker lost;
-2 bad input, or a disk that cannot be written; 3 the net came out unusable.
+2 bad input, or an unwritable disk; 3 the trained net is unusable.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""A trained net as commands read it, with what is said of its data."""
+"""A trained net as commands read it, with the description of its data."""
 
 import dataclasses
 import pathlib
@@ -13,14 +13,14 @@ from trainers.errors import OptionError
 
 @dataclasses.dataclass(frozen=True)
 class TrainedNet:
-    """A net, of a run or one that ships.
+    """The net of a run, or one that ships.
 
     Attributes:
-        name: That of its folder.
-        net: As it was trained.
+        name: Name of its folder.
+        net: The net as it was trained.
         data: What it was trained on; see `ImageData.description`.
-        metadata: All that is said of it, the data included.
-        sha256: Of its files.
+        metadata: All of its metadata, including the data.
+        sha256: Hash of its files.
     """
 
     name: str
@@ -31,7 +31,7 @@ class TrainedNet:
 
 
 def distinct(found, runs) -> list:
-    """What was read of several runs; where names are equal they become the paths."""
+    """Replaces equal names in what was read from several runs by the runs' paths."""
     names = [one.name for one in found]
     return [
         dataclasses.replace(one, name=str(run)) if names.count(one.name) > 1 else one
@@ -40,15 +40,15 @@ def distinct(found, runs) -> list:
 
 
 def read(run, option="run", sized=False) -> TrainedNet:
-    """The net of a run, or of a folder that is one.
+    """Reads the net of a run, or of a folder that is itself a net.
 
     Args:
         run: The folder.
         option: The flag that names it, for messages.
-        sized: Whether a net of images of any size becomes one of its data's size.
+        sized: Whether a net for images of any size becomes one for its data's size.
 
     Raises:
-        OptionError: no run, a damaged net, or no word of its data.
+        OptionError: no run, a damaged net, or no description of its data.
     """
     try:
         found = checkpoint.load(checkpoint.folder_of(run))
@@ -56,7 +56,7 @@ def read(run, option="run", sized=False) -> TrainedNet:
         net = found.net
         if sized and None in net.input_shape[1:]:
             net = copied(net, input_shape=data["image_shape"])
-    except (ValueError, OSError) as error:  # Those of nets and data too.
+    except (ValueError, OSError) as error:  # Includes those of nets and data.
         raise OptionError(f"--{option}: {error}") from error
     name = pathlib.Path(run).resolve().name
     return TrainedNet(name, net, data, found.metadata, found.sha256)

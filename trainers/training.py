@@ -1,4 +1,4 @@
-"""A run under way: its net and optimizer, their graphs and batches."""
+"""A run in progress: its net and optimizer, their graphs and batches."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from trainers.schedule import make_optimizer, value_at
 from trainers.snapshots import Progress
 from trainers.steps import accuracy_of
 
-# Images of a batch of evaluation.
+# Images per batch of evaluation.
 _EVALUATED = 500
 
 # Batches that re-estimate the batch norms of averaged weights.
@@ -30,16 +30,16 @@ _RECALIBRATION_BATCHES = 20
 
 @dataclasses.dataclass
 class Training:
-    """A run under way; everything is called in the scope of its strategy.
+    """A run in progress; everything is called in the scope of its strategy.
 
     Attributes:
-        plan: What it does.
+        plan: What the run does.
         recorder: Writes what it leaves on disk.
         state: Net and optimizer.
         interruption: Tells when to stop.
         progress: How far it has come.
-        programs: (updates, score), the graphs of the net, of which updates take turns;
-            None before they are made.
+        programs: (updates, score), the graphs of the net; the updates take turns. None
+            before they are made.
     """
 
     plan: Plan
@@ -50,7 +50,10 @@ class Training:
     programs: tuple | None = None
 
     def make_programs(self):
-        """Graphs hold the net they were traced with: growth needs new ones."""
+        """Returns `programs`, making them if there are none.
+
+        Graphs hold the net they were traced with, so growth needs new ones.
+        """
         if self.programs is None:
             net, options, place = self.state.net, self.plan.options, self.plan.place
             l2 = options.weight_decay_mode == "l2"
@@ -77,7 +80,7 @@ class Training:
         self.state, self.programs = state, None
 
     def factors_of_blocks(self, factor: int) -> list[int]:
-        """What to multiply each block by: what the chief finds, on 128 images."""
+        """Returns the factor of each block, as the chief finds it on 128 images."""
         plan = self.plan
 
         def images():
@@ -87,14 +90,14 @@ class Training:
         return json.loads(gathered(plan.place, json.dumps(found).encode())[0])
 
     def restore(self, snapshot) -> bool:
-        """Restores the chief's snapshot, if there is one.
+        """Restores the chief's snapshot; returns whether there is one.
 
         Args:
             snapshot: The chief's, or None; None on other workers.
 
         Raises:
             DataError: the data are not those that the run began with.
-            SnapshotError: it is of another run.
+            SnapshotError: the snapshot belongs to another run.
         """
         with shared_folder(self.plan.place, snapshot and snapshot.folder) as folder:
             if folder is None:
@@ -103,7 +106,7 @@ class Training:
             checked(then, folder)
             self.plan.identity.check_resumed(then, self._tell)
             net, optimizer, self.progress = snapshots.load(
-                # A copy that another worker was sent has not been hashed yet.
+                # The copy sent to another worker has not been hashed yet.
                 snapshot or snapshots.verify(folder),
                 lambda net: make_optimizer(self.plan.options, net.trainable_variables),
             )
@@ -112,7 +115,7 @@ class Training:
         return True
 
     def score(self, split) -> dict[str, float]:
-        """Loss and accuracy of the net as it is.
+        """Returns loss and accuracy of the current net.
 
         Raises:
             Interrupted: see `stop`.
@@ -120,7 +123,7 @@ class Training:
         return self._score(self.make_programs()[1], split)
 
     def score_members(self, split) -> dict[str, float]:
-        """Accuracy of each member by name.
+        """Returns the accuracy of each member by name.
 
         Raises:
             Interrupted: see `stop`.
@@ -143,13 +146,13 @@ class Training:
         return found
 
     def stop(self) -> NoReturn:
-        """Saves what is not saved yet, and stops.
+        """Saves what is not yet saved, and stops.
 
         Raises:
             Interrupted: always.
         """
         progress, run = self.progress, self.recorder.run
-        # The end of an epoch has a snapshot of its own.
+        # The end of an epoch has its own snapshot.
         if progress.batch:
             self.recorder.save(self.state, progress, interrupted=True)
         raise Interrupted(
@@ -159,7 +162,7 @@ class Training:
         )
 
     def rest_of_epoch(self):
-        """The remaining batches of the current epoch."""
+        """Returns the remaining batches of the current epoch."""
         plan, first = self.plan, self.progress.batch
 
         def shard(shards, index):
@@ -175,24 +178,24 @@ class Training:
         return plan.place.batches(shard)
 
     def average(self):
-        """Replaces the weights by their moving averages, recalibrated on batches."""
+        """Replaces the weights by their moving averages; recalibrates batch norms."""
         net = self.state.net
         self.state.optimizer.finalize_variable_values(net.trainable_variables)
-        # Of an epoch that is not trained.
+        # Batches of an epoch that is never trained.
         batches = self._train_batches(self.plan.options.epochs)
         for one in (net, *members(net).values()):
             recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
 
     def recalibrate(self, count):
-        """Replaces the net by a twin with statistics of each of its evaluations.
+        """Replaces the net by a twin with statistics for each of its evaluations.
 
-        What is neither the net nor a member reads moments along depth, with the scales
-        and shifts of the net.
+        Manifestations other than the net and its members read moments along depth, with
+        the scales and shifts of the net.
 
         Args:
-            count: Batches to estimate them on.
+            count: Number of batches to estimate them on.
         """
-        # Of another epoch that is not trained.
+        # Batches of another epoch that is never trained.
         batches = self._train_batches(self.plan.options.epochs + 1).take(count)
         share_scales(self.state.net)
         net = recalibrated(self.state.net, self._watched(batches))
@@ -201,7 +204,7 @@ class Training:
         self.replace(State(net, self.state.optimizer))
 
     def _watched(self, batches):
-        """Batches, until somebody asks to stop."""
+        """Yields batches until some worker asks to stop."""
         for batch in batches:
             if anyone(self.plan.place, self._asked()):
                 self.stop()

@@ -1,8 +1,8 @@
-"""Lets peers train the same net in turns, and keeps what was measured.
+"""Lets peers train the same net in turns, and keeps the measurements.
 
-A turn is some steps and a product of matrices, of one process while all others wait.
+In a turn one process makes some steps and a matrix product while all others wait.
 So a slow minute of the machine slows all of them, and every peer is compared with the
-first one as both were in the same round.
+first one within the same round.
 """
 
 import contextlib
@@ -12,21 +12,21 @@ import time
 
 from trainers.peers.process import PeerError
 
-# Seconds for threads that spin to fall asleep.
+# Seconds for spinning threads to fall asleep.
 PAUSE = 0.1
-# A turn is that long, or a step.
+# A turn makes steps for at least this long.
 TURN_SECONDS = 0.5
 
 
 @dataclasses.dataclass
 class Found:
-    """What was measured of a peer on a net.
+    """Measurements of a peer on a net.
 
     Attributes:
         start: Seconds of the parts of the start, by name.
-        steps, products: Seconds of a step and of a product of matrices, by turn.
-        first: Seconds of a step of the first peer, in the same rounds.
-        memory: Bytes at the largest, after the last round.
+        steps, products: Seconds per step and per matrix product, by turn.
+        first: Seconds per step of the first peer, in the same rounds.
+        memory: Peak bytes, after the last round.
         size: Parameters and macs, by name.
     """
 
@@ -38,15 +38,15 @@ class Found:
     size: dict = dataclasses.field(default_factory=dict)
 
     def finish(self, process):
-        """Asks for what does not change any more; to count a net takes memory."""
+        """Asks for the final values, memory first: counting a net takes memory."""
         self.memory, self.size = process.ask("memory"), process.ask("size")
 
 
 def has_room(largest: int) -> bool:
-    """Whether memory holds another process like one of so many bytes."""
+    """Whether memory has room for another process like one of so many bytes."""
     try:
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # Not Linux: nobody tells.
+    except OSError:  # Not Linux: unknown.
         return True
     (free,) = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
     return 1024 * int(free) > 1.5 * largest
@@ -56,16 +56,16 @@ def compare(starts: dict, rounds: int, tell=print, room=has_room) -> dict[str, F
     """Lets peers take turns.
 
     Args:
-        starts: By name, functions without arguments to a `PeerProcess`.
+        starts: By name, functions without arguments that return a `PeerProcess`.
         rounds: Turns of each peer.
-        tell: Told what goes on.
-        room: As `has_room`. Peers that have none come later, again with the first one.
+        tell: Function that reports progress.
+        room: As `has_room`. Peers without room run later, again beside the first one.
 
     Returns:
-        By name; a peer that fails is told and left out.
+        `Found` by name; a peer that fails is reported and left out.
 
     Raises:
-        PeerError: the first one fails.
+        PeerError: the first peer fails.
     """
     waiting, found = list(starts), {}
 
@@ -99,7 +99,7 @@ def compare(starts: dict, rounds: int, tell=print, room=has_room) -> dict[str, F
 
 
 def _round(group, found, tell):
-    """A turn of each; of those that fail nothing is left in `group` and `found`."""
+    """Gives each peer a turn; removes those that fail from `group` and `found`."""
     first = next(iter(group))
     for name, process in list(group.items()):
         time.sleep(PAUSE)

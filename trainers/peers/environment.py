@@ -1,4 +1,4 @@
-"""Environments of other packages than ours, each in a folder, built where needed."""
+"""Environments with other packages than ours, each in a folder, built when needed."""
 
 import hashlib
 import pathlib
@@ -16,15 +16,15 @@ class NotInstalled(LineError):
 
 
 def interpreter(requirements: str | None, build=None, tell=print) -> str:
-    """The interpreter of a peer.
+    """Returns the interpreter of a peer.
 
     Args:
         requirements: See `Peer`.
         build: Folder of the environments. Default: `BUILD`.
-        tell: Told when one is built, which takes minutes.
+        tell: Function that reports when one is built, which takes minutes.
 
     Raises:
-        NotInstalled: pip cannot.
+        NotInstalled: pip cannot install the packages.
     """
     if requirements is None:
         return sys.executable
@@ -34,16 +34,16 @@ def interpreter(requirements: str | None, build=None, tell=print) -> str:
 
 
 def built(folder: pathlib.Path, packages, stamp: str, tell=print) -> str:
-    """The interpreter of a folder; built where it is missing or has another stamp.
+    """Returns the interpreter of a folder, built if missing or of another stamp.
 
     Args:
-        folder: Of the environment.
+        folder: Folder of the environment.
         packages: Arguments of `pip install`.
         stamp: Text that names what is installed.
-        tell: As above.
+        tell: See `interpreter`.
 
     Raises:
-        NotInstalled: there is no index that has them, or no room.
+        NotInstalled: there is no index that has the packages, or no room.
     """
     file, python = folder / "stamp", folder / "bin" / "python"
     if not file.is_file() or file.read_text() != stamp:

@@ -5,9 +5,9 @@
                                    / (seconds of ours / MACs of ours)
     R        = 6 MACs images/s / (2 n^3 / median(seconds of a product of n x n))
 
-A training step multiplies and adds three times what its forward pass does: for the
-output, for the gradient of the input, for that of the kernel. So R is the share of the
-speed of a large product of matrices that the whole step reaches.
+A training step takes three times the multiply-adds of its forward pass: for the output,
+for the gradient of the input and for that of the kernel. So R is the speed of the whole
+step as a fraction of that of a large matrix product.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from trainers.peers.table import PEERS
 
 
 def rows_of(net: str, found: dict[str, Found], batch: int) -> list[dict]:
-    """A row a peer; the first one of `found` is what others are compared with."""
+    """Returns a row per peer; others are compared with the first one of `found`."""
     first = next(iter(found.values()))
     return [_row(net, name, one, first, batch) for name, one in found.items()]
 
@@ -45,13 +45,13 @@ def _row(net, name, found, first, batch):
 
 
 def start_of(start: dict) -> dict:
-    """Columns of the parts of a start, and of their sum."""
+    """Returns the columns of the parts of a start, and of their sum."""
     parts = {f"{part}_s": results.digits(seconds) for part, seconds in start.items()}
     return {**parts, "start_s": results.digits(sum(start.values()))}
 
 
 def mismatches(rows: list[dict]) -> list[str]:
-    """Peers that say that they train the first one's net, and have another: lines."""
+    """Returns a line per peer that claims the first one's net but has another."""
     lines, expected = [], {}
     for row in (row for row in rows if PEERS[row["peer"]].same):
         net, peer = row["net"], row["peer"]
@@ -62,7 +62,7 @@ def mismatches(rows: list[dict]) -> list[str]:
     return lines
 
 
-# Columns of the Markdown tables: text of the head, function of a row to a cell.
+# Columns of the Markdown tables: header text, function of a row to a cell.
 TRAINING = {
     "net": lambda row: row["net"],
     "peer": lambda row: PEERS[row["peer"]].title,
@@ -87,7 +87,7 @@ STARTING = {
 
 
 def markdown(rows: list[dict], columns: dict) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table."""
     lines = [[cell(row) for cell in columns.values()] for row in rows]
     table = [list(columns), ["---"] * len(columns), *lines]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)

@@ -1,20 +1,20 @@
-"""What kind of machine this is: what its speed depends on."""
+"""The kind of machine: everything about it that its speed depends on."""
 
 import os
 import pathlib
 import platform
 import re
 
-# Instructions that kernels are chosen by, on x86 and on Arm.
+# Instructions by which kernels are chosen, on x86 and on Arm.
 _VECTORS = re.compile(r"sse4_2|avx.*|fma|amx.*|asimd.*|sve.*|i8mm|bf16")
 
 
 def kind(text: str | None = None, cores: int | None = None) -> str:
-    """Processor, family and model, cores, vector instructions, as one line.
+    """Returns processor, family and model, cores and vector instructions in one line.
 
     Args:
-        text: What /proc/cpuinfo says. Default: that of this machine.
-        cores: Default: those that this process may use.
+        text: Content of /proc/cpuinfo. Default: that of this machine.
+        cores: Number of cores. Default: those that this process may use.
     """
     if text is None:
         try:

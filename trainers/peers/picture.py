@@ -5,7 +5,7 @@ from trainers.peers.table import PEERS
 
 
 def speeds(rows: list[dict]) -> bytes:
-    """Images/s as bars with their spread, a panel a net."""
+    """Draws images/s as bars with their spread, one panel per net."""
     nets = list(dict.fromkeys(row["net"] for row in rows))
     figure = results.figure(3 + 3 * len(nets), 4)
     panels = figure.subplots(1, len(nets), squeeze=False)[0]
@@ -24,7 +24,7 @@ def speeds(rows: list[dict]) -> bytes:
 
 
 def starts(rows: list[dict]) -> bytes:
-    """Start and memory over K, a line a peer."""
+    """Draws start and memory over K, one line per peer."""
     figure = results.figure(10, 4)
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["peer"] for row in rows):

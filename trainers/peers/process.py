@@ -1,4 +1,4 @@
-"""A program of a peer in a process of its own, as `programs/turns.py` speaks."""
+"""Runs a peer's program in its own process, by the protocol of `programs/turns.py`."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import time
 
 from cnet_tf.line_error import LineError
 
-# Seconds to wait for an answer. A step takes seconds, to compile a net minutes.
+# Seconds to wait for an answer. A step takes seconds, compiling a net minutes.
 PATIENCE = 900
 
 
@@ -18,17 +18,17 @@ _RAISED = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 class PeerError(LineError):
-    """A peer refuses, or ended, or does not answer; the message is one line."""
+    """A peer refused, ended or did not answer; the message is one line."""
 
 
 class PeerProcess:
-    """A peer that trains a net, a step whenever it is asked to.
+    """A peer that trains a net, one step per request.
 
     Args:
         python: Its interpreter.
         program: Path of its program.
-        job: What the program takes.
-        environment: Of the process.
+        job: The job that the program is given.
+        environment: Environment variables of the process.
         patience: Seconds to wait for each answer.
 
     Attributes:
@@ -53,18 +53,18 @@ class PeerProcess:
             raise
 
     def ask(self, command: str):
-        """The answer to a command.
+        """Returns the answer to a command.
 
         Raises:
-            PeerError: there is none.
+            PeerError: there is no answer.
         """
-        with contextlib.suppress(BrokenPipeError):  # The answer tells.
+        with contextlib.suppress(BrokenPipeError):  # `_answer` reports it.
             self._process.stdin.write(f"{json.dumps(command)}\n")
             self._process.stdin.flush()
         return self._answer()
 
     def close(self):
-        """Ends the process, at once if it does not end by itself."""
+        """Ends the process; kills it if it does not end by itself."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -101,6 +101,6 @@ class PeerProcess:
             return f"none within {self._patience} s, or memory ran out"
         self._log.seek(0)
         lines = [line for line in self._log.read().splitlines() if line.strip()]
-        # Some libraries say more below an exception.
+        # Some libraries print more below an exception.
         raised = [line for line in lines if _RAISED.match(line)]
         return (raised or lines or [f"exit code {code}"])[-1]

@@ -1,9 +1,9 @@
-"""The last recorded table of a kind of machine, and how a new one compares with it.
+"""The last recorded table of each kind of machine, and how a new one compares with it.
 
     {kind of machine: {"recorded": day, "git": revision, "rows": [{net, peer, ..}]}}
 
-It judges nothing: the same machine is not always equally fast. R, which is relative to
-a product of matrices in the same process, tells more than images/s.
+It gives no verdict: the same machine is not always equally fast. R, which is relative
+to a matrix product in the same process, says more than images/s.
 """
 
 import datetime
@@ -13,18 +13,18 @@ import pathlib
 from cnet_tf.atomic_file import write_json
 
 RECORD = pathlib.Path(__file__).with_name("record.json")
-# Compared, with what they are called.
+# The columns to compare, with their labels.
 _SPEEDS = {"images_per_second": "images/s", "R": "R"}
 _KEPT = ("net", "peer", *_SPEEDS)
 
 
 def compared(rows: list[dict], kind: str, path=None) -> str:
-    """New over recorded, in lines for people.
+    """Returns the ratios new / recorded, in readable lines.
 
     Args:
         rows: From `figures.rows_of`.
-        kind: Of this machine.
-        path: Of the record. Default: `RECORD`.
+        kind: The kind of this machine.
+        path: Path of the record. Default: `RECORD`.
     """
     last = _read(path or RECORD).get(kind)
     if last is None:

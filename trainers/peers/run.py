@@ -1,4 +1,4 @@
-"""Compares peers, and makes files of what was found: tables, a picture, the rows."""
+"""Compares peers and turns the results into files: tables, a picture, the rows."""
 
 import functools
 import importlib.metadata
@@ -21,7 +21,7 @@ def _tell(text):
 
 
 def installed(names, tell=_tell) -> dict[str, str]:
-    """The interpreters of peers; a line says which could not be installed."""
+    """Returns the interpreters of peers; a line says which could not be installed."""
     found, refused = {}, set()
     for name in names:
         needs = PEERS[name].requirements
@@ -39,7 +39,7 @@ def installed(names, tell=_tell) -> dict[str, str]:
 
 
 def start(name, python, job, **environment) -> PeerProcess:
-    """Starts a peer as a user would, who has set none of our variables."""
+    """Starts a peer as a user would who has set none of our variables."""
     peer = PEERS[name]
     return PeerProcess(
         python,
@@ -50,7 +50,7 @@ def start(name, python, job, **environment) -> PeerProcess:
 
 
 def training(nets, names, rounds, batch) -> list[dict]:
-    """Rows of the speeds of peers, net by net."""
+    """Returns rows of the peers' speeds, net by net."""
     pythons, rows = installed(names), []
     for net in nets:
         _tell(f"{net}:")
@@ -65,7 +65,7 @@ def training(nets, names, rounds, batch) -> list[dict]:
 
 
 def starting(nodes, scheme, names, batch) -> list[dict]:
-    """Rows of the starts of peers over K, one at a time; compilers remember nothing."""
+    """Returns rows of the peers' starts over K, one at a time, with empty caches."""
     pythons, rows = installed(names), []
     for k in nodes:
         for name, python in pythons.items():
@@ -88,7 +88,7 @@ def starting(nodes, scheme, names, batch) -> list[dict]:
 
 
 def note() -> str:
-    """Machine and versions, in a line for people."""
+    """Returns machine and versions in a readable line."""
     pins = {
         line.strip()
         for file in PROGRAMS.glob("requirements-*.txt")
@@ -100,7 +100,7 @@ def note() -> str:
 
 
 def contents(name: str, rows: list[dict], columns: dict, picture=None) -> dict:
-    """<name>.md, .csv, .json and, where there is a picture, .png, as bytes."""
+    """Returns <name>.md, .csv, .json and, if there is a picture, .png, as bytes."""
     known = note()
     data = json.dumps({"note": known, "rows": rows}, indent=2)
     return {

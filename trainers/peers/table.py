@@ -13,14 +13,14 @@ class Peer:
     """A program that trains the nets. Adding one is adding a record.
 
     Attributes:
-        title: For tables.
-        program: Name of its file among the programs; see `programs/turns.py` for what
-            it speaks.
-        settings: What its job says beside the net.
-        requirements: Name of the file of packages of its environment; None: ours.
-        usual: Whether it is compared where nobody names peers.
+        title: Its name in tables.
+        program: Name of its file among the programs; see `programs/turns.py` for the
+            protocol.
+        settings: What its job holds besides the net.
+        requirements: Name of the requirements file of its environment; None: ours.
+        usual: Whether it is compared by default.
         starts: Whether its start is measured over K.
-        same: Whether it is the same net as ours, so has its parameters and MACs.
+        same: Whether it trains the same net as ours, with its parameters and MACs.
     """
 
     title: str
@@ -45,7 +45,7 @@ PEERS: dict[str, Peer] = {
         starts=True,
     ),
     "pytorch": Peer("PyTorch, eager", "with_pytorch", {}, "pytorch", starts=True),
-    # As PyTorch advises where parts repeat; all of a net takes longer to compile.
+    # As PyTorch advises where parts repeat; compiling the whole net takes longer.
     "pytorch_compile": Peer(
         "PyTorch, compiled by parts",
         "with_pytorch",
@@ -66,25 +66,25 @@ PEERS: dict[str, Peer] = {
     "diffrax": Peer("diffrax", "with_diffrax", {}, "jax", usual=False),
     # Without oneDNN where TensorFlow does not choose it by itself.
     "keras": Peer("Keras layers, fit", "with_keras", _KERAS),
-    # As `compile` has it by itself.
+    # As `compile` does by default.
     "keras_xla": Peer(
         "Keras layers, fit, XLA", "with_keras", {**_KERAS, "xla": True}, usual=False
     ),
-    # Of as many units as the net has evaluations and transitions.
+    # With as many units as the net has evaluations and transitions.
     "resnet": Peer(
         "Keras ResNet, fit",
         "with_keras",
         {"family": "resnet", "xla": False},
         same=False,
     ),
-    # No peer but a bound: what nobody who calls the same kernels can beat.
+    # Not a peer but a bound: nothing that calls the same kernels can beat it.
     "convolutions": Peer("our convolutions alone", "with_convolutions", usual=False),
 }
 
 USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
 STARTS = tuple(name for name, peer in PEERS.items() if peer.starts)
 
-# What a job says of a net.
+# What a job says about a net.
 NETS: dict[str, dict] = {
     name: {key: PRESETS[name][key] for key in ("nodes", "scheme")}
     for name in (

@@ -1,6 +1,6 @@
-"""The nets in plain Keras layers, and ResNets of equal depth; nothing of ours.
+"""The nets in plain Keras layers, and ResNets of equal depth; none of our code.
 
-Stages of a step use the same layers.
+All stages of a step use the same layers.
 """
 
 import functools
@@ -16,7 +16,7 @@ CLASSES = 10
 
 
 def conv(width, size=3, stride=1, bias=True):
-    """Zeros on every side, as PyTorch has it."""
+    """Pads with zeros on every side, as PyTorch does."""
     padding = [layers.ZeroPadding2D(size // 2)] if stride > 1 and size > 1 else []
     kind = "valid" if padding else "same"
     return [*padding, layers.Conv2D(width, size, stride, kind, use_bias=bias)]
@@ -43,7 +43,7 @@ def he(width, stride=1, bias=False):
 
 
 def chained(found):
-    """A function that applies layers one after the other."""
+    """Returns a function that applies layers one after the other."""
     return lambda x: functools.reduce(lambda y, layer: layer(y), found, x)
 
 
@@ -100,7 +100,7 @@ def continuous_net(nodes, scheme):
 
 
 def resnet(nodes, scheme, style=post):
-    """As many units as the net has evaluations and transitions: ResNet-20, -56, .."""
+    """ResNet-20, -56, ..: as many units as the net has evaluations and transitions."""
     return image_net(residual_stages, nodes * STAGES[scheme] + 1, style)
 
 
@@ -108,14 +108,14 @@ FAMILIES = {"continuous": continuous_net, "resnet": resnet}
 
 
 def operations(net, batch):
-    """What the graph of a forward pass is made of."""
+    """Returns the operations in the graph of a forward pass."""
     spec = tf.TensorSpec((batch, 32, 32, 3), tf.float32)
     trace = tf.function(lambda x: net(x, training=False)).get_concrete_function(spec)
     return trace.graph.get_operations()
 
 
 def macs(net):
-    """Multiply-adds of the convolutions and products in the graph of one image."""
+    """Counts multiply-adds of convolutions and products in the graph of one image."""
     total = 0
     for op in operations(net, 1):
         if op.type in ("Conv2D", "MatMul"):

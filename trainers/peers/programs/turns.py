@@ -1,15 +1,15 @@
-"""What every program of a peer speaks: JSON, a line a message, on stdin and stdout.
+"""The protocol of all peers' programs: JSON, one line per message, on stdin and stdout.
 
     with_x.py '{"nodes": 2, "scheme": "euler", "batch": 128, "started": 1234.5}'
-    ->  {"import": 1.2, "build": 0.4, "first": 2.1}    seconds, when a step was made
+    ->  {"import": 1.2, "build": 0.4, "first": 2.1}    seconds, once a step was made
     "step"    ->  0.213       seconds of the next training step
     "sgemm"   ->  0.104       seconds of one product of two float32 matrices of SIZE
-    "memory"  ->  912345678   bytes at the largest
+    "memory"  ->  912345678   bytes at the peak
     "size"    ->  {"parameters": 272986, "macs": 41444992}
     (end of input)            ends the program
 
-or {"refused": "why"} in place of any answer. The benchmark asks one program after the
-other, so that all of them have the machine to themselves in turns.
+or {"refused": "why"} instead of any answer. The benchmark asks one program after the
+other, so that each of them in turn has the machine to itself.
 
 Standard library only.
 """
@@ -24,7 +24,7 @@ import types
 WIDTHS = (16, 32, 64)
 CLASSES = 10
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 5e-4
-# Rows and columns of the matrices of "sgemm": it is 2 SIZE^3 operations.
+# Rows and columns of the matrices of "sgemm", which takes 2 SIZE^3 operations.
 SIZE = 2048
 
 
@@ -32,9 +32,9 @@ class Session:
     """The program's side of the conversation.
 
     Attributes:
-        job: What to make: nodes (K, which is N too), scheme, batch, when it was
-            started by `time.monotonic`, and what else the peer's variant says.
-        answers: By command, functions without arguments.
+        job: What to train: nodes (K, which is also N), scheme, batch, when the program
+            was started by `time.monotonic`, and the settings of the peer's variant.
+        answers: Functions without arguments, by command.
     """
 
     def __init__(self):
@@ -52,7 +52,7 @@ class Session:
         self._laps[name], self._lap = now - self._lap, now
 
     def stepped(self, seconds):
-        """A step was made; the first one ends the start."""
+        """Reports that a step was made; the first one ends the start."""
         if self._begun:
             return self._say(seconds)
         self._begun = True
@@ -81,8 +81,8 @@ def serve(make):
     """Runs a program.
 
     Args:
-        make: Function of a `Session` that adds to its `answers` "sgemm" and "size", and
-            returns a function without arguments that makes a step, and waits for it.
+        make: Function of a `Session` that adds "sgemm" and "size" to its `answers` and
+            returns a function without arguments that makes a step and waits for it.
     """
     session = Session()
     step = make(session)
@@ -93,14 +93,14 @@ def serve(make):
 
 
 def seconds(call):
-    """How long a call takes."""
+    """Returns how long a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def peak_memory():
-    """Bytes of this process at its largest."""
+    """Returns the peak memory of this process in bytes."""
     try:
         # `getrusage` starts with the size of the process that forked this one.
         with open("/proc/self/status") as file:

@@ -21,7 +21,7 @@ from trainers.own_speed import training_program  # noqa: E402
 
 
 def net_of(job):
-    """The net that a job names."""
+    """Returns the net that a job names."""
     preset = f"cifar10_2-2-2_{job.scheme}"
     return continuous_net(preset, nodes=job.nodes, horizon=job.nodes)
 

@@ -1,7 +1,7 @@
 """The convolutions of our nets and their gradients, and nothing else of a step.
 
-Norms, activations, sums, losses and updates are left out, tensors of equal shape are
-one tensor, so that caches are as warm as can be: no program that calls these kernels
+Norms, activations, sums, losses and updates are left out. Tensors of equal shape are
+one tensor, so that caches are as warm as can be. No program that calls these kernels
 can train faster than this.
 """
 
@@ -18,7 +18,7 @@ from with_keras import sgemm
 
 @functools.cache
 def noise(shape):
-    """The tensor of that shape."""
+    """Returns the one tensor of this shape."""
     return tf.random.normal(shape)
 
 
@@ -28,7 +28,7 @@ def forward(op):
 
 
 def backward(op, first):
-    """Gradients of the kernel and, but for the images, of the input."""
+    """Yields the gradients of the kernel and, except for the images, of the input."""
     x, kernel = (tuple(tensor.shape) for tensor in op.inputs)
     out = noise(tuple(op.outputs[0].shape))
     settings = _settings(op)
@@ -47,10 +47,10 @@ def _settings(op):
 
 
 def in_turns(calls):
-    """Makes the operations of all calls, one after the other.
+    """Runs the operations of all calls, one after the other.
 
     Returns the sum of the first number of each, as TensorFlow drops an operation whose
-    result nobody reads.
+    result is never read.
     """
     numbers = []
     for call in calls:
@@ -68,7 +68,7 @@ def make(session):
         calls += backward(op, first=op is found[0])
     for op in found:
         for tensor in (*op.inputs, *op.outputs):
-            noise(tuple(tensor.shape))  # Outside of the graph.
+            noise(tuple(tensor.shape))  # Created outside the graph.
     step = tf.function(lambda: in_turns(calls))
     session.answers |= {"sgemm": sgemm(), "size": lambda: size(net)}
     return lambda: step().numpy()

@@ -1,7 +1,7 @@
-"""The nets in JAX, whose blocks diffrax integrates, a cell at a time.
+"""The nets in JAX, with blocks that diffrax integrates, one cell at a time.
 
-A rate of diffrax has no side effects, so that the norms within blocks keep no running
-statistics, which spares it that work.
+A rate in diffrax has no side effects, so the norms within blocks keep no running
+statistics, which saves it that work.
 """
 
 import diffrax
@@ -14,7 +14,7 @@ from with_jax import trainer, unit
 
 
 class RK4(diffrax.AbstractERK):
-    """The classic rule, which diffrax does not bring."""
+    """The classic rule, which diffrax lacks."""
 
     tableau = diffrax.ButcherTableau(
         c=np.array([0.5, 0.5, 1.0]),
@@ -36,13 +36,13 @@ SOLVERS = {"euler": diffrax.Euler, "rk4": RK4}
 
 
 def stacked(cells):
-    """Cells along a first axis, for `scan`."""
+    """Stacks cells along a first axis, for `scan`."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *cells)
 
 
 def integrated(solver, weights, stats, x):
     """dx/dt = eps R(theta(t), x) with eps = K in time units of a cell."""
-    # Norms read the batch, so of the statistics nothing but their shapes is used.
+    # Norms read the batch, so only the shapes of the statistics are used.
     unread = jax.tree.map(lambda leaf: leaf[0], stats)
     term = diffrax.ODETerm(lambda t, y, cell: unit(cell, unread, y)[0])
 

@@ -1,4 +1,4 @@
-"""The nets in JAX: own layers, own steps, all of a training step under `jit`."""
+"""The nets in JAX: own layers, own steps, the whole training step under `jit`."""
 
 import math
 
@@ -9,7 +9,7 @@ import turns
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-# NumPy's, as JAX would compile a draw for every shape.
+# NumPy's generator, as JAX would compile a draw for every shape.
 random = np.random.default_rng(0)
 
 
@@ -23,7 +23,7 @@ def conv_of(inputs, width, size=3, bias=True):
 
 
 def norm_of(width):
-    """Weights, and running statistics."""
+    """Returns weights and running statistics."""
     weights = {"gamma": jnp.ones(width), "beta": jnp.zeros(width)}
     return weights, {"mean": jnp.zeros(width), "variance": jnp.ones(width)}
 
@@ -38,7 +38,7 @@ def conv(weights, x, stride=1):
 
 
 def norm(weights, stats, x):
-    """(y, running statistics after it)."""
+    """Returns (y, running statistics after it)."""
     mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
     scale = weights["gamma"] * lax.rsqrt(variance + 1e-5)
     moved = {
@@ -103,7 +103,7 @@ SCHEMES = {"euler": euler, "rk4": rk4}
 
 
 def stepped(step, weights, stats, x):
-    """A block: its cells one after the other."""
+    """Runs a block: its cells one after the other."""
     moved = []
     for cell, found in zip(weights, stats, strict=True):
         x, found = step(cell, found, x)
@@ -112,7 +112,7 @@ def stepped(step, weights, stats, x):
 
 
 def net_of(nodes):
-    """Weights and running statistics of a net."""
+    """Returns weights and running statistics of a net."""
     inputs = turns.WIDTHS[0]
     weights, stats = {"stem": conv_of(3, inputs, bias=False)}, {}
     weights["norm"], stats["norm"] = norm_of(inputs)
@@ -128,7 +128,10 @@ def net_of(nodes):
 
 
 def logits_of(block, weights, stats, x):
-    """(logits, running statistics after them); `block` as `stepped` of a scheme."""
+    """Returns (logits, running statistics after them).
+
+    `block` is a function like `stepped` with its step given.
+    """
     moved = {}
     x, moved["norm"] = norm(weights["norm"], stats["norm"], conv(weights["stem"], x))
     x = jax.nn.relu(x)
@@ -141,7 +144,7 @@ def logits_of(block, weights, stats, x):
 
 
 def macs(run, *arguments):
-    """Multiply-adds of convolutions and products that a function traces, by loops."""
+    """Counts multiply-adds of convolutions and products in a function, with loops."""
 
     def count(jaxpr):
         total = 0
@@ -168,7 +171,7 @@ def size(block, weights, stats):
 
 
 def trainer(session, block, arrange=lambda cells: cells):
-    """A function that makes a step.
+    """Returns a function that makes a step.
 
     Args:
         session: As `turns.serve` gives it.

@@ -9,13 +9,13 @@ from keras_nets import FAMILIES, size
 
 
 def sgemm():
-    """A function that multiplies two matrices and tells how long it took."""
+    """Returns a function that multiplies two matrices and returns the seconds taken."""
     a, b = (tf.random.normal((turns.SIZE, turns.SIZE)) for _ in range(2))
     return lambda: turns.seconds(lambda: tf.matmul(a, b)[0, 0].numpy())
 
 
 class TakesTurns(keras.callbacks.Callback):
-    """Lets `fit` go on by a batch when it is asked to."""
+    """Lets `fit` continue by one batch per request."""
 
     def __init__(self, session):
         super().__init__()
@@ -46,7 +46,7 @@ def main():
     labels = tf.random.uniform((job.batch,), maxval=turns.CLASSES, dtype=tf.int32)
     batches = tf.data.Dataset.from_tensors((images, labels)).repeat()
     session.lap("build")
-    # More batches than anyone asks for.
+    # More batches than are ever requested.
     net.fit(batches, steps_per_epoch=10**9, callbacks=[TakesTurns(session)], verbose=0)
 
 

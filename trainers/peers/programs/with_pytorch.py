@@ -74,12 +74,12 @@ def continuous_net(nodes, scheme, block=block):
 
 
 def compile_net(net):
-    """All of it: the longer, the more steps there are."""
+    """Compiles the whole net, which takes longer the more steps there are."""
     net.compile()
 
 
 def compile_parts(net):
-    """Stem, transitions and steps, each kind of them once."""
+    """Compiles stem, transitions and steps, each kind of them once."""
     steps = [layer for layer in net.modules() if isinstance(layer, Step)]
     transitions = [layer for layer in net if isinstance(layer, Transition)]
     for part in (net[0], *transitions, *steps):
@@ -90,7 +90,7 @@ COMPILED = {"net": compile_net, "parts": compile_parts}
 
 
 def size(net):
-    """Parameters, and multiply-adds of convolutions and of the head, by hooks."""
+    """Counts parameters and, by hooks, multiply-adds of convolutions and the head."""
     macs = 0
 
     def count(layer, _, output):
@@ -112,11 +112,11 @@ def size(net):
 
 
 def trainer(session, build):
-    """A function that makes a step of a net, compiled if the job says so.
+    """Returns a function that makes a step of a net, compiled if the job says so.
 
     Args:
         session: As `turns.serve` gives it.
-        build: Function without arguments to a net.
+        build: Function without arguments that returns a net.
     """
     job, net = session.job, build()
     net = net.to(memory_format=torch.channels_last).train()

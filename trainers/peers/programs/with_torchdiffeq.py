@@ -1,4 +1,4 @@
-"""The nets in PyTorch, whose blocks torchdiffeq's fixed grids integrate.
+"""The nets in PyTorch, with blocks that torchdiffeq integrates on fixed grids.
 
 Its "rk4" is the 3/8 rule, which costs the same.
 """
@@ -24,7 +24,7 @@ class Block(nn.Module):
         return nodes * self.cells[int(nodes * t)](x)
 
     def forward(self, x):
-        # `perturb` moves the ends of a step into it, so that they read its own cell.
+        # `perturb` moves the ends of a step inside it, so that they read its own cell.
         options = {"step_size": 1 / len(self.cells), "perturb": True}
         return odeint(self.rate, x, self.span, method=self.scheme, options=options)[-1]
 
