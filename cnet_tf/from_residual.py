@@ -2,10 +2,10 @@
 
     x_{k+1} = x_k + f_k(x_k)    is    dx/dt = K R(theta(t), x),  N = K steps,
 
-theta piecewise constant with f_k = R(theta_k, .). Results stay the same bit for bit,
-and everything a block can do becomes available: other bases and fewer pieces
-(`project`), other schemes and steps (`manifest`). Both are best `recalibrated` or
-trained further.
+theta piecewise constant with f_k = R(theta_k, .). Results stay the same bit for bit
+(up to rounding for units x -> act(x + f(x)), see `from_residual`), and everything a
+block can do becomes available: other bases and fewer pieces (`project`), other schemes
+and steps (`manifest`). Both are best `recalibrated` or trained further.
 
     net = from_residual(keras.applications.ResNet50V2())
     smooth = project(net, basis="hat", nodes=3, steps=4)

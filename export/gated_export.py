@@ -70,8 +70,9 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         named = manifestation_name(net)
         rows.append(parity.row(named, size, result, gate, seconds, batch))
     print(parity.table(rows))
-    if job.unmeasured:
-        print(job.unmeasured)
+    remark = form.remark(path, recipe.precision)
+    for note in filter(None, (job.unmeasured, remark)):
+        print(note)
     for result in results:
         parity.check(result, gate, remedy(form, recipe.precision))
     card = model_card.card(
@@ -84,6 +85,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
         license=job.license,
         model=recipe.model,
         unmeasured=job.unmeasured,
+        remark=remark,
     )
     return path, card
 

@@ -81,7 +81,8 @@ def measure(
             Memory includes everything that its module imports.
         path: Path of the artefact.
         signature: Name of the signature.
-        image: Array (1, H, W, C) as the artefact takes it.
+        image: Array (B, H, W, C) as the artefact takes it; B = 1 except in
+            `benchmark.py`.
         threads: Threads of the runtime. Default 1.
         runs: Timed runs. Default 50.
 

@@ -33,6 +33,7 @@ def card(
     license: str,
     model: str = "cnet",
     unmeasured: str = "",
+    remark: str = "",
 ) -> str:
     """Writes a model card; equal exports have equal cards.
 
@@ -46,6 +47,7 @@ def card(
         license: Licence of the weights.
         model: Name of the model in TF Serving. Default `"cnet"`.
         unmeasured: A sentence on what could not be measured. Default: empty.
+        remark: From `Format.remark`. Default: there is none.
     """
     parts = [
         f"# {markdown(file)}",
@@ -54,6 +56,7 @@ def card(
         "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
         _io(description, tensors),
+        *([remark] if remark else []),
         "## Manifestations",
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",

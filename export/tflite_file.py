@@ -88,10 +88,31 @@ def operators(path, signature: str = "serving_default") -> list[str]:
         for found in model.signatureDefs
         if found.signatureKey.decode() == signature
     )
-    names = {
-        number: name
-        for name, number in vars(schema.BuiltinOperator).items()
-        if isinstance(number, int)
-    }
-    codes = [tflite_graph.builtin(code) for code in model.operatorCodes]
-    return [names[codes[operator.opcodeIndex]] for operator in graph.operators]
+    return [_name(model, operator) for operator in graph.operators]
+
+
+def float_operators(path) -> list[str]:
+    """Lists the operators of all graphs that take and give floats, by name, in order.
+
+    Those that only convert between floats and integers are left out.
+    """
+    model = flatbuffer_utils.read_model(str(path))
+    return [
+        _name(model, operator)
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if _has_floats(graph, operator.inputs) and _has_floats(graph, operator.outputs)
+    ]
+
+
+def _has_floats(graph, numbers) -> bool:
+    # A number of -1 stands for an input that is left out.
+    types = {graph.tensors[i].type for i in numbers if i >= 0}
+    return schema.TensorType.FLOAT32 in types
+
+
+def _name(model, operator) -> str:
+    code = tflite_graph.builtin(model.operatorCodes[operator.opcodeIndex])
+    return next(
+        name for name, number in vars(schema.BuiltinOperator).items() if number == code
+    )

@@ -1,9 +1,12 @@
 """Models of one's own, exported from a `.keras` file, agree with Keras."""
 
+import re
+
 import keras
 import numpy as np
+import PIL.Image
 import pytest
-from trained_run import parse
+from trained_run import parse, ungated
 
 from cnet_tf import ContinuousMobileNet, continuous_net
 from cnet_tf.continuous_block import ContinuousBlock
@@ -112,6 +115,25 @@ def test_a_saved_model_holds_manifestations_of_it(tmp_path):
     )
     names = (version / "assets.extra" / "class_names.txt").read_text()
     assert names == "a\nb\nc\nd\n"
+
+
+@pytest.mark.parametrize(("model", "stays"), [(flat, False), (attention, True)])
+def test_integers_say_what_stays_in_floats(model, stays, tmp_path, capsys):
+    randomized(model()).save(tmp_path / "my.keras")
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(100):
+        pixels = rng.integers(0, 256, SHAPE, dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+    arguments = [f"--{end}={tmp_path / end}" for end in ("images", "output")]
+    arguments += [f"--model={tmp_path / 'my.keras'}", "--precision=int8", "--std=0.5"]
+    options = parse(arguments, tflite.Options)
+    path = single_file.to_file(options, ungated(tflite.FORMAT))
+    card = path.with_name(f"{path.name}.md").read_text()
+    remark = r"\d+ operators inside compute in float32 .*: .*NEG.*\. Runtimes"
+    for text in (card, capsys.readouterr().out):
+        assert bool(re.search(remark, text)) == stays
+    assert tflite.FORMAT.remark(path, "float32") == ""
 
 
 @pytest.mark.parametrize("module", [tflite, onnx_graph], ids=["tflite", "onnx"])

@@ -1,6 +1,6 @@
 """Kinds of options: how text is read, which values are allowed, and their description.
 
-    option(0.1, number("(0, 1]"), "What schedule 'step' multiplies by")
+    option(0.1, number("in (0, 1]"), "What schedule 'step' multiplies by")
 
 A new kind of option is a `Kind`; nothing branches on types.
 """

@@ -52,7 +52,8 @@ class Plan:
         """Returns how many batches to re-estimate batch norms on after training.
 
         The default is 0, except for nets with members (from --any_depth, --model or
-        --weights), which are meant to run in every form.
+        --weights), which are meant to run in every form; it is 0 for these too with
+        --train_only=head, as features that stay keep their norms.
         """
         if self.options.recalibrate is not None:
             return self.options.recalibrate

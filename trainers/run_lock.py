@@ -93,8 +93,8 @@ def acquire(folder, seconds: float = 0.0) -> RunLock | None:
 def of_folder(folder, seconds: float):
     """Locks the folder itself for a moment, which leaves nothing behind.
 
-    Where folders cannot be locked, a file in it is locked instead. If another process
-    holds the lock for longer than `seconds`, proceeds without it.
+    Where folders cannot be locked, a file in it is locked instead, and stays there. If
+    another process holds the lock for longer than `seconds`, proceeds without it.
     """
     with contextlib.ExitStack() as held:
         try:

@@ -81,7 +81,7 @@ def learning_rate(options, per_epoch: int, progress) -> float:
     It rises over the first `warmup_epochs` to `learning_rate` and then follows
     `schedule` over the remaining epochs.
 
-    With `rewarm_epochs` W > 0, a refinement before epoch g restarts the schedule: the
+    With `rewarm_epochs` W > 0, a refinement restarts the schedule: the
     rate climbs linearly over W epochs from where it was back to `learning_rate`, then
     decays over the remaining epochs (Gupta et al. 2023, arXiv 2308.04014, "re-warm and
     re-decay"). Every rollback multiplies it by `rollback_rate`.

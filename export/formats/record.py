@@ -87,6 +87,8 @@ class Format:
             and the outputs.
         usage: Example calls by language, each a `string.Template` of the names from
             `snippets.names`.
+        remark: Maps `(path, precision)` to a sentence on what the artefact turned out
+            to be, which its user should know. Default: nothing.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Format:
     reload: Callable[..., dict[str, Callable]]
     tensors: Callable[[pathlib.Path], dict[str, Tensor]]
     usage: dict[str, str]
+    remark: Callable[[pathlib.Path, str], str] = lambda path, precision: ""
 
     def refusal(self, precision: str, kind: str) -> str:
         """Says why a precision does not take that kind of input; empty if it does."""

@@ -55,6 +55,20 @@ def tensors(path) -> dict[str, Tensor]:
     }
 
 
+def remark(path, precision: str) -> str:
+    """See `Format.remark`: what stays in floats in a file that should have none."""
+    if not PRECISIONS[precision].integer:
+        return ""
+    found = tflite_file.float_operators(path)
+    if not found:
+        return ""
+    return (
+        f"{len(found)} operators inside compute in float32 all the same, as the "
+        f"converter has no integers for them: {', '.join(sorted({*found}))}. Runtimes "
+        "that have integers only cannot run this file."
+    )
+
+
 _USAGE = {
     "python": """\
 import numpy as np
@@ -111,4 +125,5 @@ FORMAT = Format(
     reload=runtimes.tflite,
     tensors=tensors,
     usage=_USAGE,
+    remark=remark,
 )

@@ -43,7 +43,7 @@ class Found:
 
 
 def has_room(largest: int) -> bool:
-    """Whether memory has room for another process like one of so many bytes."""
+    """Whether memory has room for a process half as large again as the largest."""
     try:
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
     except OSError:  # Not Linux: unknown.
