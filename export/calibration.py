@@ -37,9 +37,9 @@ def calibration_images(data: ImageData, count: int | None) -> np.ndarray:
     count = count or min(USUAL, size)
     if size < count:
         raise OptionError(
-            f"--calibration_images: expected at most {size}, the images to learn from "
-            f"in {data.name!r}. Received {count}: ask for fewer, but not below "
-            f"{SMALLEST}."
+            f"--calibration_images: expected at most {size}, the number of images to "
+            f"learn from in {data.name!r}. Received {count}: ask for fewer, but not "
+            f"below {SMALLEST}."
         )
     chosen = examples_at(data.train, size, spread(size, count)).batch(count)
     return next(chosen.as_numpy_iterator())["image"]

@@ -87,8 +87,8 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
         images = images_of(wanted.folder, description["image_shape"], limit)
         return ComparedImages(
             unlabelled(images, {**description, "name": wanted.folder}),
-            f"{_NO_ACCURACY}exports were compared with Keras on given images, of "
-            "which nobody said what they show.",
+            f"{_NO_ACCURACY}exports were compared with Keras on given images without "
+            "labels.",
         )
     if description["name"] == GENERATED:
         why = "a .keras file does not say what it was trained on"
@@ -103,7 +103,7 @@ def chosen(description: dict, wanted: Wanted) -> ComparedImages:
         if wanted.data_dir:
             raise
         tell(f"exports are compared with Keras on generated images. {error}")
-        return _generated(description, "the data set of the net was not there")
+        return _generated(description, "the data set of the net was not found")
 
 
 def _generated(description, why) -> ComparedImages:
@@ -121,12 +121,12 @@ def _refuse_learning(wanted, why) -> None:
         raise OptionError(
             f"--recalibrate: expected 0 without training images. Received "
             f"{wanted.recalibrate}, but {why.rstrip('.')}: give --data_dir, or leave "
-            "it out."
+            "--recalibrate out."
         )
     if wanted.asked:
         name, value = wanted.asked
         raise OptionError(
             f"--{name}: expected one that learns nothing from images, or images to "
             f"learn from. Received {value!r}, but {why.rstrip('.')}: give "
-            "--images=<folder of images>, of a run also --data_dir."
+            "--images=<folder of images> or, for a run, --data_dir."
         )

@@ -155,5 +155,5 @@ def check_channels(channels: int, kind: str) -> None:
         raise OptionError(
             f"--input: expected one of {', '.join(ARRAYS)}, as JPEG and PNG files have "
             f"{', '.join(map(str, ENCODED_CHANNELS))} channels. Received {kind!r} for "
-            f"images of {channels}: choose another."
+            f"images with {channels}: choose another."
         )

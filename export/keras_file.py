@@ -54,7 +54,7 @@ class File:
         if len(model.input_shape) != 4:
             raise OptionError(
                 "--model: expected a model of images (batch, height, width, channels). "
-                f"Received one of inputs {model.input_shape}: export it with Keras' "
+                f"Received one with inputs {model.input_shape}: export it with Keras' "
                 "own `model.export`."
             )
         *_, channels = model.input_shape
@@ -67,8 +67,8 @@ class File:
         }
         if not self.std and _takes_pixels(model):
             tell(
-                f"--std: {line(self.path)} seems to take pixels of 0 to 255, as it "
-                "scales them itself. Then give --std=0.00392156863; exports divide "
+                f"--std: {line(self.path)} seems to take pixels from 0 to 255, as it "
+                "scales them itself. If so, give --std=0.00392156863: exports divide "
                 "pixels by 255 first."
             )
         with naming("--model"):
@@ -103,15 +103,15 @@ def class_names(given: str | None, classes: int) -> list[str]:
     names = [name.strip() for name in names if name.strip()]
     if len(names) != classes or len(set(names)) < classes:
         raise OptionError(
-            f"--labels: expected {classes} different names, one a class of --model. "
-            f"Received {len(set(names))} in {given!r}: name them in order, separated "
-            "by commas or one a line of a file."
+            f"--labels: expected {classes} different names, one per class of --model. "
+            f"Received {len(set(names))} in {given!r}: list them in order, separated "
+            "by commas or one per line of a file."
         )
     strange = [name for name in names if not is_name(name)]
     if strange:
         raise OptionError(
-            f"--labels: expected names of at most {MOST_LETTERS} characters, none of "
-            f"control. Received {strange[0]!r}: rename it."
+            f"--labels: expected names of at most {MOST_LETTERS} characters, without "
+            f"control characters. Received {strange[0]!r}: rename it."
         )
     return names
 
@@ -146,17 +146,17 @@ def _check_model(model) -> None:
     """Refuses models that cannot be exported as classifiers of batches of one input."""
     shapes = {tensor.name: tuple(tensor.shape) for tensor in model.inputs}
     if len(shapes) != 1 or len(model.inputs) != 1:
-        raise _refused("a model of one input", _shown(shapes), "export a part of it")
+        raise _refused("a model with one input", _shown(shapes), "export a part of it")
     ((batch, *sizes),) = shapes.values()
     if None in sizes:
         raise _refused(
-            "an input whose shape is fixed but for the batch",
+            "an input whose shape is fixed except for the batch",
             _shown(shapes),
             "fix it with keras.Input(shape) and call the model on that",
         )
     if batch is not None:
         raise _refused(
-            "an input with a free batch",
+            "an input with a free batch size",
             _shown(shapes),
             "call the model on a keras.Input without a batch size",
         )
@@ -166,15 +166,15 @@ def _check_model(model) -> None:
             "an input of floats",
             f"{_shown(shapes)} and type {kind}",
             "build it on a keras.Input of float32; --std=0.00392156863 gives it pixels "
-            "of 0 to 255",
+            "from 0 to 255",
         )
     if gives_probabilities(model):
         raise _refused(
             "a model of logits",
-            f"{model.name!r}, whose last layer {last_operation(model).name!r} takes a "
-            "softmax or sigmoid",
-            "give it `activation = keras.activations.linear` and save it again; "
-            "exports return probabilities beside the logits",
+            f"{model.name!r}, whose last layer {last_operation(model).name!r} applies "
+            "a softmax or sigmoid",
+            "set its `activation = keras.activations.linear` and save the model "
+            "again; exports return probabilities as well as logits",
         )
     outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
     if len(outputs) != 1 or any(
@@ -189,14 +189,14 @@ def _check_model(model) -> None:
         function = getattr(layer, "activation", None)
         if isinstance(function, keras.layers.Layer) and function.weights:
             raise _refused(
-                "functions for activations",
+                "functions as activations",
                 f"{layer.name!r}, whose activation is the layer {function.name!r} with "
-                "weights, which Keras saves in no file",
+                "weights, which Keras does not save",
                 "make it a layer of its own",
             )
     if model.outputs[0].shape[1] == 1:
         raise _refused(
-            "logits of two classes at least",
+            "logits of at least two classes",
             _shown(outputs),
             "the probability of a single class is always one; end it with Dense(2)",
         )

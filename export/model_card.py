@@ -51,7 +51,7 @@ def card(
     """
     parts = [
         f"# {markdown(file)}",
-        f"A {form.title} of a {markdown(description['architecture'])} "
+        f"Format: {form.title}. Net: {markdown(description['architecture'])}, "
         f"{_trained(description)}, "
         "exported by cnet_tf and compared with Keras.",
         "## Input and outputs",
@@ -100,7 +100,7 @@ def _io(description, tensors) -> str:
     for name in description["outputs"]:
         lines.append(_output(description, tensors[name], batch))
     if description["batch"]:
-        lines.append(f"- The batch is fixed: {batch} at a time, no more and no fewer.")
+        lines.append(f"- The batch size is fixed: exactly {batch} at a time.")
     return "\n".join(lines)
 
 
@@ -110,8 +110,8 @@ def _input(description, tensor, batch) -> str:
     if INPUTS[description["input"]].encoded:
         layout = (
             f"strings ({batch},); {description['input_text']}, here ({shape}): height, "
-            "width, channels. Other sizes are refused, what a camera says of the "
-            "orientation is not looked at"
+            "width, channels. Other sizes are refused, and the orientation that a "
+            "camera recorded is ignored. Pixels are normalised in the graph"
         )
     else:
         layout = (
@@ -138,7 +138,7 @@ def _integers(tensor) -> str:
     if not tensor.scale:
         return ""
     return (
-        f", stored as integers q of which the real number is scale (q - zero point), "
+        f", stored as integers q; the real number is scale (q - zero point), "
         f"scale {tensor.scale:.9g}, zero point {tensor.zero_point}"
     )
 
@@ -160,7 +160,7 @@ def _manifestations(signatures: dict) -> str:
 
 def _net(description) -> str:
     lines = [
-        f"- Parameters, statistics included: {description['parameters']:,}",
+        f"- Parameters, including statistics: {description['parameters']:,}",
         f"- Trained weights, sha256: `{description['weights_sha256']}`",
         f"- From: {code(description['run'])}",
         f"- Precision: {description['precision']}",

@@ -45,7 +45,7 @@ class Common(Origin):
             "recalibrate",
             lambda options: options.recalibrate and options.model,
             lambda options: (
-                "expected 0 with --model, of whose training images nothing is known. "
+                "expected 0 with --model, whose training images are unknown. "
                 f"Received {options.recalibrate}: leave one of the two out."
             ),
         ),
@@ -64,8 +64,8 @@ class Common(Origin):
     images: str | None = option(
         None,
         text(),
-        "Folder of images, used instead of the data set, to compare the export with "
-        "Keras on and to learn int8 ranges from",
+        "Folder of images to use instead of the data set, both to compare the export "
+        "with Keras and to learn int8 ranges",
         "none: the data set of the run, or generated images if there is none",
     )
     parity_images: int = option(
@@ -90,7 +90,7 @@ class Common(Origin):
     restriction: str | None = option(
         None,
         one_of(RESTRICTIONS),
-        "How steps read theta if there are fewer than cells, see trainers/evaluate.py",
+        "How theta is read with fewer steps than cells, see trainers/evaluate.py",
         "as trained",
     )
     recalibrate: int = option(
@@ -156,7 +156,7 @@ class Export(Common):
     steps: tuple[int, ...] = option(
         (),
         list_of(integer(1, most=MOST_STEPS)),
-        "N, the steps: one number, or one per block; graph and latency grow with it",
+        "Steps N: one number, or one per block; graph and latency grow with N",
         "as trained",
     )
     scheme: str | None = option(

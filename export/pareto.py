@@ -39,7 +39,7 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
         quickest = min(row["median_ms"] for row in rows)
         smallest = min(row["size_kb"] for row in rows)
         raise BudgetError(
-            f"--budget_ms, --budget_kb: expected a budget that an artefact fits. "
+            f"--budget_ms, --budget_kb: expected a budget that some artefact fits. "
             f"Received {milliseconds} ms and {kilobytes} kB: the quickest takes "
             f"{quickest} ms, the smallest {smallest} kB."
         )

@@ -40,7 +40,7 @@ def picture(
     for axes, cost, budget in zip(panels, _COSTS, budgets, strict=True):
         _frame(axes, rows, cost, budget)
     panels[0].set_ylabel(SCORES[score_of(rows)])
-    figure.suptitle("One trained net in every form; the lines have the best choices")
+    figure.suptitle("One trained net in every form; the lines join the best choices")
     _legend(figure, panels[0], styles, budgets, chosen)
     # Computes the layout, on which positions in pixels depend, then freezes it.
     canvas.draw()

@@ -169,16 +169,16 @@ def check_usable(name: str, logits) -> None:
     inner = np.any((logits > 0) & (logits < 1))
     if inner and np.all(logits >= 0) and np.all(off < _ROUNDED):
         raise OptionError(
-            f"--run, --model: expected logits. Received {name}, whose answers are "
-            "probabilities: leave the softmax out, exports return both."
+            f"--run, --model: expected logits. Received {name}, whose outputs are "
+            "probabilities: leave out the softmax, exports return both."
         )
     finite = np.isfinite(logits).all(axis=-1)
     if not finite.all():
         raise UnusableNet(
             f"--run: expected a manifestation with finite logits. Received {name}, "
-            f"which gives others for {np.sum(~finite)} of {finite.size} images in "
-            "Keras already, so it is unusable and nothing was written: choose other "
-            "--steps or another --scheme, or train with a smaller --horizon."
+            f"which gives non-finite ones for {np.sum(~finite)} of {finite.size} "
+            "images even in Keras, so it is unusable and nothing was written: choose "
+            "other --steps or another --scheme, or train with a smaller --horizon."
         )
 
 
@@ -320,8 +320,8 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
         raise ParityError(
             f"parity: expected the label of Keras on {100 - drop:.4g} % of the "
             f"images. Received {100 * parity.candidate_accuracy:.2f} % of "
-            f"{parity.images} without labels: nothing was written, give real images by "
-            "--images, or keep more bits."
+            f"{parity.images} without labels: nothing was written, give real images "
+            "with --images, or keep more bits."
         )
     # One vote in 5,000 is 0.02 points exactly, but not in binary.
     if not -drop - 1e-9 <= parity.gained <= gate.gain + 1e-9:
@@ -329,6 +329,6 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
             f"parity: expected an accuracy from {drop:.2g} points below to "
             f"{gate.gain} above the {100 * parity.reference_accuracy:.2f} % of Keras. "
             f"Received {100 * parity.candidate_accuracy:.2f} % on {parity.images} "
-            f"images, of which one is {100 / parity.images:.2g} points: nothing was "
+            f"images, each worth {100 / parity.images:.2g} points: nothing was "
             f"written, {remedy}."
         )

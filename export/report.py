@@ -65,8 +65,8 @@ class Options(options.Common):
             lambda options: not options.artefacts,
             lambda options: (
                 f"expected one that --formats={','.join(options.formats)} has. "
-                f"Received {','.join(options.precisions or ())!r}, so nothing is "
-                "measured."
+                f"Received {','.join(options.precisions or ())!r}: nothing would be "
+                "measured, choose another."
             ),
         ),
         ("input", _refusal, _refusal),

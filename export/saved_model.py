@@ -61,7 +61,7 @@ class Options(options.Export):
     manifestations: tuple = options.manifestations()
     model_name: str = option(
         "cnet",
-        text("letters, digits, _ and -, but no number", _is_name),
+        text("letters, digits, _ and -, but not only digits", _is_name),
         "Name of the model in TF Serving",
     )
     version: int | None = option(

@@ -42,7 +42,7 @@ INPUTS: dict[str, InputKind] = {
     "float": InputKind(tf.float32, True, "float32 pixels, 0..255"),
     "uint8": InputKind(tf.uint8, True, "uint8 pixels, 0..255"),
     "encoded": InputKind(
-        tf.string, True, "the bytes of a JPEG or PNG file of the size of the images"
+        tf.string, True, "the bytes of a JPEG or PNG file of the net's image size"
     ),
 }
 

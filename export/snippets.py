@@ -18,7 +18,7 @@ _NUMBERS = """\
 tensorflow::Tensor image(input.dtype(), {1, $shape});
   image.flat<$type>().setZero();  // Your image."""
 _FILE = """\
-std::string file;  // Of the right size.
+std::string file;  // An image of the right size.
   TF_CHECK_OK(tensorflow::ReadFileToString(tensorflow::Env::Default(), "image.png",
                                            &file));
   tensorflow::Tensor image(input.dtype(), {1});
@@ -27,7 +27,7 @@ std::string file;  // Of the right size.
 # Python: the uint8 images that a snippet starts from, and files made from them.
 _PIXELS = 'pixels = np.zeros(($batch, $shape), "uint8")  # Your images.'
 _ENCODED = """\
-image = [tf.io.encode_png(each).numpy() for each in pixels]  # Or those of files."""
+image = [tf.io.encode_png(each).numpy() for each in pixels]  # Or read files."""
 
 
 def usage(form: Format, description: dict, tensors: dict, file: str, model: str):

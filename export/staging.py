@@ -136,9 +136,9 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
     found = (os.path.isfile(target / mark) for mark in marks)
     if os.path.lexists(target) and not all(found):
         raise OptionError(
-            f"--output: expected a folder in which {target.name} is missing, or an "
+            f"--output: expected a folder in which {target.name} is missing or is an "
             f"earlier export. Received {target}, which has no {' and '.join(marks)}: "
-            "move it away or choose another."
+            "move it away or choose another folder."
         )
 
 
@@ -146,7 +146,7 @@ def refuse_version(parent, version: int | None) -> None:
     """Raises OptionError if the requested version already exists."""
     if version and os.path.exists(pathlib.Path(parent, str(version))):
         raise OptionError(
-            f"--version: expected one that is not in {parent}. Received {version}: "
+            f"--version: expected one that is not yet in {parent}. Received {version}: "
             "versions are never overwritten, leave the flag out for the next one."
         )
 

@@ -108,7 +108,7 @@ def _output(name):
         _TENSOR["files"]: [
             {
                 _FILE["name"]: LABELS,
-                _FILE["description"]: "Labels of the classes, one a line.",
+                _FILE["description"]: "Labels of the classes, one per line.",
                 _FILE["type"]: np.int8(_LABEL_FILES[name]),
             }
         ],

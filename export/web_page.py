@@ -51,10 +51,10 @@ def check(job: Job) -> None:
     *_, channels = job.source.data["image_shape"]
     if channels not in CHANNELS:
         raise OptionError(
-            "--run, --model: expected a net of images of "
-            f"{' or '.join(map(str, CHANNELS))} channels, which browsers have. "
-            f"Received one of {channels}: write a page of your own around the ONNX "
-            "graph of export/onnx_graph.py."
+            "--run, --model: expected a net of images with "
+            f"{' or '.join(map(str, CHANNELS))} channels, as browsers have. "
+            f"Received one with {channels}: write your own page around the ONNX graph "
+            "of export/onnx_graph.py."
         )
 
 
@@ -138,7 +138,7 @@ def describe(path: pathlib.Path, job: Job) -> dict:
         "images": f"{len(job.images):,} {kind} images",
         "score_name": "accuracy"
         if job.labels is not None
-        else "same label as exported",
+        else "same label as the exported net",
         "manifestations": rows,
     }
 
@@ -153,7 +153,7 @@ def _macs(net, image_shape) -> int:
     if found is None:
         raise OptionError(
             "--run, --model: expected a net whose multiply-adds can be counted, as a "
-            "page draws accuracy over them. Received one with loops: use another "
+            "page plots accuracy over them. Received one with loops: use another "
             "format."
         )
     return found

@@ -102,7 +102,7 @@ def _check(archive: pathlib.Path) -> None:
     if found != SHA512:
         raise OptionError(
             f"--onnxruntime_web: expected {PACKAGE} {VERSION} as npm has it. Received "
-            f"{str(archive)!r}, which is something else: remove it, or name the "
+            f"{str(archive)!r}, whose content differs: remove it, or name the "
             f"package's folder in node_modules if you want another version."
         )
 
@@ -111,13 +111,13 @@ def _download(archive: pathlib.Path) -> None:
     """Fills the cache through npm."""
     try:
         npm.executable()  # First, so that nothing is created without it.
-        print(f"Downloads {PACKAGE} {VERSION} to {archive}, once.")
+        print(f"Downloading {PACKAGE} {VERSION} to {archive}, once.")
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
             os.replace(npm.pack(f"{PACKAGE}@{VERSION}", folder), archive)
     except (OSError, npm.NpmError) as error:
         raise OptionError(
             f"--onnxruntime_web: expected npm to download {PACKAGE} {VERSION} to "
-            f"{str(archive)!r}. Received {error}: download {_URL} and name it, or a "
-            f"node_modules/{PACKAGE}."
+            f"{str(archive)!r}. Received {error}: download {_URL} and give its path, "
+            f"or that of a node_modules/{PACKAGE}."
         ) from error

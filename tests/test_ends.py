@@ -67,7 +67,7 @@ def test_a_fixed_batch(exported, expected, form, batch, capsys):
     np.testing.assert_allclose(found["logits"], expected, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(found["label"], expected.argmax(-1))
     assert f"`image`: float32 ({batch}, 8, 8, 1)" in card
-    assert f"The batch is fixed: {batch} at a time" in card
+    assert f"The batch size is fixed: exactly {batch} at a time" in card
     timed = "1 image (ms)" if batch == 1 else f"{batch} images (ms)"
     assert f"latency, {timed}" in capsys.readouterr().out
 

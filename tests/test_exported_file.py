@@ -206,7 +206,7 @@ def test_an_input_of_other_floats_takes_float32(saved, dtype):
     [
         (_two_inputs, r"one input. Received 'a' of shape (None, 4), 'b' of shape"),
         (lambda: classifier(shape=(None, None, 1)), "(None, None, None, 1): fix it"),
-        (lambda: classifier(batch_size=2), "a free batch. Received"),
+        (lambda: classifier(batch_size=2), "a free batch size. Received"),
         (
             lambda: keras.Sequential(
                 [keras.Input((4,)), layers.Dense(3, "softmax", name="last")]
@@ -220,11 +220,11 @@ def test_an_input_of_other_floats_takes_float32(saved, dtype):
                     keras.Sequential([layers.Dense(3), layers.Activation("sigmoid")]),
                 ]
             ),
-            "takes a softmax or sigmoid",
+            "applies a softmax or sigmoid",
         ),
         (
             lambda: keras.Sequential([keras.Input((4,)), layers.Dense(1)]),
-            "logits of two classes at least",
+            "logits of at least two classes",
         ),
         (lambda: _of_type("uint8"), "an input of floats. Received 'image' of shape"),
         (lambda: _of_type("bool"), "and type bool: build it on a keras.Input of floa"),

@@ -127,7 +127,7 @@ def test_activations_with_weights_are_refused(tmp_path):
     )
     net(np.ones((1, 6, 6, 4), "float32"))
     net.save(tmp_path / "my.keras")
-    with pytest.raises(OptionError, match="functions for activations. Received 'dense"):
+    with pytest.raises(OptionError, match="functions as activations. Received 'dense"):
         keras_file.read_model(tmp_path / "my.keras")
 
 

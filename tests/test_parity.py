@@ -52,7 +52,7 @@ def test_labels_that_differ_from_those_of_keras_ask_for_real_images():
         return {"logits": logits, "label": logits.argmax(-1)}
 
     found = parity.compare(_logits, other, _IMAGES, None)
-    message = "label of Keras on 98.57 % .*Received 95.00 % of 140 .*by --images"
+    message = "label of Keras on 98.57 % .*Received 95.00 % of 140 .*with --images"
     with pytest.raises(parity.ParityError, match=message):
         parity.check(found, parity.Gate.reduced())
 
@@ -140,7 +140,7 @@ def test_a_gate_knows_the_points_of_one_image(images, lost, passes):
     if passes:
         parity.check(found, gate)
     else:
-        message = f"on {images} images, of which one is {100 / images:.2g} points"
+        message = f"on {images} images, each worth {100 / images:.2g} points"
         with pytest.raises(parity.ParityError, match=message):
             parity.check(found, gate)
     # Where nothing is lost to precision, no image may be.

@@ -166,6 +166,6 @@ def test_a_folder_that_somebody_else_made_meanwhile_stays(tmp_path):
     (target / "notes").touch()
     with Workspace(tmp_path) as workspace:
         new = _page(workspace.folder / "new", "new")
-        with pytest.raises(OptionError, match="move it away or choose another"):
+        with pytest.raises(OptionError, match="move it away or choose another folder"):
             workspace.publish_folder(new, "page", ("mark",))
     assert os.listdir(target) == ["notes"]

@@ -304,7 +304,7 @@ def test_a_recipe_cannot_leave_its_block(tmp_path):
 def test_labels_with_control_characters_are_refused(tmp_path):
     (tmp_path / "labels").write_text("cat\n\x1b[31mdog\n")
     with pytest.raises(
-        OptionError, match="--labels: expected names .* none of control"
+        OptionError, match="--labels: expected names .* without control characters"
     ):
         class_names(str(tmp_path / "labels"), 2)
 

@@ -179,7 +179,7 @@ def test_images_that_a_browser_cannot_make_are_refused(channels):
     if channels in (1, 3):
         web_page.check(job)
     else:
-        with pytest.raises(OptionError, match="1 or 3 channels.*Received one of"):
+        with pytest.raises(OptionError, match="1 or 3 channels.*Received one with"):
             web_page.check(job)
 
 
@@ -198,6 +198,6 @@ def test_a_net_without_blocks_or_labels_is_shown_too(tmp_path, package):
     found = json.loads((page / "net.json").read_text())
     (row,) = found["manifestations"]
     assert (row["scheme"], row["score"], row["front"]) == ("", 100.0, True)
-    assert found["score_name"] == "same label as exported"
+    assert found["score_name"] == "same label as the exported net"
     assert found["labels"] == ["a", "b", "<b>"]
     assert {sample["label"] for sample in found["samples"]} == {None}

@@ -185,7 +185,7 @@ def test_a_page_without_a_file_says_which(driver, real_page, tmp_path):
         driver.get(url)
         until(driver, lambda d: d.find_element("id", "error").text)
         text = driver.find_element("id", "error").text
-    assert text.startswith("weights.bin: expected a file of this folder. Received")
+    assert text.startswith("weights.bin: expected a file in this folder. Received")
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def test_a_package_that_is_missing_or_another(tmp_path):
     assert "does not exist: download https://" in refusal(str(tmp_path / "no.tgz"))
     assert "has no dist/ort" in refusal(str(tmp_path))
     (tmp_path / "other.tgz").write_bytes(b"other")
-    assert "is something else: remove it" in refusal(str(tmp_path / "other.tgz"))
+    assert "whose content differs: remove it" in refusal(str(tmp_path / "other.tgz"))
 
 
 def test_without_npm_the_archive_is_named(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_every_format_is_exported_from_the_net_alone(options, capsys, form):
     told = capsys.readouterr()
     (note,) = [line for line in told.err.splitlines() if line.startswith("note: ")]
     assert NOWHERE in note and "--data_dir" in note
-    unmeasured = "No accuracy was measured: the data set of the net was not there"
+    unmeasured = "No accuracy was measured: the data set of the net was not found"
     card = card_of(path)
     for text in (told.out, card):
         assert unmeasured in text

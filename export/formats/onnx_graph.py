@@ -65,7 +65,7 @@ def finished(
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().partition("\n")[0]
         raise OptionError(
-            f"--run, --model: expected layers that ONNX opset {OPSET} knows. Received: "
+            f"--run, --model: expected layers that ONNX opset {OPSET} has. Received: "
             f"{reason}: use other layers, or another format."
         ) from error
     return model

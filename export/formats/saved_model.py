@@ -80,7 +80,7 @@ outputs = {name: tf.make_ndarray(value) for name, value in found.items()}
 $results
 """,
     "shell": """\
-# One image to TF Serving, over REST.
+# Sends one image to TF Serving over REST.
 python3 -c 'import $modules; print(json.dumps({
     "signature_name": "$signature", "instances": [{"image": $instance}]}))' |
   curl -d @- http://localhost:8501/v1/models/$model:predict
@@ -93,7 +93,7 @@ python3 -c 'import $modules; print(json.dumps({
 #include "tensorflow/cc/saved_model/loader.h"
 
 int main() {
-  tensorflow::SavedModelBundle model;  // Of the folder of this card.
+  tensorflow::SavedModelBundle model;  // From the folder of this card.
   TF_CHECK_OK(tensorflow::LoadSavedModel({}, {}, ".", {"serve"}, &model));
   const auto& signature = model.GetSignatures().at("$signature");
   const auto& input = signature.inputs().at("image");

@@ -91,7 +91,7 @@ def tensors(path) -> dict[str, Tensor]:
 
 _USAGE = {
     "python": onnx_graph.PYTHON.replace(
-        '"$file")', '"$signature.onnx")  # weights.bin lies beside it.'
+        '"$file")', '"$signature.onnx")  # weights.bin is beside it.'
     ),
     "shell": """\
 python3 -m http.server --directory .  # Then open http://localhost:8000

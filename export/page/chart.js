@@ -1,4 +1,5 @@
-// Score over multiply-accumulates as SVG: a point a manifestation, the front as a line.
+// Score over multiply-accumulates as SVG: one point per manifestation, and the front
+// as a line.
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [72, 740, 16, 212];
 
@@ -52,7 +53,7 @@ export function drawChart(chart, net, chosen, pick) {
     parts.push(svg("text", { x: x(macs), y: BOTTOM + 19, "text-anchor": "middle" }, text));
   }
   const middle = (LEFT + RIGHT) / 2;
-  parts.push(svg("text", { x: middle, y: BOTTOM + 40, "text-anchor": "middle" }, "million multiply-accumulates of an image"));
+  parts.push(svg("text", { x: middle, y: BOTTOM + 40, "text-anchor": "middle" }, "million multiply-accumulates per image"));
   const turn = `rotate(-90 14 ${(TOP + BOTTOM) / 2})`;
   parts.push(svg("text", { x: 14, y: (TOP + BOTTOM) / 2, "text-anchor": "middle", transform: turn }, `${net.score_name}, %`));
 

@@ -35,14 +35,14 @@ function complain(message) {
 async function fetched(path) {
   const answer = await fetch(path);
   if (!answer.ok) {
-    throw new Error(`${path}: expected a file of this folder. Received status ${answer.status}: copy the whole folder to the server.`);
+    throw new Error(`${path}: expected a file in this folder. Received status ${answer.status}: copy the whole folder to the server.`);
   }
   return answer;
 }
 
 // --- Pixels -------------------------------------------------------------------
 
-// The middle of a picture, as large as it can be in the shape that the net takes.
+// The largest middle part of a picture that has the proportions of the net's images.
 async function pixelsOf(blob, inverted) {
   const [height, width, channels] = net.image_shape;
   const picture = await createImageBitmap(blob);
@@ -52,7 +52,7 @@ async function pixelsOf(blob, inverted) {
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.imageSmoothingQuality = "high";
-  pen.fillStyle = "#fff"; // What transparent pixels lie on.
+  pen.fillStyle = "#fff"; // Shows through transparent pixels.
   pen.fillRect(0, 0, width, height);
   pen.drawImage(picture, (picture.width - w) / 2, (picture.height - h) / 2, w, h, 0, 0, width, height);
   const image = pen.getImageData(0, 0, width, height);
@@ -110,7 +110,7 @@ async function run(chosen) {
   return { probabilities: [...outputs.probabilities.data], milliseconds: times[times.length >> 1] };
 }
 
-// One run at a time; of those that wait, only the last is still wanted.
+// One run at a time; of the runs that wait, only the last is still wanted.
 function update() {
   const turn = ++turns;
   const index = Number($("budget").value);
@@ -243,7 +243,7 @@ function listen() {
 async function start() {
   try {
     net = await (await fetched("net.json")).json();
-    // Handed over, as ONNX Runtime complains where a server has no type for .wasm.
+    // Passed in, as ONNX Runtime complains if a server has no type for .wasm.
     ort.env.wasm.wasmBinary = await (await fetched("onnxruntime/ort.wasm")).arrayBuffer();
     if (net.weights) weights = new Uint8Array(await (await fetched(net.weights)).arrayBuffer());
     showNet();
