@@ -27,7 +27,7 @@ def check_described(layer):
     if isinstance(layer, LOOKUPS) and layer.get_config()["vocabulary"] is None:
         raise ValueError(
             f"net: expected lookups with a vocabulary as an argument. Received "
-            f"{layer.name!r}, which was adapted: no config has that. Give "
-            "vocabulary=layer.get_vocabulary() where the layer is made, or leave it "
-            "outside of the net."
+            f"{layer.name!r}, which was adapted, so its config lacks the vocabulary: "
+            "give vocabulary=layer.get_vocabulary() where the layer is made, or leave "
+            "it outside the net."
         )

@@ -78,11 +78,13 @@ def with_members(net, members, optimizer=None, depth_cells=None):
     for name in members:
         per_block("members", manifestation_of(name)[1], count)
     if known := sorted({*members} & {*members_of(net)}):
-        raise ValueError(f"members: expected new ones. Received {known}, which it has.")
+        raise ValueError(
+            f"members: expected new ones. Received {known}, which the net already has."
+        )
     if not normalizations(net):
         raise ValueError(
-            "net: expected batch norms, which members have for themselves. Received "
-            f"{net.name!r}, which has none: there is nothing that they would not share."
+            "net: expected batch norms, of which every member gets its own. Received "
+            f"{net.name!r}, which has none: its members would share everything."
         )
     new, origins = _with_norms_of_its_own(net, members, depth_cells)
     if optimizer is None:
@@ -215,7 +217,8 @@ def _with_norms_of_its_own(net, fresh=(), depth_cells=None) -> tuple:
         if norm is old:
             raise UnsuitableNorm(
                 "net: expected batch norms in layers that Keras can rearrange. "
-                f"Received {norm.name!r} within another: use a functional model there."
+                f"Received {norm.name!r} within another layer: use a functional model "
+                "there."
             )
         kept = {None, *getattr(old, "members", ())} - set(fresh)
         for member in (None, *norm.members):

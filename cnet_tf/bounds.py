@@ -206,6 +206,6 @@ def check_elements(shapes: Iterable[tuple]) -> None:
         count = math.prod(n for n in shape if n is not None)
         if count > MOST_ELEMENTS:
             raise BoundError(
-                f"{name}: expected at most {MOST_ELEMENTS:,} numbers an example. "
+                f"{name}: expected at most {MOST_ELEMENTS:,} numbers per example. "
                 f"Received the shape {tuple(shape)}."
             )

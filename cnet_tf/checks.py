@@ -62,7 +62,7 @@ def per_block(name, value, count):
         return (value,) * count
     if len(value) != count:
         raise ValueError(
-            f"{name}: expected a number or {count} of them, one a block. "
+            f"{name}: expected a number or {count} of them, one per block. "
             f"Received {value!r}."
         )
     return tuple(value)

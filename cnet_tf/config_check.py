@@ -57,8 +57,8 @@ def check(config):
     work = _work(config)
     if work > bounds.MOST_WORK:
         raise ValueError(
-            f"steps and layers: expected at most {bounds.MOST_WORK:,} evaluations of "
-            f"layers for an example. Received {work:,}."
+            f"steps and layers: expected at most {bounds.MOST_WORK:,} layer "
+            f"evaluations per example. Received {work:,}."
         )
 
 

@@ -153,14 +153,14 @@ class ContinuousBlock(keras.layers.Layer):
         if is_graph(self.rate) and not _fits(self.rate.input_shape, input_shape):
             raise ValueError(
                 f"unit: expected an input of shape {tuple(input_shape)}. Received a "
-                f"unit {self.rate.name!r} of inputs {self.rate.input_shape}."
+                f"unit {self.rate.name!r} with inputs {self.rate.input_shape}."
             )
         output_shape = self.rate.compute_output_shape(input_shape)
         if tuple(output_shape)[1:] != tuple(input_shape)[1:]:
             raise ValueError(
-                f"unit: expected an output of the shape of the input, "
+                f"unit: expected an output of the input's shape, "
                 f"{tuple(input_shape)}. Received {tuple(output_shape)} from "
-                f"{self.rate.name!r}: change width and stride outside of the block."
+                f"{self.rate.name!r}: change width and stride outside the block."
             )
         if not self.unroll:
             rolled.check(self.rate)
@@ -262,7 +262,7 @@ def check_call(block):
     """
     if type(block).call is not ContinuousBlock.call:
         raise ValueError(
-            f"net: expected blocks whose `call` is that of ContinuousBlock. Received "
+            f"net: expected blocks that do not override `call`. Received "
             f"{block.name!r}, a {type(block).__name__}: what it does besides its steps "
             "would be left out."
         )

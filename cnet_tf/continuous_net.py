@@ -144,7 +144,7 @@ def _style(unit):
         return dataclasses.replace(UNITS["post"], rate=lambda make, width: unit(width))
     if unit not in UNITS:
         raise ValueError(
-            f"unit: expected one of {', '.join(UNITS)}, or a function of the width to "
-            f"a Keras model. Received {unit!r}."
+            f"unit: expected one of {', '.join(UNITS)}, or a function from the width "
+            f"to a Keras model. Received {unit!r}."
         )
     return UNITS[unit]

@@ -96,7 +96,7 @@ def _check_mask(stage, known):
     if getattr(trial[stage.end], "_keras_mask", None) is None:
         raise ValueError(
             "model: expected no mask in front of residual units that lose it. Received "
-            f"one at {stage.units[0].add.name!r}: take the mask off in front of them."
+            f"one at {stage.units[0].add.name!r}: remove the mask in front of them."
         )
 
 

@@ -48,7 +48,7 @@ def fit_growing(model, x=None, y=None, *, grow, epochs, callbacks=None, **settin
     if late:
         raise ValueError(
             f"grow: expected epochs in {first} .. {epochs - 1}. Received {late}, which "
-            "would never come."
+            "would never be reached."
         )
     verbose = settings.get("verbose", 1)
     training = _OneTraining(

@@ -50,7 +50,7 @@ def read(path) -> keras.Model:
         if error.missing:
             raise KerasFileError(
                 f"expected a .keras file. Received {str(path)!r}, which does not "
-                "exist: see its path."
+                "exist: check the path."
             ) from None
         raise _no_keras_file(path, error) from None
 
@@ -94,11 +94,11 @@ def _config(path, file) -> dict:
             if missing:
                 raise ValueError(f"it has no {', '.join(sorted(missing))}")
             if len(names) > _MOST_PARTS or len(set(names)) < len(names):
-                raise ValueError("it has files twice, or too many")
+                raise ValueError("it has duplicate files, or too many")
             content = _member(archive, _CONFIG, plain_file.MOST_BYTES)
         config = plain_file.parse_json(content, _CONFIG)
         if not isinstance(config, dict):
-            raise ValueError("its config.json is no dict")
+            raise ValueError("its config.json is not a dict")
         return config
     except _DAMAGE as error:
         raise _no_keras_file(path, error) from error

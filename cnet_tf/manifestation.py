@@ -128,8 +128,8 @@ def recalibrated_along(net, data, depth_cells=None):
     if member_read(twin) is None:
         raise ValueError(
             "net: expected blocks of one scheme, and batch norms over the last axis "
-            f"that Keras can rearrange. Received {net.name!r}, which can be no member "
-            "of its own: what others read, it would read itself."
+            f"that Keras can rearrange. Received {net.name!r}, which cannot be a "
+            "member of its own: it would read the statistics meant for others."
         )
     twin = with_statistics_apart(twin, depth_cells)
     steps = depth_cells

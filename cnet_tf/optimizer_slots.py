@@ -152,8 +152,8 @@ def _require_built(optimizer, variables):
         )
     if not _same(held(optimizer), list({id(v): v for v in variables}.values())):
         raise ValueError(
-            f"{expected}variables. Received a {kind} of others: build it on "
-            "net.trainable_variables, as they are now."
+            f"{expected}variables. Received a {kind} built on others: build it on "
+            "the current net.trainable_variables."
         )
 
 

@@ -64,7 +64,7 @@ def _unbuilt_map(optimizer):
     if not isinstance(old, keras.optimizers.OptimizerMap):
         raise ValueError(
             "optimizer: expected a MultiOptimizer with an OptimizerMap. Received one "
-            f"with a {type(old).__name__}, which knows the old optimizers alone: give "
+            f"with a {type(old).__name__}, which knows only the old optimizers: give "
             "patterns of paths instead."
         )
     twins = {id(one): _unbuilt(one) for one in optimizer.optimizers}

@@ -133,8 +133,8 @@ class _Maker:
         if training is not None:
             raise ValueError(
                 "net: expected blocks that are called without `training`. Received "
-                f"{block.name!r} with training={training}, which plain layers would "
-                "not know."
+                f"{block.name!r} with training={training}, which would be lost in "
+                "plain layers."
             )
         if mask is not None or getattr(x, "_keras_mask", None) is not None:
             for layer in layers_of(block.rate):
@@ -259,7 +259,7 @@ def _unmasked(layer, twin):
         if getattr(x, "_keras_mask", None) is not None:
             raise ValueError(
                 f"net: expected no mask in front of {layer.name!r}, whose plain form "
-                "does not hand it on. Received one: build the net without mask_zero."
+                "does not pass it on. Received one: build the net without mask_zero."
             )
         return twin(x)
 

@@ -30,8 +30,9 @@ def as_continuous(model) -> keras.Model:
     chains = TappedNet(model).flows
     if any(chain.project for chain in chains):
         raise ValueError(
-            f"expected sums that no activation follows. Received {model.name!r}, whose "
-            "states an activation projects, which steps of a block do not do."
+            f"expected sums without an activation after them. Received {model.name!r}, "
+            "where an activation projects the states, which the steps of a block do "
+            "not do."
         )
     net = from_residual(model)
     found, wanted = (
@@ -39,7 +40,7 @@ def as_continuous(model) -> keras.Model:
     )
     if found != wanted:
         raise ValueError(
-            f"expected units of equal layers in its chains of {wanted}. Received "
+            f"expected units with the same layers in its chains of {wanted}. Received "
             f"{model.name!r}, in which {found} in a row are alike."
         )
     return net

@@ -83,8 +83,8 @@ def _sharing(net, chosen, make):
     for block in blocks_of(net):
         if block not in chosen and id(block.rate) in rates:
             raise ValueError(
-                "blocks: expected all blocks around one rate or none of them. Received "
-                f"none of the name {block.name!r}: name it, too."
+                "blocks: expected all blocks that share a rate, or none of them. "
+                f"Received them without {block.name!r}: name it too."
             )
 
     def shared(block, i):

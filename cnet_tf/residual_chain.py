@@ -49,7 +49,7 @@ class ResidualChain:
         if self.steps < 1 or self.steps % self.nodes:
             raise ValueError(
                 f"steps: expected a multiple of {self.nodes}, the units of the chain, "
-                f"so that no step lies across two of them. Received {self.steps}."
+                f"so that no step spans two of them. Received {self.steps}."
             )
 
     @property

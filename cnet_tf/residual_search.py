@@ -106,14 +106,17 @@ class _Search:
         """Returns the unit that ends in a sum, or the reason why there is none."""
         summands = call.inputs
         if len(summands) != 2 or len({x.shape for x in summands}) > 1:
-            return "it adds other than two tensors of one shape"
+            return "it adds something other than two tensors of one shape"
         for start, end in (summands, reversed(summands)):
             branch = self._between(start, end)
             if branch:
                 break
         else:
             names = (self.makers[x].name if x in self.makers else "x" for x in summands)
-            return f"it adds {' and '.join(names)}, neither the input of the other"
+            return (
+                f"it adds {' and '.join(names)}, neither of which is the input of the "
+                "other"
+            )
         if refusal := self._refusal(branch, call):
             return refusal
         return Unit(start, branch, call, self._activation(call.outputs[0]))
@@ -143,7 +146,7 @@ class _Search:
             if isinstance(part, (ContinuousBlock, LiftedLayer)) or (
                 isinstance(part, SeriesLayer) and part.basis.size > 1
             ):
-                return f"{call.name} depends on depth already"
+                return f"{call.name} already depends on depth"
             if any(self.read_elsewhere(value, inside) for value in call.outputs):
                 return f"{call.name} is read outside of the branch"
         return ""

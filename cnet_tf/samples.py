@@ -26,8 +26,8 @@ def sample_images(shape=(32, 32, 3)) -> dict[str, np.ndarray]:
     *size, channels = shape
     if channels not in CHANNELS:
         raise ValueError(
-            f"shape: expected 1 or 3 channels. Received {channels}: pictures have no "
-            "others."
+            f"shape: expected 1 or 3 channels. Received {channels}: the sample images "
+            "come in no other form."
         )
     return {
         path.stem: keras.utils.img_to_array(

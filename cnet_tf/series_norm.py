@@ -148,8 +148,8 @@ class SeriesBatchNormalization(SeriesLayer):
         if type(norm) is not keras.layers.BatchNormalization:
             raise UnsuitableNorm(
                 f"layer: expected a batch norm of Keras. Received {norm.name!r}, a "
-                f"{type(norm).__name__}, whose arithmetic may be another: leave it "
-                "outside of the block."
+                f"{type(norm).__name__}, whose arithmetic may differ: leave it "
+                "outside the block."
             )
         config = norm.get_config()
         axis, renorm = config.pop("axis"), config.pop("renorm", False)

@@ -61,7 +61,7 @@ def rules(optimizer) -> dict:
     known = ", ".join(sorted(kind.__name__ for kind in SLOTS))
     raise ValueError(
         f"optimizer: expected one of {known}, or a subclass. Received a "
-        f"{type(optimizer).__name__}, of whose slots nothing is known: refine without "
+        f"{type(optimizer).__name__}, whose slots are unknown: refine without "
         "it and build a new one."
     )
 
@@ -81,8 +81,8 @@ def slot_lists(optimizer) -> dict:
     for variable in optimizer.variables:
         if id(variable) not in known:
             raise ValueError(
-                f"optimizer: expected the slots of a {type(optimizer).__name__} that "
-                f"`SLOTS` lists. Received {variable.path} too: refine without the "
-                "optimizer and build a new one."
+                "optimizer: expected only slots that `SLOTS` lists for a "
+                f"{type(optimizer).__name__}. Received {variable.path} too: refine "
+                "without the optimizer and build a new one."
             )
     return {name: row for name, row in lists.items() if row}

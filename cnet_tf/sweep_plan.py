@@ -43,7 +43,7 @@ class Plan:
         found = possible(*factors)
         if found[-1] == 1:
             raise ValueError(
-                "factors: expected one above 1 that makes whole steps of "
+                "factors: expected one above 1 that yields whole steps from "
                 f"{', '.join(str(flow.steps) for flow in flows)}. Received "
                 f"{', '.join(map(str, factors))}."
             )
@@ -51,7 +51,7 @@ class Plan:
         for flow in flows:
             if flow.steps * finest > MOST_STEPS:
                 raise ValueError(
-                    f"factors: expected at most {MOST_STEPS} steps in twice the largest"
+                    f"factors: expected at most {MOST_STEPS} steps at twice the largest"
                     f" one. Received {finest} x {flow.steps} in {flow.name!r}."
                 )
         fine = possible(*(f for f in (finest / 4, finest / 2, finest) if f >= 1))

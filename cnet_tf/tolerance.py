@@ -137,8 +137,9 @@ class _Probe(keras.layers.Layer):
         if not self.error <= self._tolerance:
             raise ValueError(
                 f"tolerance: expected one that N = {self.steps} steps reach. "
-                f"Received {self._tolerance:g}, where block {self.name!r} is at "
-                f"{self.error:.1e}: choose a larger one, or a scheme of higher order."
+                f"Received {self._tolerance:g}, where the error of block {self.name!r} "
+                f"is {self.error:.1e}: choose a larger one, or a scheme of higher "
+                "order."
             )
 
     def _integrated(self, x, mask, steps):

@@ -330,7 +330,7 @@ def test_names_and_costs():
         (["euler"], "members: expected scheme:N, such as 'euler:1'. Received 'euler'"),
         (["euler:0"], "expected scheme:N"),
         (["euler:1,"], "expected scheme:N"),
-        (["euler:1,2,3"], "members: expected a number or 2 of them, one a block"),
+        (["euler:1,2,3"], "members: expected a number or 2 of them, one per block"),
         (["euler:-1"], "expected scheme:N"),
         (["oiler:1"], "oiler"),
     ],

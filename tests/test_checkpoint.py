@@ -238,7 +238,7 @@ def test_refuses_a_net_that_is_not_built(tmp_path):
     [
         (lambda: keras.layers.Lambda(lambda x: x), "none of which holds code"),
         (lambda: keras.layers.Rescaling(1e9), "scale: expected"),
-        (lambda: keras.layers.UpSampling2D(4000), "at most .* numbers an example"),
+        (lambda: keras.layers.UpSampling2D(4000), "at most .* numbers per example"),
         (lambda: keras.layers.ReLU(name="a layer"), "name: expected"),
     ],
 )

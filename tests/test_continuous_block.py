@@ -230,7 +230,9 @@ def test_refuses(arguments, message):
 @pytest.mark.parametrize(("filters", "strides"), [(5, 1), (4, 2)])
 def test_refuses_a_rate_that_changes_the_shape(filters, strides):
     block = ContinuousBlock(chain(("conv",), filters, strides))
-    with pytest.raises(ValueError, match="unit: expected an output of the shape"):
+    with pytest.raises(
+        ValueError, match="unit: expected an output of the input's shape"
+    ):
         block.build((None, *IMAGE[1:]))
 
 

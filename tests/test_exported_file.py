@@ -267,5 +267,7 @@ def test_class_names(tmp_path):
 def test_numbers_per_channel():
     assert per_channel("mean", (0.5,), 3) == [0.5, 0.5, 0.5]
     assert per_channel("std", (0.1, 0.2, 0.3), 3) == [0.1, 0.2, 0.3]
-    with pytest.raises(OptionError, match="--std: expected one number, or 2, one a ch"):
+    with pytest.raises(
+        OptionError, match="--std: expected one number, or 2, one per ch"
+    ):
         per_channel("std", (0.1, 0.2, 0.3), 2)

@@ -72,7 +72,7 @@ def test_flags_stand_where_the_file_was_named(tmp_path, given):
         (b"#" * 2**21, "expected a text file of flags"),
         (b"epochs=3\n", "line 1: expected a flag, --name=value. Received 'epochs=3'"),
         (b"--epochs=3\nrun\n", "line 2: expected a flag"),
-        (b"--flagfile=%s\n", "expected no circle"),
+        (b"--flagfile=%s\n", "expected no cycle"),
         (b"--flagfile=\n", "expected a file. Received none"),
         (b"--flagfile=/no/such\n", "'/no/such': No such file"),
     ],

@@ -42,7 +42,7 @@ def test_a_set_that_moved_is_named_by_data_dir(tmp_path, data_dir):
     same_images(again, found)
     assert again.files_sha256 == found.files_sha256
     message = refusal(data.load_as_trained, described(found), error=MissingData)
-    assert "give where it is now by --data_dir" in message
+    assert "say where it is now with --data_dir" in message
     (tmp_path / "empty").mkdir()
     nowhere = str(tmp_path / "empty")
     message = refusal(
@@ -54,7 +54,10 @@ def test_a_set_that_moved_is_named_by_data_dir(tmp_path, data_dir):
 def test_a_data_dir_of_other_sets_is_told_and_left(tmp_path, digits_dir, capsys):
     write_set(tmp_path)
     assert load_folder(tmp_path, data_dir=digits_dir).sizes["train"] == 8
-    assert "which has no folder train: read where its name" in capsys.readouterr().err
+    assert (
+        "which has no folder train: reading the path in its name"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_set_of_tfds_is_found_again_where_it_was(tmp_path, monkeypatch):
@@ -120,7 +123,7 @@ def test_mixed_images_become_one_shape(tmp_path, capsys):
     assert found.sizes["train"] == 15
     assert gather(found.train, "image").shape == (15, 8, 8, 3)
     told = capsys.readouterr().err
-    assert "5 sizes, from 5 x 5 (" in told and "become 8 x 8 whatever" in told
+    assert "5 sizes, from 5 x 5 (" in told and "become 8 x 8 regardless" in told
 
 
 def test_sizes_that_differ_are_named(tmp_path):
@@ -173,9 +176,7 @@ def test_a_class_of_broken_images_alone_is_refused(tmp_path):
     for path in (tmp_path / "train" / "cat").iterdir():
         path.write_bytes(b"")
     message = refusal(load_folder, tmp_path, skip_broken=True)
-    assert (
-        "images in each folder of a class of train. Received none in 'cat'" in message
-    )
+    assert "images in each class folder of train. Received none in 'cat'" in message
 
 
 def test_only_files_of_a_folder_can_be_left_out(digits_dir):

@@ -108,7 +108,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 def test_links_do_not_put_images_into_two_classes_or_parts(tmp_path, link, target):
     write_set(tmp_path, count=1)
     (tmp_path / link).symlink_to(tmp_path / target)
-    assert "folders of images once each. Received '" in refusal(tmp_path)
+    assert "each folder of images once. Received '" in refusal(tmp_path)
     assert folder_tree.images_below(str(tmp_path))
 
 
@@ -123,7 +123,7 @@ def test_classes_that_differ_in_case_are_told(tmp_path):
     write_set(tmp_path, classes=("A", "a"), count=1)
     tree = folder_tree.read(str(tmp_path))
     folder_tree.check(tree)
-    assert folder_tree.notes(tree) == ["'A' and 'a' are classes of their own"]
+    assert folder_tree.notes(tree) == ["'A' and 'a' are separate classes"]
 
 
 def test_composed_and_decomposed_names_are_one_class(tmp_path):
@@ -170,9 +170,9 @@ def test_what_is_passed_over_is_told_by_number_and_name(tmp_path):
         ".heic files: 2 (train/cat/a.heic, train/cat/b.HEIC)",
         ".txt files: 1 (test/dog/notes.txt)",
         "files without a suffix: 1 (train/dog/image)",
-        "files outside of the folders of classes: 1 (train/list.csv)",
-        "folders of no split: 1 (unlabelled)",
-        "no regular files: 2 (train/dog/link.png, train/dog/pipe.png)",
+        "files outside the class folders: 1 (train/list.csv)",
+        "folders that are no split: 1 (unlabelled)",
+        "not regular files: 2 (train/dog/link.png, train/dog/pipe.png)",
     ):
         assert part in note
     assert len(tree.files["train"]) == 8
@@ -184,13 +184,13 @@ def test_a_class_whose_images_are_all_passed_over_is_refused(tmp_path):
     assert "none in 'emu': add images" in refusal(tmp_path)
     for i in range(3):
         (tmp_path / "train" / "emu" / f"{i}.heic").touch()
-    assert "none in 'emu' (passed over: .heic files: 3): add" in refusal(tmp_path)
+    assert "none in 'emu' (skipped: .heic files: 3): add" in refusal(tmp_path)
 
 
 def test_a_class_of_test_alone_is_refused(tmp_path):
     write_set(tmp_path)
     write_image(tmp_path / "test" / "emu" / "0.png")
-    assert "in test only classes of train. Received 'emu': add" in refusal(tmp_path)
+    assert "only classes of train in test. Received 'emu': add" in refusal(tmp_path)
     (tmp_path / "test" / "emu").rename(tmp_path / "test" / "Cat")
     assert "Received 'Cat', which train spells 'cat'" in refusal(tmp_path)
 
@@ -204,7 +204,9 @@ def test_a_class_without_test_images_is_told(tmp_path):
 
 
 def test_one_class_is_refused(tmp_path):
-    assert "at least two folders" in refusal(write_set(tmp_path, classes=("cat",)))
+    assert "at least two class folders" in refusal(
+        write_set(tmp_path, classes=("cat",))
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_names_that_lines_cannot_show_are_refused(tmp_path, name, shown):
     write_set(tmp_path)
     os.mkdir(os.path.join(os.fsencode(tmp_path / "train"), os.fsencode(name)))
     message = refusal(tmp_path)
-    assert "names of classes without control characters" in message
+    assert "class names without control characters" in message
     assert f"Received '{shown}'" in message and message.isprintable()
 
 

@@ -138,7 +138,7 @@ def test_differences_name_the_option_and_both_values():
         ("cosine", "follows the new --epochs from here on, so the rate is 0.05 now"),
         (
             "linear",
-            "the rate is 0.05 now and the run ends otherwise than with 4 epochs",
+            "the rate is 0.05 now and the run ends differently than with 4 epochs",
         ),
         ("one_cycle", "follows the new --epochs"),
     ],

@@ -202,8 +202,8 @@ def test_stages_of_the_published_resnet_are_parts():
     [
         ({"factors": (1,)}, "factors: expected numbers > 0, one of them above 1"),
         ({"factors": (-1, 2)}, "factors: expected numbers > 0"),
-        ({"factors": ("5/4",)}, "factors: expected one above 1 that makes whole"),
-        ({"factors": (512,)}, "factors: expected at most 1024 steps in twice"),
+        ({"factors": ("5/4",)}, "factors: expected one above 1 that yields whole"),
+        ({"factors": (512,)}, "factors: expected at most 1024 steps at twice"),
         ({"schemes": ("rk5",)}, "scheme: expected one of"),
         ({"batches": []}, "batches: expected at least one"),
     ],

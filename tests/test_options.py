@@ -71,7 +71,7 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"validation_fraction": 1.0}, "--validation_fraction: "),
         ({"refine_epochs": (30,)}, "--refine_epochs: .*below --epochs=30"),
         ({"refine_epochs": (5, 3)}, "--refine_epochs: expected increasing"),
-        ({"decay_epochs": (99,)}, "--decay_epochs: .*never come"),
+        ({"decay_epochs": (99,)}, "--decay_epochs: .*never be reached"),
         ({"train_only": "head", "ema": 0.9}, "--ema: expected none with --train_only"),
         ({"train_only": "head", "recalibrate": 5}, "--recalibrate: .* Received 5"),
         (

@@ -152,7 +152,7 @@ def test_blocks_around_one_rate_still_are(twice, change):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"factor": 2, "blocks": ["first"]}, "all blocks around one rate.*'second'"),
+        ({"factor": 2, "blocks": ["first"]}, "all blocks that share a rate.*'second'"),
         ({"factor": [2, 1]}, "expected one basis for 'first' and 'second'"),
     ],
 )

@@ -80,5 +80,5 @@ def test_the_net_is_left_alone():
 
 
 def test_projected_states_are_none_of_a_block():
-    with pytest.raises(ValueError, match="^expected sums that no activation follows"):
+    with pytest.raises(ValueError, match="^expected sums without an activation after"):
         as_continuous(ResNet(3, 2, (4,), "he", stem_width=4, input_shape=SHAPE))

@@ -132,7 +132,9 @@ def test_what_does_not_belong_together_is_told_by_name():
         from_residual(flat(*[lambda x: conv_unit(x, layer=shared)] * 2))
     projected = lambda x: L.Add()([L.Conv2D(4, 1)(x), L.Conv2D(4, 1)(x)])  # noqa: E731
     _, left = names(flat(projected, projected))
-    assert all("neither the input of the other" in why for why in left.values())
+    assert all(
+        "neither of which is the input of the other" in why for why in left.values()
+    )
     with pytest.raises(ValueError, match="no sums of tensors"):
         from_residual(keras.Sequential([keras.Input((3,)), L.Dense(2)]))
 

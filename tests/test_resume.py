@@ -65,7 +65,7 @@ def test_interrupted_anywhere_the_run_ends_with_the_same_bits(
     """In the middle of an epoch, in a validation, and behind the refinement."""
     for batches in (2, 3, 2):
         monkeypatch.setattr(fit, "Interruption", lambda _, n=batches: After(n))
-        with pytest.raises(Interrupted, match="test: .* Give the same command again"):
+        with pytest.raises(Interrupted, match="test: .* Run the same command again"):
             fit.fit(options)
     monkeypatch.undo()
     summary = fit.fit(options)
@@ -187,7 +187,7 @@ def test_a_damaged_newest_snapshot_costs_an_epoch_and_no_bit(
     file = run / "snapshots" / names[-1] / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     fit.fit(options)
-    assert "Passing over a damaged snapshot" in capsys.readouterr().out
+    assert "Skipping a damaged snapshot" in capsys.readouterr().out
     assert outcome(options) == uninterrupted
 
 
@@ -289,7 +289,7 @@ def test_a_polite_stop_saves_and_exits_with_0(tmp_path, digits_dir, how):
         process.terminate()
     text, _ = process.communicate(timeout=300)
     assert process.returncode == 0, text[-2000:]
-    assert f"Stopped by {how}: " in text and "Give the same command again" in text
+    assert f"Stopped by {how}: " in text and "Run the same command again" in text
     (run,) = {path.resolve() for path in (tmp_path / "runs").iterdir()}
     name, _, why = snapshots.names(run)[-1].partition("-")
     assert why == "interrupted"

@@ -108,7 +108,7 @@ def test_more_epochs_on_purpose(base, finished):
     if finished:
         finish(run)
     other, line = begun(base, epochs=40, decay_epochs=(10,))
-    assert other != run and "--extend goes on" in line
+    assert other != run and "--extend continues" in line
     (other / "options.json").unlink()
 
     options = dataclasses.replace(base, epochs=40, decay_epochs=(10, 35))

@@ -90,7 +90,7 @@ def test_an_own_validation_split_is_told(capsys):
 @pytest.mark.parametrize(
     "splits, fraction, message",
     [
-        ({"train": 100}, 0, "hold a part of train out, as by --test_fraction=0.2"),
+        ({"train": 100}, 0, "hold out a part of train, as with --test_fraction=0.2"),
         ({"test": 100}, 0, "expected a set with examples in splits train and test"),
         ({"train": 100, "test": 9}, 0.1, "test_fraction: expected 0, as 'some' has"),
         ({"train": 100}, 0.001, "test_fraction: expected one that leaves both parts"),

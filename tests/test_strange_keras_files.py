@@ -83,5 +83,5 @@ def test_models_in_models_do_not_multiply_without_end(tmp_path):
             "class_name": "Functional",
             "config": {"name": f"m{depth}", "layers": [inner]},
         }
-    with pytest.raises(ValueError, match="evaluations of layers"):
+    with pytest.raises(ValueError, match="layer evaluations per example"):
         check(save)

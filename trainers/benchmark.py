@@ -61,7 +61,7 @@ def _of_peers(name):
     return (
         name,
         lambda options: getattr(options, name) and not options.peers,
-        lambda options: "expected --peers with it. Received none: add that.",
+        lambda options: "expected --peers with it. Received none: add --peers.",
     )
 
 
@@ -99,7 +99,7 @@ class Options(OptionTable):
                 options.peers and options.nodes and len(options.presets or STARTED) > 1
             ),
             lambda options: (
-                "expected one, whose scheme is taken, with --peers and --nodes. "
+                "expected one, whose scheme is used, with --peers and --nodes. "
                 f"Received {','.join(options.presets)!r}."
             ),
         ),
@@ -145,7 +145,7 @@ class Options(OptionTable):
         f"{','.join(USUAL)}; with --nodes {','.join(STARTS)}",
     )
     output: str = option(
-        "benchmarks", text(), "Folder of the tables of --peers and --commands"
+        "benchmarks", text(), "Folder for the tables of --peers and --commands"
     )
     record: bool = option(
         False,

@@ -33,7 +33,7 @@ def address(text: str) -> tuple[str, int]:
     """
     parts = urllib.parse.urlsplit(f"//{text}")
     if not parts.hostname or not parts.port or parts.netloc != text or "@" in text:
-        raise ValueError(f"{text!r} is no host:port")
+        raise ValueError(f"{text!r} is not host:port")
     return parts.hostname, parts.port
 
 
@@ -67,7 +67,7 @@ def meet(workers: dict[str, str], own: str, minutes: float, tell=_tell) -> None:
             if time.monotonic() >= end:
                 raise WorkerLost(
                     f"{_listed(missing)} did not start within {minutes:g} minutes "
-                    "(--start_minutes). Give the same command there, with its own "
+                    "(--start_minutes). Run the same command there, with its own "
                     "index in TF_CONFIG, or check that its port can be reached."
                 )
             if not told:
@@ -90,7 +90,7 @@ def limited(seconds: float = _SETUP_SECONDS):
         print(
             f"error: the workers of the cluster did not agree within {seconds:g} "
             "seconds: one of them has ended, or another program answers at its "
-            "address in TF_CONFIG. Give the same command again on all of them.",
+            "address in TF_CONFIG. Run the same command again on all of them.",
             file=sys.stderr,
             flush=True,
         )

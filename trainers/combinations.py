@@ -50,7 +50,7 @@ def _increasing(name):
             beyond,
             lambda options: (
                 f"expected epochs below --epochs={options.epochs}. Received "
-                f"{getattr(options, name)[-1]}, which would never come."
+                f"{getattr(options, name)[-1]}, which would never be reached."
             ),
         ),
     )
@@ -61,13 +61,13 @@ def _of_presets_alone(name):
     remedy = "leave one of the two out"
     if name == "grow":  # It may come from a flag file.
         remedy = "give an empty --grow=, and --scheme and --steps for another start"
-    what = "--model, whose layers are what they are"
+    what = "--model, whose layers are fixed"
     return excluded(name, lambda options: options.model, what, remedy)
 
 
 def _of_all_layers(name):
     """Excludes an option that changes batch norms when only the head learns."""
-    what = "--train_only=head, as it moves the batch norms of features that are to stay"
+    what = "--train_only=head, as it changes the batch norms of the fixed features"
     return excluded(name, lambda options: options.train_only == "head", what)
 
 
@@ -152,7 +152,7 @@ COMBINATIONS = (
         "refine_epochs",
         lambda options: options.refine == "adaptive" and not options.refine_epochs,
         lambda options: (
-            "expected epochs with --refine=adaptive, which chooses blocks and not "
+            "expected epochs with --refine=adaptive, which chooses blocks but not "
             "when. Received none."
         ),
     ),
@@ -223,7 +223,7 @@ COMBINATIONS = (
         lambda options: options.any_depth and options.any_depth_epoch >= options.epochs,
         lambda options: (
             f"expected less than --epochs={options.epochs}. Received "
-            f"{options.any_depth_epoch}, which would never come."
+            f"{options.any_depth_epoch}, which would never be reached."
         ),
     ),
     (
@@ -246,7 +246,7 @@ COMBINATIONS = (
         "refine_factor",
         lambda options: _largest(options) > MOST_NODES,
         lambda options: (
-            f"expected at most {MOST_NODES} functions and steps of a block in the end. "
+            f"expected at most {MOST_NODES} functions and steps per block in the end. "
             f"Received factors that lead to {_largest(options)}: refine less often."
         ),
     ),
@@ -259,7 +259,7 @@ COMBINATIONS = (
         "rewarm_epochs",
         lambda options: options.rewarm_epochs and options.schedule == "constant",
         lambda options: (
-            "expected 0 with --schedule=constant, from which nothing can climb. "
+            "expected 0 with --schedule=constant, whose rate never falls. "
             f"Received {options.rewarm_epochs}."
         ),
     ),

@@ -63,10 +63,8 @@ def _seconds(command, more, folder) -> float:
     seconds = time.perf_counter() - start
     # absl exits with 1 after --help.
     if done.returncode and not more:
-        words = (done.stderr.strip().splitlines() or ["no words"])[-1]
-        raise OptionError(
-            f"--commands: expected that {script} ends well. Received {words}"
-        )
+        words = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise OptionError(f"--commands: expected {script} to succeed. Received {words}")
     return results.digits(seconds)
 
 

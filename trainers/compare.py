@@ -112,7 +112,7 @@ def read(folder) -> Course:
     except (KeyError, TypeError, ValueError) as error:
         raise OptionError(
             "--runs: expected folders with log.csv, timing.csv and grid.csv as a run "
-            f"wrote them. Received {str(folder)!r}, of which one is damaged "
+            f"wrote them. Received {str(folder)!r}, one of whose files is damaged "
             f"({type(error).__name__}: {error}): restore it."
         ) from error
 
@@ -122,8 +122,9 @@ def _read(folder):
     seconds = {row["epoch"]: float(row["seconds"]) for row in timing}
     if not log or any(row["epoch"] not in seconds for row in log):
         raise OptionError(
-            "--runs: expected folders of runs with log.csv and timing.csv of an epoch "
-            f"at least. Received {str(folder)!r}: see the line 'New run' of a training."
+            "--runs: expected folders of runs with log.csv and timing.csv of at least "
+            f"one epoch. Received {str(folder)!r}: see the 'New run' line of a "
+            "training."
         )
     key = "val_accuracy" if "val_accuracy" in log[0] else "accuracy"
     minutes, total = [], 0.0
@@ -171,7 +172,7 @@ def main(options):
         raise OptionError(
             "--runs: expected runs that all have validation images, or none. Received "
             + ", ".join(f"{course.name} with {course.key}" for course in courses)
-            + ": compare those of a kind."
+            + ": compare runs of one kind."
         )
     files = {
         "compare.csv": _csv(courses),

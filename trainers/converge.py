@@ -96,7 +96,7 @@ def main(options):
     if len({tuple(flow.name for flow in found.net.flows) for found in sources}) > 1:
         raise OptionError(
             "--run: expected runs of one net, seeds of one training. Received nets "
-            "with other blocks: look into them one by one."
+            "with different blocks: inspect them one by one."
         )
     # Entered first, so that an unwritable folder is found before the work.
     with workspace:

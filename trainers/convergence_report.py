@@ -77,9 +77,10 @@ def markdown(studies) -> str:
     lines += [
         "",
         f"{names}; {images} images. In brackets: {over}. order: error ~ h^order as "
-        "observed. floor: distance of the net as trained to the limit of its equation, "
-        "relative to what the block does. dip: error at the step of the training over "
-        "that of its neighbours, 1 of a power law. In the limit: change in points"
+        "observed. floor: distance from the net as trained to the limit of its "
+        "equation, relative to what the block does. dip: error at the step of the "
+        "training over that of its neighbours, 1 for a power law. In the limit: change "
+        "in points"
         + ("; recalibrated: batch norms re-estimated there. " if recalibrated else ". ")
         + " ".join(map(escaping.markdown, remarks)),
     ]

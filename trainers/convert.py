@@ -62,7 +62,7 @@ class ConversionError(LineError):
 
 
 def _alone(name):
-    remedy = "project first, and make that file plain"
+    remedy = "project first, then make that file plain"
     return excluded(name, lambda options: options.to == "plain", "--to=plain", remedy)
 
 
@@ -81,9 +81,9 @@ class Options(OptionTable):
             "recalibrate",
             lambda options: options.recalibrate and not os.path.isdir(options.model),
             lambda options: (
-                "expected 0 with a file, of whose training images nothing is known. "
+                "expected 0 with a file, whose training images are unknown. "
                 f"Received {options.recalibrate}: name the folder of a run, or train "
-                "on with train.py --model."
+                "it further with train.py --model."
             ),
         ),
         (
@@ -181,7 +181,7 @@ def _continuous(net):
         print(f"left as it is: {line(name)}: {line(why)}")
     if blocks_of(net) and not survey.stages:
         raise ValueError(
-            "expected a residual net. Received one that has continuous blocks already: "
+            "expected a residual net. Received one that already has continuous blocks: "
             "give --to=plain for one of plain layers."
         )
     return from_residual(net)
@@ -207,7 +207,7 @@ def _check_logits(net, new):
     x = x[0] if len(x) == 1 else x
     old, now = (np.asarray(model(x, training=False), "float64") for model in (net, new))
     delta = np.abs(now - old).max()
-    print(f"logits differ by {delta:.1e} at most, of {np.abs(old).max():.1e}")
+    print(f"logits differ by at most {delta:.1e}, of {np.abs(old).max():.1e}")
     if not delta <= _CLOSE * max(1, np.abs(old).max()):  # `<=` is False for NaN.
         raise ConversionError(
             f"expected the same logits. Received some that differ by {delta:.1e}: "

@@ -61,8 +61,8 @@ def of_a_file(name):
         name,
         lambda options: getattr(options, name) and not options.model,
         lambda options: (
-            "expected --model=my.keras with it. Received none: a run says this itself, "
-            "leave the flag out."
+            "expected --model=my.keras with it. Received none: leave the flag out, as "
+            "a run records this itself."
         ),
     )
 
@@ -80,7 +80,7 @@ def per_channel(name: str, values: tuple[float, ...], channels: int) -> list[flo
     """
     if len(values) not in (1, channels):
         raise OptionError(
-            f"--{name}: expected one number, or {channels}, one a channel of --model. "
-            f"Received {len(values)}."
+            f"--{name}: expected one number, or {channels}, one per channel of --model."
+            f" Received {len(values)}."
         )
     return list(values) * (channels // len(values))

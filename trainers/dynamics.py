@@ -244,7 +244,7 @@ def markdown(curves) -> str:
     """Returns a table with a row for each kind of fit."""
     lines = [
         "| motion | trained | D | floor, mean [min, max] | closed form "
-        "| error at h = D | observed order | verdict, of the seeds |",
+        "| error at h = D | observed order | verdicts of the seeds |",
         "|---" * 8 + "|",
     ]
     for row in map(_summary, curves):

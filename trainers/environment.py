@@ -49,8 +49,8 @@ def describe(run: pathlib.Path, plan, extended: int | None = None):
     for name in _KERNELS:
         if name in last and last[name] != found[name]:
             tell(
-                f"{name} is {found[name]} and was {last[name]} when the run was "
-                "started before: it may end with other bits than one that never stopped"
+                f"{name} is {found[name]} and was {last[name]} when the run last "
+                "started: it may end with different bits than one that never stopped"
             )
     flags = flagfile(plan.options).encode()
     write_bytes(run / "flags.txt", flags)

@@ -138,7 +138,7 @@ def _refuse_disk(error) -> NoReturn:
     _exit(
         2,
         "expected files and a terminal that can be read and written. Received "
-        f"{error}: make room, or see to what it names.",
+        f"{error}: make room, or repair what it names.",
     )
 
 

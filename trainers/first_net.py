@@ -80,8 +80,8 @@ def _check_members(net, options):
     own = _forms_to_come(net, options)
     if not options.grow and own & set(wanted):
         raise OptionError(
-            "--any_depth: expected other manifestations than those that the net has, "
-            "which learn in every update, refined ones included. Received "
+            "--any_depth: expected manifestations other than the net's own, which "
+            "learn in every update, including refined ones. Received "
             f"{', '.join(sorted(own & set(wanted)))}: leave it out."
         )
     with naming("--any_depth"):
@@ -156,8 +156,8 @@ def _check_channels(options, data):
         return  # `load_weights` says what ships.
     if (found := data.image_shape[-1]) != expected:
         raise OptionError(
-            f"--weights: expected images of {expected} channels. Received {found}, of "
-            f"--dataset={options.dataset}: choose another --dataset."
+            f"--weights: expected images of {expected} channels. Received {found}, "
+            f"from --dataset={options.dataset}: choose another --dataset."
         )
 
 
@@ -191,7 +191,7 @@ def _of_file(options, data):
     if options.image_sizes and net.input_shape[1:3] != (None, None):
         raise OptionError(
             "--image_sizes: expected a --model of images of any size. Received one of "
-            f"{found[0]}: begin it with keras.Input((None, None, channels))."
+            f"{found[0]}: start it with keras.Input((None, None, channels))."
         )
     return net
 
@@ -203,7 +203,7 @@ def _read(path, train_only):
     if train_only == "all" and found.metadata.get("train_only") == "head":
         for layer in found.net.layers:
             layer.trainable = True
-        tell(f"--model: all layers of {path} learn, its features were frozen till now.")
+        tell(f"--model: all layers of {path} learn; its features were frozen before.")
     return found.net
 
 

@@ -74,7 +74,7 @@ def _flags(path, including) -> list[str]:
     if path in including:
         chain = " -> ".join([*including, path])
         raise FlagFileError(
-            f"--flagfile: expected no circle. Received {chain}: leave one of them out."
+            f"--flagfile: expected no cycle. Received {chain}: leave one of them out."
         )
     found = []
     for number, line in enumerate(_text(path).splitlines(), 1):
@@ -122,6 +122,6 @@ def _text(path) -> str:
     except ValueError as error:
         raise FlagFileError(
             f"--flagfile: expected a text file of flags in UTF-8 or UTF-16. Received "
-            f"{path!r}, which is none: save it as UTF-8."
+            f"{path!r}, which is not one: save it as UTF-8."
         ) from error
     return text

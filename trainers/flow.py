@@ -115,7 +115,7 @@ def main(options):
             net, points, labels = trained(plane, options.epochs, options.seed)
             rows[name] = along(net, points), labels
             accuracy = net.evaluate(points, labels, verbose=0)[1]
-            print(f"{name}: {100 * accuracy:.1f} % of its points are parted")
+            print(f"{name}: {100 * accuracy:.1f} % of its points are separated")
         workspace.publish({"flow.png": picture(rows)})
     print(f"Written to {shown(workspace.parent)}: flow.png")
 

@@ -82,10 +82,10 @@ class Identity:
                     "dataset",
                     f"the data that the run began with, {name} {shown(was)}",
                     shown(now),
-                    "restore them, or begin a new run with --noresume",
+                    "restore them, or start a new run with --noresume",
                 )
         if line := other_code(metadata):
-            tell(f"{line}: what follows may differ from what it would have been")
+            tell(f"{line}: the rest of the run may differ from what it would have been")
 
     @property
     def digest(self) -> str:

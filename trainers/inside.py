@@ -45,8 +45,8 @@ class Options(looked_at.Options):
             "run",
             lambda options: len(options.run) > 1,
             lambda options: (
-                f"expected one run. Received {len(options.run)}: look into each by "
-                "itself."
+                f"expected one run. Received {len(options.run)}: inspect each on "
+                "its own."
             ),
         ),
     )

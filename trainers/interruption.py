@@ -75,6 +75,6 @@ class Interruption:
         self._asked = signal.Signals(number).name
         if not self._deferred:
             raise Interrupted(
-                f"{self._asked}: training had not begun, and nothing is lost. Give the "
-                "same command again to begin it."
+                f"{self._asked}: training had not begun, and nothing is lost. Run the "
+                "same command again to start it."
             )

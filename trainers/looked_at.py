@@ -68,7 +68,7 @@ class LookedAt:
 
 
 def _beside_inputs(name):
-    what = "--inputs, which are taken as they are"
+    what = "--inputs, which are used unchanged"
     return excluded(name, lambda options: options.inputs, what)
 
 
@@ -182,8 +182,8 @@ def _of_file(options):
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise OptionError(
             "--model: expected a model of images of one size, (batch, height, width, "
-            f"channels). Received one of inputs {shapes}: give --inputs=my.npy, or of "
-            "several inputs call cnet_tf.observed_order.observe in Python."
+            f"channels). Received one with inputs {shapes}: give --inputs=my.npy, or "
+            "for several inputs call cnet_tf.observed_order.observe in Python."
         )
     if not all("float" in kind for kind in kinds):
         raise OptionError(
@@ -230,7 +230,7 @@ def _images(options, said) -> tuple[ImageData, str]:
     if options.images:
         found = images_of(options.images, said["image_shape"], options.examples)
         return unlabelled(found, {**said, "name": options.images}), (
-            "On given images, of which nobody said what they show."
+            "On given images, without labels."
         )
     if said["name"] == GENERATED:
         return generated(said), "On generated images, as a file does not name its data."
@@ -240,7 +240,7 @@ def _images(options, said) -> tuple[ImageData, str]:
     except MissingData as error:
         if options.data_dir:
             raise
-        tell(f"generated images take the place of those of the net. {error}")
+        tell(f"generated images replace those of the net. {error}")
         return generated(said), "On generated images, as those of the net are missing."
 
 

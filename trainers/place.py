@@ -86,7 +86,7 @@ class Place:
             if self.workers == 1:
                 raise
             raise WorkerLost(
-                "a worker of the cluster is gone. Give the same command again on every "
+                "a worker of the cluster is gone. Run the same command again on every "
                 "worker: training resumes from the last snapshot. TensorFlow says: "
                 + str(error).strip().partition("\n")[0]
             ) from error

@@ -123,7 +123,7 @@ def _search(options, wanted, runs_dir) -> "Start | str":
         line = f"Extends {run} from {epochs} to {wanted['epochs']} epochs"
         return Start(run, _lock(run), line, extended=epochs)
     if equal:
-        return f" because {equal[0].path} of the same flags is finished"
+        return f" because {equal[0].path} with the same flags is finished"
     return _why_new(wanted, runs, bool(shorter))
 
 
@@ -131,13 +131,13 @@ def _why_new(wanted, runs, extensible) -> str:
     unfinished = [run for run in runs if not run.finished]
     if not (near := _nearest(wanted, unfinished)):
         if extensible:
-            return " (--extend goes on with a finished one of fewer --epochs)"
+            return " (--extend continues a finished one with fewer --epochs)"
         return ""
     path, differences = near
     names = ", ".join(differences[:_MOST_NAMED])
     if more := len(differences) - _MOST_NAMED:
         names += f" and {more} more differ" if more > 0 else ""
-    hint = "; --extend goes on with that one" * extensible
+    hint = "; --extend continues that one" * extensible
     return f" because {names} from the unfinished {path}{hint}"
 
 
@@ -147,7 +147,7 @@ def _nothing_to_extend(options, wanted, runs) -> str:
     if near and not near[1]:
         found = f"{near[0]}, which has that many and is finished: raise --epochs"
     return (
-        f"--extend: expected a run of the same flags and fewer than "
+        f"--extend: expected a run with the same flags and fewer than "
         f"--epochs={wanted['epochs']} in {options.runs_dir}. Received {found}. Entries "
         f"of {', '.join(f'--{name}' for name in _BY_EPOCH)} may be added from its last "
         "epoch on."
@@ -219,7 +219,7 @@ def _lock(run) -> RunLock:
         return lock
     raise Running(
         f"The same command is running: {run_lock.owner(run)} trains in {run}. Wait for "
-        "its end, or begin another run with --noresume."
+        "it to end, or start another run with --noresume."
     )
 
 
@@ -246,8 +246,8 @@ def _point(runs_dir, run):
         with contextlib.suppress(OSError):
             link.unlink(missing_ok=True)
         print(
-            f"note: {runs_dir / LATEST} cannot point at {run} ({error.strerror}): name "
-            f"the run to other commands, --run={run}",
+            f"note: {runs_dir / LATEST} cannot point at {run} ({error.strerror}): pass "
+            f"--run={run} to other commands",
             flush=True,
         )
 
@@ -288,5 +288,5 @@ def writing(runs_dir, *others):
         raise OptionError(
             f"--runs_dir: expected a folder that can be written. Received "
             f"{str(runs_dir)!r}: {reason}. {remedy} or choose another; what "
-            "was saved is whole, and the same command goes on from there."
+            "was saved is intact, and the same command continues from there."
         ) from error

@@ -70,7 +70,7 @@ def acquire(folder, seconds: float = 0.0) -> RunLock | None:
     held = False
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         lease = None
         try:
             held = _locked(descriptor, seconds)

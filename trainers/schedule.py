@@ -56,8 +56,8 @@ def extension(options, per_epoch: int, progress) -> str:
     rate = learning_rate(options, per_epoch, progress)
     return (
         f"--schedule={options.schedule} follows the new --epochs from here on, so the "
-        f"rate is {rate:.3g} now and the run ends otherwise than with {options.epochs} "
-        "epochs from the start"
+        f"rate is {rate:.3g} now and the run ends differently than with "
+        f"{options.epochs} epochs from the start"
     )
 
 

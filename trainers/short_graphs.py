@@ -336,8 +336,8 @@ def markdown(rows) -> str:
         most = max(row["own"] for row in mine[1:])
         lines.append(f"| {way} | {' | '.join(cells)} | {most} |")
     caption = (
-        "Test accuracy in %, mean of the seeds and in brackets each; numbers: what a "
-        "member has for itself, at most."
+        "Test accuracy in %, mean over the seeds, each in brackets; numbers: the most "
+        "that a member has of its own."
     )
     return "\n".join([*lines, "", caption])
 

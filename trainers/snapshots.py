@@ -84,7 +84,7 @@ class Progress:
                 raise SnapshotError(
                     f"{name} of a snapshot: expected one that agrees with the others "
                     f"and with {epochs} epochs of {per_epoch} batches. Received "
-                    f"{str(value)[:80]}: begin a new run with --noresume."
+                    f"{str(value)[:80]}: start a new run with --noresume."
                 )
 
 
@@ -161,7 +161,7 @@ def newest(run, tell=print) -> Snapshot | None:
         try:
             return verify(_folder(run) / name)
         except SnapshotError as error:
-            tell(f"Passing over a damaged snapshot: {error}")
+            tell(f"Skipping a damaged snapshot: {error}")
     return None
 
 

@@ -62,8 +62,8 @@ def finish(training, began) -> dict:
     if not math.isfinite(test["loss"]):
         raise Unusable(
             f"--horizon: expected a net whose test loss is finite. Received "
-            f"{test['loss']:g}{_depth(net)}: its states overflow, so nothing can be "
-            f"made of it. It is kept in {recorder.run or 'the run'}: lower --horizon "
+            f"{test['loss']:g}{_depth(net)}: its states overflow, so it is "
+            f"unusable. It is kept in {recorder.run or 'the run'}: lower --horizon "
             "or --learning_rate, or choose other --steps."
         )
     return summary
@@ -92,7 +92,7 @@ def report(summary: dict) -> str:
             if (flops := summary["forward_flops_per_image"]) is not None
             else []
         ),
-        ("images an update", _batch(summary)),
+        ("images per update", _batch(summary)),
         ("images/s, training", f"{summary['images_per_second']:,.0f}"),
         ("minutes, training", f"{summary['train_seconds'] / 60:.1f}"),
         ("minutes, this process", f"{summary['wall_seconds'] / 60:.1f}"),

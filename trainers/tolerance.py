@@ -88,7 +88,7 @@ def main(options):
         lines.append(f"{tolerance:g}: --scheme={options.scheme} --steps={numbers}")
     print("\nTo export:", *lines, "", sep="\n")
     inputs, _ = next(iter(images))
-    print("| block | steps | error | of each step | gain, foretold | measured |")
+    print("| block | steps | error | of each step | gain, predicted | measured |")
     print("|---|---|---|---|---|---|")
     for form, start in _forms(graphs, inputs).items():
         print(f"| {' | '.join(form)} | {' | '.join(_errors(start))} |", flush=True)

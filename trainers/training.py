@@ -157,8 +157,8 @@ class Training:
             self.recorder.save(self.state, progress, interrupted=True)
         raise Interrupted(
             f"{self.interruption.reason or 'another worker'}: {run or 'the run'} is "
-            f"saved at epoch {progress.epoch}, batch {progress.batch}. Give the same "
-            "command again to go on."
+            f"saved at epoch {progress.epoch}, batch {progress.batch}. Run the same "
+            "command again to continue."
         )
 
     def rest_of_epoch(self):

@@ -48,7 +48,7 @@ def check_new(data: dict) -> None:
         _checked({"data": data})
     except ValueError as error:
         raise DataError(
-            f"dataset: {error} A net that says so could not be read back: rename or "
+            f"dataset: {error} A net with this entry could not be read back: rename or "
             "resize what it names."
         ) from None
 
@@ -78,7 +78,7 @@ def _check_names(names):
     most = bounds.MOST_CLASSES
     expected = f"1 to {most:,} names"
     _expect(1 <= len(names) <= most, "class_names", expected, len(names))
-    expected = f"names of 1 to {MOST_LETTERS} characters, all of which are seen"
+    expected = f"names of 1 to {MOST_LETTERS} characters, all of them visible"
     for name in names:
         _expect(is_name(name), "class_names", expected, name)
     _expect(len(set(names)) == len(names), "class_names", "each name once", names)

@@ -83,14 +83,14 @@ def _root(wanted) -> str:
                 return path
         place = f"{wanted.name!r} is not in {wanted.data_dir!r}"
         if os.path.isdir(root):
-            tell(f"{place}, which has no folder train: read where its name says")
+            tell(f"{place}, which has no folder train: reading the path in its name")
     if os.path.isdir(root):
         return root
     refuse(
         "data_dir" if wanted.data_dir else "dataset",
         "an existing folder of images",
         repr(wanted.name) + (f", and {place}" if wanted.data_dir else ""),
-        "check the path, or give where it is now by --data_dir",
+        "check the path, or say where it is now with --data_dir",
         MissingData,
     )
 

@@ -107,7 +107,7 @@ def read(root: str) -> Tree:
         labels[split] = set()
         for entry in _entries(folder):
             if not entry.is_dir():
-                passed["files outside of the folders of classes"].append(
+                passed["files outside the class folders"].append(
                     os.path.relpath(entry.path, root)
                 )
                 continue
@@ -150,21 +150,21 @@ def check(tree: Tree) -> None:
     if empty:
         refuse(
             "dataset",
-            "images in each folder of a class of train",
+            "images in each class folder of train",
             f"none in {few(map(repr, empty))}{_also(tree)}",
             "add images or remove the folder",
         )
     if len(learned) < 2:
         refuse(
             "dataset",
-            "at least two folders of classes in train",
+            "at least two class folders in train",
             f"{few(map(repr, learned)) or 'none'} in {shown(tree.root)!r}",
             "put each class into a folder of its own",
         )
     if twins := _twins(learned, appearance):
         refuse(
             "dataset",
-            "names of classes that a reader can tell apart",
+            "class names that a reader can tell apart",
             " and ".join(map(repr, twins)),
             "merge the folders or rename one",
         )
@@ -175,7 +175,7 @@ def check(tree: Tree) -> None:
             twin = alike.get(_spelt(min(unknown)))
             refuse(
                 "dataset",
-                f"in {split} only classes of train",
+                f"only classes of train in {split}",
                 few(map(repr, sorted(unknown)))
                 + (f", which train spells {twin!r}" if twin else ""),
                 "add images of it to train, or rename or remove the folder",
@@ -190,10 +190,10 @@ def notes(tree: Tree) -> list[str]:
             f"{kind}: {len(names)} ({few(map(shown, names))})"
             for kind, names in sorted(tree.passed.items())
         )
-        found.append(f"passed over: {'; '.join(kinds)}")
+        found.append(f"skipped: {'; '.join(kinds)}")
     if twins := _twins(tree.class_names, _spelt):
         names = " and ".join(map(repr, twins))
-        found.append(f"{names} are classes of their own")
+        found.append(f"{names} are separate classes")
     for split, files in tree.files.items():
         missing = set(tree.class_names) - {file.label for file in files}
         if files and missing:
@@ -251,7 +251,7 @@ def _split_folders(root, passed) -> dict[str, str]:
         )
     others = [e.name for e in folders if e.path not in found.values()]
     if others:
-        passed["folders of no split"].extend(others)
+        passed["folders that are no split"].extend(others)
     return found
 
 
@@ -269,7 +269,7 @@ def _label(entry, root) -> str:
     if not is_plain(name):
         refuse(
             "dataset",
-            "names of classes without control characters",
+            "class names without control characters",
             f"'{shown(os.path.relpath(entry.path, root))}'",
             "rename the folder",
         )
@@ -295,8 +295,8 @@ def _images(folder, root, passed, visited, above=()) -> Iterator[str]:
         if other != name:
             refuse(
                 "dataset",
-                "folders of images once each",
-                f"{name!r} and {other!r}, which are one by a link",
+                "each folder of images once",
+                f"{name!r} and {other!r}, which are the same folder through a link",
                 "remove the link or copy other images there",
             )
     for entry in _entries(folder):
@@ -309,7 +309,7 @@ def _images(folder, root, passed, visited, above=()) -> Iterator[str]:
             suffix = os.path.splitext(entry.name)[1].lower()
             kind = f"{shown(suffix)} files" if suffix else "files without a suffix"
             if not entry.is_file():
-                kind = "no regular files"
+                kind = "not regular files"
             passed[kind].append(os.path.relpath(entry.path, root))
 
 
@@ -323,7 +323,7 @@ def _entries(folder) -> list[os.DirEntry]:
             "dataset",
             "folders that can be read",
             f"{shown(folder)!r}: {error.strerror}",
-            "allow it or move the folder away",
+            "grant access or move the folder away",
         )
     return sorted(found, key=lambda entry: entry.name)
 
@@ -335,4 +335,4 @@ def _is_litter(name) -> bool:
 def _also(tree) -> str:
     """Says what was passed over, which may be the missing images."""
     kinds = [f"{kind}: {len(names)}" for kind, names in sorted(tree.passed.items())]
-    return f" (passed over: {', '.join(kinds)})" if kinds else ""
+    return f" (skipped: {', '.join(kinds)})" if kinds else ""

@@ -31,8 +31,8 @@ def images_of(folder: str, shape, limit: int) -> np.ndarray:
     if channels not in image_files.MODES:
         refuse(
             "images",
-            "a net of images of 1 or 3 channels with it",
-            f"one of {channels}",
+            "a net for images of 1 or 3 channels",
+            f"one for {channels}",
             "leave the option out",
         )
     root = os.path.abspath(os.path.expanduser(folder))

@@ -79,7 +79,7 @@ def _readable(path):
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
-        raise Unreadable("no image") from error
+        raise Unreadable("not an image") from error
     except Exception as error:
         raise Unreadable(_reason(error)) from error
 
@@ -106,7 +106,7 @@ def _eight_bits(image) -> Image.Image:
     if deep or image.format in _SIXTEEN_BITS.get(image.mode, ()):
         return Image.fromarray((np.asarray(image).astype("i4") >> 8).astype("u1"))
     if image.mode in ("I", "F"):
-        raise Unreadable("neither 8 nor 16 bits a channel")
+        raise Unreadable("neither 8 nor 16 bits per channel")
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA"))

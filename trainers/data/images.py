@@ -196,9 +196,9 @@ def _changes(data, description) -> str:
     if contents.mixes_parts(description, data.description):
         refuse(
             "data_dir",
-            f"{description['name']!r} as the net was trained on, as images to test on "
-            "are drawn from those to train on",
-            f"others, {changes}, so that it may have learned from those to test on",
+            f"{description['name']!r} as the net was trained on, as its test images "
+            "are drawn from the training images",
+            f"other data, {changes}, so the net may have learned from test images",
             "restore them, or give an export --images=<folder of images>",
         )
     if changes:
@@ -222,8 +222,8 @@ def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
         )
     if size and None in stored.image_shape and stored.sizes:
         tell(
-            f"{stored.name}: {stored.sizes}, become {size[0]} x {size[1]} whatever "
-            "their proportions"
+            f"{stored.name}: {stored.sizes}, become {size[0]} x {size[1]} regardless "
+            "of their proportions"
         )
     split = (settings[key] for key in ("validation_fraction", "test_fraction", "seed"))
     chosen = parts(stored, *split)

@@ -29,7 +29,7 @@ def open_set(wanted: Wanted) -> Stored:
         close = difflib.get_close_matches(name, known, n=3)
         hint = "see tfds.list_builders()"
         if os.path.isdir(path):
-            hint = f"say {folder.PREFIX}{name} for the folder"
+            hint = f"use {folder.PREFIX}{name} for the folder"
         elif close:
             hint = f"did you mean {' or '.join(close)}?"
         refuse(

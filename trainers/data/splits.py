@@ -52,7 +52,7 @@ def parts(
     if test_fraction and "test" in has:
         refuse(
             "test_fraction",
-            f"0, as {stored.name!r} has a split test of its own",
+            f"0, as {stored.name!r} has its own test split",
             repr(test_fraction),
             "leave the option out",
         )
@@ -67,7 +67,7 @@ def parts(
         _refuse_splits(
             stored,
             has,
-            "hold a part of train out, as by --test_fraction=0.2, or choose another "
+            "hold out a part of train, as with --test_fraction=0.2, or choose another "
             "set",
         )
     left = np.delete(np.arange(stored.splits["train"]), held_out)

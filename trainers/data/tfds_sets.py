@@ -53,8 +53,8 @@ def open_set(wanted: Wanted) -> Stored:
             "data_dir",
             f"a folder that holds {name!r} prepared",
             " and ".join(map(repr, folders)),
-            f"name another, or prepare it there by `tfds build {name}`: nothing is "
-            "downloaded because a net says so",
+            f"name another, or prepare it there with `tfds build {name}`: reading a "
+            "net never downloads data",
             MissingData,
         )
     checked_features(name, builders[0])  # Before a long download, not after it.

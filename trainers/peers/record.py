@@ -29,11 +29,11 @@ def compared(rows: list[dict], kind: str, path=None) -> str:
     last = _read(path or RECORD).get(kind)
     if last is None:
         return (
-            f"No table is recorded of a machine of this kind ({kind}). To record this "
-            "one, on a machine that does nothing else, give the command with --record."
+            f"No table is recorded for this kind of machine ({kind}). To record this "
+            "one, run the command with --record on an otherwise idle machine."
         )
     known = {(row["net"], row["peer"]): row for row in last["rows"]}
-    lines = [f"Over the table recorded on {last['recorded']} at {last['git']}:"]
+    lines = [f"Relative to the table recorded on {last['recorded']} at {last['git']}:"]
     for row in rows:
         old = known.get((row["net"], row["peer"]))
         ratios = (
