@@ -170,8 +170,9 @@ def _description(path):
     except plain_file.PlainFileError as error:
         if error.missing:
             raise CheckpointError(
-                f"{path}: expected a trained net, found no such file. Train one with "
-                "`python trainers/train.py --flagfile=digits.flags`."
+                f"{path}: expected a trained net, found no such file. A run has one "
+                "when its first epoch has ended: repeat its command, or train another "
+                "with `python trainers/train.py --flagfile=digits.flags`."
             ) from None
         raise CheckpointError(str(error)) from None
     found = description.get("format")

@@ -1,9 +1,10 @@
 """A block continuous in depth: dx/dt = eps R(theta(t), x) on [0, 1]."""
 
 import contextlib
-import functools
+from inspect import signature
 
 import keras
+from keras import ops
 
 from cnet_tf import recomputed, rolled
 from cnet_tf.bounds import MOST_STEPS
@@ -59,8 +60,8 @@ class ContinuousBlock(keras.layers.Layer):
         x: x(0).
         training: Passed to R.
         mask: Boolean (batch, length), the steps of a sequence that count, or None.
-            Keras sets it from the preceding layers. R sees it at every evaluation if R
-            is a model, and so do the layers after the block.
+            Keras sets it from the preceding layers. R sees it at every evaluation, and
+            so do the layers after the block.
 
     Shapes: the output has the shape of the input.
 
@@ -94,6 +95,8 @@ class ContinuousBlock(keras.layers.Layer):
             raise ValueError(
                 f"unit: expected a Keras layer or model. Received {unit!r}."
             )
+        # Keras makes functions of such names in files of the older format.
+        restriction = getattr(restriction, "__name__", restriction)
         if restriction not in RESTRICTIONS:
             raise ValueError(
                 f"restriction: expected one of {', '.join(RESTRICTIONS)}. "
@@ -156,7 +159,7 @@ class ContinuousBlock(keras.layers.Layer):
                 f"unit {self.rate.name!r} with inputs {self.rate.input_shape}."
             )
         output_shape = self.rate.compute_output_shape(input_shape)
-        if tuple(output_shape)[1:] != tuple(input_shape)[1:]:
+        if not _fits(tuple(output_shape), input_shape):
             raise ValueError(
                 f"unit: expected an output of the input's shape, "
                 f"{tuple(input_shape)}. Received {tuple(output_shape)} from "
@@ -168,9 +171,7 @@ class ContinuousBlock(keras.layers.Layer):
             rolled.check(self.rate, "recompute: expected False")
 
     def call(self, x, training=None, mask=None):
-        # Keras ties masks to tensors: a state is a sum of tensors and has lost its own.
-        masks = {"mask": mask} if mask is not None and is_graph(self.rate) else {}
-        rate = functools.partial(self.rate, training=training, **masks)
+        rate = self.rate_in(x, training, mask)
         if not self.unroll:
             return rolled.integrate(self, rate, x, training)
         if self.recompute and training:
@@ -183,6 +184,17 @@ class ContinuousBlock(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def rate_in(self, x, training=None, mask=None):
+        """Returns R as a function of the state alone, in the type of the state x."""
+        # Keras ties masks to tensors: a state is a sum of tensors and has lost its own.
+        reads = is_graph(self.rate) or "mask" in signature(self.rate.call).parameters
+        masks = {"mask": mask} if mask is not None and reads else {}
+
+        def rate(state):
+            return ops.cast(self.rate(state, training=training, **masks), x.dtype)
+
+        return rate
 
     def manifested(self, **form):
         """Returns a block around the same rate in another form; None keeps a setting.

@@ -37,7 +37,7 @@ def line(text, most: int = _MOST) -> str:
 
     Args:
         text: Any text.
-        most: Characters to keep; the middle of a longer text becomes " .. ". Default 1000.
+        most: Characters to keep, " .. " in the middle for the rest. Default 1000.
     """
     found = visible(" ".join(str(text).split()))
     half = most // 2

@@ -5,6 +5,7 @@ graph ends at the border of every nested model.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -103,8 +104,11 @@ def read(model, opened: Callable = lambda model: True) -> Graph:
     """
     calls = []
 
-    def visit(model, models, inputs):
-        """Appends the calls of a model; returns the nest of its outputs."""
+    def visit(model, models, inputs, training=None):
+        """Appends the calls of a model; returns the nest of its outputs.
+
+        A model that is called with `training=True` hands that on to all its layers.
+        """
         known = dict(zip(map(id, model.inputs), inputs, strict=True))
         # A nested model may have been called on sizes that it leaves free.
         free = any(
@@ -116,10 +120,13 @@ def read(model, opened: Callable = lambda model: True) -> Graph:
 
         for operation, arguments, outputs in _nodes(model):
             args, kwargs = keras.tree.map_structure(value, arguments)
+            if training is not None and _takes_training(operation):
+                kwargs = {**kwargs, "training": training}
             masked = any(isinstance(x, Value) for x in keras.tree.flatten(kwargs))
             if is_graph(operation) and not masked and opened(operation):
                 tensors = keras.tree.flatten(args)
-                found = visit(operation, (*models, operation), tensors)
+                inside = (*models, operation)
+                found = visit(operation, inside, tensors, kwargs.get("training"))
                 values = keras.tree.flatten(found)
             else:
                 specs = _specs(operation, args, kwargs) if free else outputs
@@ -142,6 +149,12 @@ def _specs(operation, args, kwargs):
         (args, kwargs),
     )
     return keras.tree.flatten(operation.compute_output_spec(*args, **kwargs))
+
+
+def _takes_training(operation) -> bool:
+    return is_graph(operation) or (
+        "training" in inspect.signature(operation.call).parameters
+    )
 
 
 def _output(model):

@@ -1,11 +1,16 @@
 """A fresh layer with the settings of another, in the same process.
 
-Keras' configs keep only the name of a user's own function, and a Keras function may
-have the same name, so the function objects themselves are passed on. Nothing leaves the
-process, so it does not matter that configs lack some things, such as a `Lambda`'s code.
+Keras' configs keep only the name of a function, which may be that of another function
+of Keras, and no partial functions at all. Here the function objects themselves are
+passed on. Nothing leaves the process, so it does not matter that configs lack some
+things, such as a `Lambda`'s code.
 """
 
+import types
+
 import keras
+
+from cnet_tf.model_graph import layers_of, pattern_of
 
 LOOKUPS = (
     keras.layers.StringLookup,
@@ -16,7 +21,7 @@ LOOKUPS = (
 _SHARED = (keras.layers.Lambda, *LOOKUPS)
 
 
-def fresh(layer, **changes):
+def fresh(layer, /, **changes):
     """Returns an unbuilt layer, or an operation, of the same class and settings.
 
     Args:
@@ -28,27 +33,48 @@ def fresh(layer, **changes):
     """
     if isinstance(layer, _SHARED):
         return layer
-    config = layer.get_config()
-    own = _own_functions(layer, config)
-    known = {function.__name__: function for function in own.values()}
+    config, known = settings(layer)
     changed = {key: changes.get(key, value) for key, value in config.items()}
     with keras.saving.custom_object_scope(known):
-        twin = type(layer).from_config(changed)
-    for key, function in own.items():
-        # A recurrent layer exposes the settings of its cell.
-        holder = twin if key in vars(twin) else getattr(twin, "cell", twin)
-        setattr(holder, key, function)
-    return twin
+        return type(layer).from_config(changed)
 
 
-def _own_functions(layer, config) -> dict:
-    """Returns the settings that are functions from outside Keras, by setting."""
-    found = {key: getattr(layer, key, None) for key in config}
-    return {
-        key: value
-        for key, value in found.items()
+def settings(layer) -> tuple[dict, dict]:
+    """Returns the config of a layer or operation, and the functions that it names.
+
+    The functions of a layer, of those it wraps and of its cells have names in the
+    config that no other function has.
+    """
+    held = [one for part in _parts(layer) for one in _functions(part)]
+    known = {f"function_{i}_of_a_layer": found for i, (*_, found) in enumerate(held)}
+    try:
+        for (part, key, _), name in zip(held, known, strict=True):
+            setattr(part, key, types.FunctionType(_nothing.__code__, {}, name))
+        return layer.get_config(), known
+    finally:
+        for part, key, function in held:
+            setattr(part, key, function)
+
+
+def _parts(layer):
+    for part in layers_of(layer):
+        yield part
+        if (pattern := pattern_of(part)) is not part:
+            yield from layers_of(pattern)
+
+
+def _functions(part):
+    # Keras' own objects that can be called, such as initializers, have a config.
+    return [
+        (part, key, value)
+        for key, value in vars(part).items()
         if callable(value)
-        and hasattr(value, "__name__")
-        and not isinstance(value, type)
-        and (value.__module__ or "").partition(".")[0] != "keras"
-    }
+        and not isinstance(value, (type, keras.layers.Layer))
+        and not hasattr(value, "get_config")
+        and not hasattr(type(part), key)  # Not a method that Keras has wrapped.
+        and not key.startswith("_")
+    ]
+
+
+def _nothing():
+    """Has a name only; never called."""

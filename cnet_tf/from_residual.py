@@ -25,6 +25,8 @@ from cnet_tf.residual_stage import Stage
 from cnet_tf.series import SeriesLayer
 from cnet_tf.surgery import copied
 
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+
 
 def from_residual(model, least=2) -> keras.Model:
     """Returns the model with a `ContinuousBlock` per stage of equal residual units.
@@ -81,6 +83,7 @@ def from_residual(model, least=2) -> keras.Model:
             getattr(old, "variables", ()), getattr(new, "variables", ()), strict=True
         ):
             other.assign(finite_values(one))
+            _freeze_alike([one], other)
     settle(net)
     for stage, block in blocks:
         _carry_over(stage, block)
@@ -91,6 +94,17 @@ def _check_mask(stage, known):
     """Refuses units that lose a mask, which a block would pass on."""
     if getattr(known[stage.start], "_keras_mask", None) is None:
         return
+    for unit in stage.units:
+        for call in unit.branch:
+            # Keras' attention takes the mask off the very tensors that it is given,
+            # which the sum then adds; the symbolic graph does not show it.
+            attends = isinstance(call.operation, _ATTENTION)
+            if attends and unit.start in call.inputs:
+                raise ValueError(
+                    "model: expected no mask in front of attention that reads a state "
+                    f"itself. Received one at {call.name!r}: put a norm in between, or "
+                    "remove the mask in front."
+                )
     trial = dict(known)
     flat_graph.run(stage.calls, trial, lambda call: copied(call.operation))
     if getattr(trial[stage.end], "_keras_mask", None) is None:
@@ -185,6 +199,13 @@ def _carry_over(stage, block):
             shape = series.variable.shape[1:]
             values = [finite_values(old).reshape(shape) for old in olds]
             series.variable.assign(np.stack(values))
+            _freeze_alike(olds, series.variable)
+
+
+def _freeze_alike(olds, new):
+    """Freezes a variable that was frozen by itself, in a layer that learns."""
+    if new.trainable and not any(old.trainable for old in olds):
+        new.trainable = False
 
 
 def _variables(layer) -> list:

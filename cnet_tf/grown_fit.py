@@ -107,6 +107,8 @@ def _unaveraged(optimizer):
 
 def _grown(model, factor, callbacks):
     """Returns the refined model, compiled like the given one, with its optimizer."""
+    if not model.optimizer.built:  # Before the first epoch.
+        model.optimizer.build(model.trainable_variables)
     deep, optimizer = refine(model, factor, optimizer=model.optimizer)
     # The objects themselves, because a user's own loss has no config.
     metrics, loss = model._compile_metrics, model._compile_loss
@@ -119,6 +121,7 @@ def _grown(model, factor, callbacks):
         run_eagerly=model.run_eagerly,
         steps_per_execution=model.steps_per_execution,
         jit_compile=model.jit_compile,
+        auto_scale_loss=False,  # It would wrap an optimizer that was left as it is.
     )
     for callback in callbacks:  # `EarlyStopping` restores them.
         if getattr(callback, "best_weights", None) is not None:

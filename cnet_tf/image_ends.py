@@ -1,10 +1,14 @@
 """The start and the end of image nets: input, stem, tail, pooling, logits."""
 
 import keras
+import numpy as np
 
 from cnet_tf.checks import positive_integer
 from cnet_tf.layer_factory import LayerFactory
-from cnet_tf.model_graph import is_graph
+from cnet_tf.model_graph import is_graph, layers_of
+
+# A smaller scale factor or a larger mean implies pixels of 0 to 255, not 0 to 1.
+_SMALL, _LARGE = 0.02, 5.0
 
 
 def image_input(shape, dtype):
@@ -80,6 +84,18 @@ def _are_probabilities(tensor) -> bool:
         return False
     given = operation._inbound_nodes[index].input_tensors
     return bool(given) and all(map(_are_probabilities, given))
+
+
+def takes_pixels(model) -> bool:
+    """Returns whether a model begins by scaling numbers far beyond 0..1."""
+    for layer in layers_of(model):
+        if isinstance(layer, keras.layers.Rescaling):
+            return bool(np.all(np.abs(layer.scale) < _SMALL))
+        if isinstance(layer, keras.layers.Normalization):
+            return bool(np.any(np.array(layer.mean) > _LARGE))
+        if getattr(layer, "weights", None) and not isinstance(layer, keras.Model):
+            return False  # Later layers take features.
+    return False
 
 
 _HANDING_ON = (

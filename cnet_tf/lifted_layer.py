@@ -16,10 +16,18 @@ from keras import ops
 from cnet_tf.basis import get_basis
 from cnet_tf.fresh_layer import fresh
 from cnet_tf.kernels import add_bias
-from cnet_tf.model_graph import cloned, is_graph, layers_of
+from cnet_tf.model_graph import (
+    Untracked,
+    children,
+    cloned,
+    is_graph,
+    layers_of,
+    pattern_of,
+)
+from cnet_tf.paths import named_variables
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
 from cnet_tf.series_norm import SeriesBatchNormalization
-from cnet_tf.slicewise import slicewise
+from cnet_tf.slicewise import slicewise_constraint, slicewise_regularizer
 
 PACKAGE = "cnet_tf"
 
@@ -39,13 +47,6 @@ def without_draws():
         yield
     finally:
         _no_draws.reset(token)
-
-
-class _Untracked:
-    """Hides a layer from Keras: its weights are not the owner's."""
-
-    def __init__(self, layer):
-        self.layer = layer
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -86,79 +87,95 @@ class LiftedLayer(SeriesLayer):
             }
         )
         self.supports_masking = layer.supports_masking
-        self._template = _Untracked(_copy(layer))
+        # Its weights are meaningless; hidden, so that files do not hold them.
+        self._pattern = Untracked(_copy(layer))
         self._direct = direct
-
-    @property
-    def template(self):
-        """A copy of the layer with its settings; the copy's weights are meaningless."""
-        return self._template.layer
+        self._frozen = [i for i, v in enumerate(layer.weights) if not v.trainable]
 
     def build(self, *args, **kwargs):
-        template = self.template
+        pattern = pattern_of(self)
         more = 0 if _no_draws.get() else self.basis.size - 1
-        copies = [template, *(_copy(template) for _ in range(more))]
+        copies = [pattern, *(_copy(pattern) for _ in range(more))]
         for layer in copies:
-            layer.build(*args, **kwargs)
-        copies += [template] * (self.basis.size - len(copies))
-        state = [v for v in template.weights if not v.trainable]
+            _build(layer, *args, **kwargs)
+        copies += [pattern] * (self.basis.size - len(copies))
+        # A layer within it may be frozen; what stays so is state, not a weight.
+        frozen = [i for i, v in enumerate(pattern.weights) if not v.trainable]
+        pattern.trainable = False  # Keras passes on what changes.
+        pattern.trainable = True
+        state = [v for v in pattern.weights if not v.trainable]
         if state:
             raise ValueError(
                 f"layer: expected weights and random generators only. Received layer "
-                f"{template.name!r}, a {type(template).__name__}, which updates "
+                f"{pattern.name!r}, a {type(pattern).__name__}, which updates "
                 f"{state[0].name!r} itself: leave it out of the unit. If that is a "
                 "batch norm inside it, write the layer as a functional model."
             )
-        for i, pattern in enumerate(template.weights):
-            self.add_series(
-                _name(pattern, template),
-                pattern.shape,
+        paths = {id(v): path for path, v in named_variables(pattern).items()}
+        for i, weight in enumerate(pattern.weights):
+            series = self.add_series(
+                paths[id(weight)].replace("/", "_"),
+                weight.shape,
                 _drawn([layer.weights[i] for layer in copies], self.basis),
-                dtype=pattern.dtype,
+                dtype=weight.dtype,
                 # The layer casts what it reads, once per evaluation.
                 autocast=False,
-                regularizer=slicewise(pattern.regularizer),
-                constraint=slicewise(pattern.constraint),
+                regularizer=slicewise_regularizer(weight.regularizer),
+                constraint=slicewise_constraint(weight.constraint),
             )
-        # Set here, because the direct arithmetic does not call the template.
-        self.input_spec = template.input_spec
+            if i in {*self._frozen, *frozen}:
+                series.variable.trainable = False
+        # Set here, because the direct arithmetic does not call the pattern.
+        self.input_spec = pattern.input_spec
         # Tracked here, so that draws continue from where they were.
-        weights = {id(v) for v in template.weights}
-        self.seeds = [v for v in template.variables if id(v) not in weights]
+        weights = {id(v) for v in pattern.weights}
+        self.seeds = [v for v in pattern.variables if id(v) not in weights]
 
     def _call(self, *args, **kwargs):
         with depth_in_force() as depth:
             values = [depth(series) for series in self.series]
+            keeps_losses = depth.forward.keeps_losses
         if self._direct:
-            return self._direct(self.template, values, *args, **kwargs)
-        reads = [*zip(self.template.weights, values, strict=True)]
+            return self._direct(pattern_of(self), values, *args, **kwargs)
+        reads = [*zip(pattern_of(self).weights, values, strict=True)]
         reads += [(seed, seed.value) for seed in self.seeds]
         with keras.StatelessScope(reads, collect_losses=True) as scope:
-            outputs = self.template(*args, **kwargs)
+            outputs = pattern_of(self)(*args, **kwargs)
+        if scope.losses and not keeps_losses:
+            raise ValueError(
+                "unroll=False, recompute=True: expected a unit that adds no losses. "
+                f"Received layer {self.name!r}, which does: leave these settings out."
+            )
         for loss in scope.losses:
             self.add_loss(loss)
-        for seed in self.seeds:
-            seed.assign(scope.get_current_value(seed))
+        for seed, before in reads[len(values) :]:
+            if (after := scope.get_current_value(seed)) is not before:
+                seed.assign(after)
         return outputs
 
     def compute_output_spec(self, *args, **kwargs):
-        return self.template.compute_output_spec(*args, **kwargs)
+        return pattern_of(self).compute_output_spec(*args, **kwargs)
 
     def compute_output_shape(self, *args, **kwargs):
-        return self.template.compute_output_shape(*args, **kwargs)
+        pattern = pattern_of(self)
+        try:
+            return pattern.compute_output_shape(*args, **kwargs)
+        except NotImplementedError:  # Keras asks the call then, and so do we.
+            specs = pattern.compute_output_spec(_symbols(pattern, *args))
+            return keras.tree.map_structure(lambda spec: spec.shape, specs)
 
     def compute_mask(self, *args, **kwargs):
-        return self.template.compute_mask(*args, **kwargs)
+        return pattern_of(self).compute_mask(*args, **kwargs)
 
     def get_build_config(self):
-        return self.template.get_build_config()
+        return pattern_of(self).get_build_config()
 
     def get_config(self):
         config = super().get_config()
         config.pop("activity_regularizer", None)  # In the config of the layer.
         return {
             **config,
-            "layer": keras.saving.serialize_keras_object(_copy(self.template)),
+            "layer": keras.saving.serialize_keras_object(_copy(pattern_of(self))),
         }
 
 
@@ -185,9 +202,20 @@ def _copy(layer):
     return fresh(layer, trainable=True)
 
 
-def _name(variable, layer):
-    """Returns the name of a weight within its layer, including parts of the layer."""
-    return variable.path.removeprefix(f"{layer.path}/").replace("/", "_")
+def _build(layer, *args, **kwargs):
+    """Builds a layer, also one that Keras builds by calling it."""
+    by_call = type(layer).build is keras.layers.Layer.build
+    if by_call and not all(part.built for part in children(layer)):
+        layer(_symbols(layer, *args))
+    else:
+        layer.build(*args, **kwargs)
+
+
+def _symbols(layer, shapes):
+    """Returns symbolic inputs of a layer for a nest of shapes."""
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor(shape, layer.compute_dtype), shapes
+    )
 
 
 def _convolution(layer, values, inputs):
@@ -232,15 +260,20 @@ def lift(unit, basis="constant", nodes=1, dtype=None):
     """
 
     get_basis(basis, nodes)  # Refuses bad arguments with our own message.
+    made = {}
 
     def part(layer):
+        # Nested models may share a layer.
+        if id(layer) not in made:
+            made[id(layer)] = _part(layer)
+        return made[id(layer)]
+
+    def _part(layer):
         if is_graph(layer):
             return cloned(layer, part, dtype)
         if isinstance(layer, SeriesLayer):
-            config = {**layer.get_config(), "basis": basis, "nodes": nodes}
-            if isinstance(layer, LiftedLayer):
-                config["layer"] = layer.template
-            return type(layer).from_config(config)
+            pattern = pattern_of(layer)
+            return fresh(layer, basis=basis, nodes=nodes, layer=pattern)
         if isinstance(layer, keras.layers.BatchNormalization):
             return SeriesBatchNormalization.of(layer, basis, nodes)
         if isinstance(layer, keras.Model):

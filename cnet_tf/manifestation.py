@@ -162,10 +162,14 @@ def recalibrate(net, data) -> int:
         calls = collections.Counter()  # Calls of each norm in a pass.
         for norm in normalizations(net):
             stack.enter_context(_averaging(norm, calls))
+        moving = {id(variable) for variable in _moving(net)}
+        others = [v for v in net.variables if id(v) not in moving]
+        keep = stack.enter_context(_kept(others))
         for batch in data:
             calls.clear()
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
             net(inputs, training=True)
+            keep()
             values = statistics(net)
             totals = values if totals is None else _add(totals, values)
             batches += 1
@@ -195,6 +199,30 @@ def _averaging(norm, calls):
     finally:
         delattr(norm, name)
         norm.momentum, norm.trainable = before
+
+
+@contextlib.contextmanager
+def _kept(variables):
+    """Keeps the values of variables that a pass in training may change.
+
+    Layers such as `SpectralNormalization` change their state and even the weights that
+    they wrap.
+
+    Yields:
+        A function that restores them between passes, but for the states of random
+        generators: these are restored at the end.
+    """
+    values = [ops.copy(variable) for variable in variables]
+
+    def restore(all_of_them=False):
+        for variable, value in zip(variables, values, strict=True):
+            if all_of_them or "int" not in variable.dtype:
+                variable.assign(value)
+
+    try:
+        yield restore
+    finally:
+        restore(all_of_them=True)
 
 
 def _add(left, right):

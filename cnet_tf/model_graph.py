@@ -2,6 +2,8 @@
 
 for layer in layers_of(model): ...
 twin = cloned(model, lambda layer: other(layer))
+
+A lifted layer hides its pattern, the layer whose settings it has; see `pattern_of`.
 """
 
 import contextlib
@@ -52,8 +54,8 @@ def cloned(model, part, dtype=None):
 
 def inputs_like(model, dtype=None):
     """Returns new inputs like a functional or Sequential model's, with their names."""
-    names = {
-        id(layer.output): layer.name
+    inputs = {
+        id(layer.output): layer
         for layer in model.layers
         if isinstance(layer, keras.layers.InputLayer)
     }
@@ -61,7 +63,10 @@ def inputs_like(model, dtype=None):
         lambda x: keras.Input(
             batch_shape=x.shape,
             dtype=dtype if dtype and "float" in x.dtype else x.dtype,
-            name=names.get(id(x), x.name),
+            sparse=x.sparse,
+            ragged=x.ragged,
+            optional=getattr(inputs.get(id(x)), "optional", False),
+            name=getattr(inputs.get(id(x)), "name", x.name),
         ),
         model.inputs[0] if isinstance(model, keras.Sequential) else model.input,
     )
@@ -95,3 +100,16 @@ def children(layer) -> list:
     # Keras lists the layers of models only. There is no public way to the parts of a
     # layer that someone else wrote, but its norms must not be missed.
     return layer._flatten_layers(include_self=False, recursive=False)
+
+
+class Untracked:
+    """Hides a layer from Keras: its weights are not the owner's."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+
+def pattern_of(layer):
+    """Returns the layer whose settings a layer has: itself unless it is lifted."""
+    pattern = getattr(layer, "_pattern", None)
+    return pattern.layer if isinstance(pattern, Untracked) else layer

@@ -10,8 +10,10 @@ scheme, extrapolated with their observed order q (Richardson):
 
 Errors are |y_N - y|, root mean square over the examples, relative to the change that
 the block makes, |y - h(0)|; for the whole net, whose states are its outputs, relative
-to |y|. Batch norms in blocks use the statistics that the net has for a form, as in
-`manifest`; those outside blocks stay as trained. `step_verdict` interprets the curves.
+to how much these differ between examples, |y - mean y|: what all examples have in
+common, such as a large bias, decides nothing. Batch norms in blocks use the statistics
+that the net has for a form, as in `manifest`; those outside blocks stay as trained.
+`step_verdict` interprets the curves.
 """
 
 import dataclasses
@@ -68,19 +70,39 @@ class Part:
 def wrong_answers(outputs, labels) -> np.ndarray:
     """Returns 1 where an example's largest logit is not that of its label, else 0.
 
-    For outputs with several positions, such as images, the result is the mean over
-    them. Non-finite logits count as wrong, because the largest of NaNs is a mere guess.
+    A single logit stands for class 1 where it is positive, for class 0 elsewhere. For
+    outputs with several positions, such as images, the result is the mean over them.
+    Non-finite logits count as wrong, because the largest of NaNs is a mere guess.
+
+    Args:
+        outputs: A list whose first array are logits (examples, .., classes).
+        labels: Integers (examples, ..), or (examples, .., 1).
+
+    Raises:
+        ValueError: labels of another shape.
     """
     logits = np.asarray(ops.convert_to_numpy(outputs[0]))
+    labels = np.asarray(labels)
+    if labels.ndim == logits.ndim and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels: expected integers of shape {logits.shape[:-1]}. Received "
+            f"{labels.shape}: give one per example, or per position of an output."
+        )
     finite = np.isfinite(logits).all(axis=-1)
-    wrong = 1.0 - (finite & (logits.argmax(-1) == np.asarray(labels)))
+    wrong = 1.0 - (finite & (_answers(logits) == labels))
     return wrong.reshape(len(wrong), -1).mean(axis=1)
+
+
+def _answers(logits):
+    return logits.argmax(-1) if logits.shape[-1] > 1 else (logits[..., 0] > 0) * 1
 
 
 def observe(
     model,
     batches,
-    schemes=(),
+    schemes=("rk4",),
     factors=FACTORS,
     judge: Callable = wrong_answers,
     progress: Callable = lambda done, total: None,
@@ -95,7 +117,8 @@ def observe(
             compared in its own precision, so build it in float64 for orders above two.
         batches: A sequence of pairs (inputs, labels). Unknown labels are None: then the
             answers of the net as trained are used.
-        schemes: Schemes besides its own.
+        schemes: Schemes besides its own. Default RK4, for a reference that is better
+            than first order; with none the order of an Euler net stays unknown.
         factors: Numbers of steps in units of those in training. Factors that a block
             cannot take (half of one step, or, for a chain, anything but multiples of
             its units) are left out.
@@ -128,19 +151,29 @@ def observe(
         done += count
         progress(done, total)
 
-    found = [_observed(tapped, plans, whole, judge, tell, *b) for b in batches]
-    if not found:
+    if not batches:
         raise ValueError("batches: expected at least one. Received none.")
+    common = _common(tapped(batches[0][0]))
+    found = [_observed(tapped, plans, whole, judge, tell, common, *b) for b in batches]
     return [_joined(parts) for parts in zip(*found, strict=True)]
 
 
-def _observed(tapped, plans, whole, judge, tell, inputs, labels):
+def _common(outputs):
+    """Returns what outputs have in common, their mean over examples; 0 of a single one.
+
+    The first batch tells it for all.
+    """
+    arrays = [ops.convert_to_numpy(y).astype("float64") for y in outputs]
+    return [(len(y) > 1) * y.mean(axis=0, keepdims=True) for y in arrays]
+
+
+def _observed(tapped, plans, whole, judge, tell, common, inputs, labels):
     """Computes the parts on one batch."""
     starts = tapped.starts(inputs)
     own = tapped(inputs)
     labelled = labels is not None
     if not labelled:
-        labels = np.argmax(ops.convert_to_numpy(own[0]), axis=-1)
+        labels = _answers(np.asarray(ops.convert_to_numpy(own[0])))
 
     def alone(i):
         def states(scheme, factor):
@@ -160,14 +193,15 @@ def _observed(tapped, plans, whole, judge, tell, inputs, labels):
         )
         return outputs, outputs
 
+    rest = judge, labels, labelled, tell
     parts = [
-        _part(plan, alone(i), [starts[i][0]], judge, labels, labelled, tell)
+        _part(plan.flows[0].name, plan, alone(i), [starts[i][0]], *rest)
         for i, plan in enumerate(plans)
     ]
-    return [*parts, _part(whole, together, None, judge, labels, labelled, tell)]
+    return [*parts, _part(WHOLE, whole, together, common, *rest)]
 
 
-def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
+def _part(name, plan, states, start, judge, labels, labelled, tell) -> Part:
     """Computes the curves of one part on one batch."""
     found, errors = {}, {}
     for point in plan.points():
@@ -188,10 +222,10 @@ def _part(plan, states, start, judge, labels, labelled, tell) -> Part:
             )
             for scheme in plan.schemes
         }
-        size = squares(reference, start and [ops.convert_to_numpy(x) for x in start])
+        size = squares(reference, start)
     steps = {flow.steps for flow in plan.flows}
     return Part(
-        WHOLE if start is None else plan.flows[0].name,
+        name,
         plan.scheme,
         ", ".join(str(flow.steps) for flow in plan.flows)
         if len(steps) > 1

@@ -4,6 +4,7 @@ Every step of every block is unrolled into layers: `Conv2D`, `BatchNormalization
 `Rescaling` by h a_ij, `Add`. Evaluations that read the same theta share their layers.
 """
 
+import collections
 import functools
 from fractions import Fraction
 
@@ -14,8 +15,13 @@ from cnet_tf import flat_graph
 from cnet_tf.adapted import settle
 from cnet_tf.continuous_block import ContinuousBlock, check_call
 from cnet_tf.flat_graph import Call
-from cnet_tf.lifted_layer import LiftedLayer
-from cnet_tf.model_graph import cloned, inputs_like, is_graph, layers_of
+from cnet_tf.model_graph import (
+    cloned,
+    inputs_like,
+    is_graph,
+    layers_of,
+    pattern_of,
+)
 from cnet_tf.runge_kutta import stage_times
 from cnet_tf.scale import Scale
 from cnet_tf.series import ForwardPass, SeriesLayer, surface
@@ -82,6 +88,7 @@ class _Maker:
         self._names = names
         self._made = {}
         self._values = []
+        self._calls = collections.Counter()  # Of each block.
 
     def function(self, call: Call):
         """Returns the function that replaces a call of the net."""
@@ -113,10 +120,12 @@ class _Maker:
             inside = cloned(part, lambda x: self._plain(x, depth, x.name))
             inside.name = name
             return inside
-        pattern = part.template if isinstance(part, LiftedLayer) else part
-        values = list(getattr(part, "weights", ()))
+        pattern = pattern_of(part)
+        held = values = list(getattr(part, "weights", ()))
         if isinstance(part, SeriesLayer):
+            held = [one.variable for one in part.series_read]
             values = [depth()(one) for one in part.series_read]
+        learns = [variable.trainable for variable in held]
         make = _PLAIN.get(type(pattern), _copy)
         twin, values = make(pattern, values)
         if twin is part:
@@ -124,7 +133,7 @@ class _Maker:
         twin.name = name
         if isinstance(part, keras.layers.Layer):
             twin.trainable = part.trainable
-        self._values.append((twin, values))
+        self._values.append((twin, values, learns))
         return twin
 
     def _without_mask(self, block, x, mask=None, training=None):
@@ -138,7 +147,7 @@ class _Maker:
             )
         if mask is not None or getattr(x, "_keras_mask", None) is not None:
             for layer in layers_of(block.rate):
-                pattern = getattr(layer, "template", layer)
+                pattern = pattern_of(layer)
                 if isinstance(
                     pattern, (keras.layers.MultiHeadAttention, keras.layers.RNN)
                 ):
@@ -147,10 +156,25 @@ class _Maker:
                         f"Received one, which {layer.name!r} reads at every evaluation:"
                         " plain layers lose it after the first sum."
                     )
-        return self._unrolled(block, x)
+        x = self._unrolled(block, x)
+        if block.activity_regularizer is None:
+            return x
+        return keras.layers.Activation(
+            "linear",
+            activity_regularizer=block.activity_regularizer,
+            dtype=block.dtype_policy,
+            name=f"{self._call_name(block)}_activity",
+        )(x)
+
+    def _call_name(self, block):
+        """Returns the name of a block, numbered from its second call on."""
+        calls = self._calls[id(block)]
+        return block.name if calls == 1 else f"{block.name}_call_{calls}"
 
     def _unrolled(self, block, x):
         """Returns the symbolic x(1) of a block: one layer for each sum and product."""
+        self._calls[id(block)] += 1
+        name = self._call_name(block)
         tableau = get_scheme(block.scheme)
         h = Fraction(block.horizon) / block.steps
         forward = ForwardPass(block.restriction)
@@ -159,7 +183,7 @@ class _Maker:
             slopes = []
             times = stage_times(tableau, n, block.steps)
             for i, (row, time) in enumerate(zip(tableau.a, times, strict=True)):
-                place = f"{block.name}_{n}_{i}"
+                place = f"{name}_{n}_{i}"
                 state = _sum(x, h, row, slopes, f"{place}_state")
 
                 def function(call, time=time, place=place):
@@ -172,15 +196,19 @@ class _Maker:
                     slopes.append(function(call)(state))
                 else:
                     slopes.append(rate.run([state], function))
-            x = _sum(x, h, tableau.b, slopes, f"{block.name}_{n}")
+            x = _sum(x, h, tableau.b, slopes, f"{name}_{n}")
         return x
 
     def fill(self):
         """Assigns the weights of all layers made."""
-        for twin, values in self._values:
+        for twin, values, learns in self._values:
             weights = getattr(twin, "weights", ())
             for variable, value in zip(weights, values, strict=True):
                 variable.assign(ops.reshape(value, variable.shape))
+            if len(learns) == len(weights):
+                # Weights may be frozen one by one, in a layer that learns.
+                for variable, free in zip(weights, learns, strict=True):
+                    variable.trainable = variable.trainable and free
             settle(twin)
 
 

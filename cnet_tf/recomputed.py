@@ -73,6 +73,8 @@ def _segment(block, forward, rate, x, numbers):
 class _Replay(ForwardPass):
     """A pass over given values of theta that records the moments it observes."""
 
+    keeps_losses = False  # They would get no gradient.
+
     def __init__(self, forward, values):
         super().__init__(forward.restriction)
         self._forward, self._given = forward, values

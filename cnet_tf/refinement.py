@@ -24,7 +24,10 @@ def refine(net, factor=2, steps_factor=None, optimizer=None, blocks=None):
             per block.
         steps_factor: New steps per old step. Default: `factor`. With 1 only the basis
             is refined and the logits do not change: bit for bit for piecewise constants
-            and factors that are powers of two, otherwise up to rounding.
+            and factors that are powers of two, otherwise up to rounding. This holds
+            where steps read theta as before: for constants with K a multiple of N, and
+            else if N is at least the number of new cells; steps that span several cells
+            read averages.
         optimizer: A built `keras.optimizers.Optimizer` of the net, or None.
         blocks: Names of the blocks to refine. Default: all.
 

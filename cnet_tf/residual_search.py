@@ -13,6 +13,8 @@ steps of Euler need not be.
 """
 
 import dataclasses
+import functools
+import numbers
 from collections.abc import Callable
 
 import keras
@@ -20,6 +22,7 @@ import keras
 from cnet_tf import flat_graph
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.flat_graph import Call, Value
+from cnet_tf.fresh_layer import settings
 from cnet_tf.lifted_layer import LiftedLayer
 from cnet_tf.residual_stage import Stage, Survey, Unit
 from cnet_tf.series import SeriesLayer
@@ -164,8 +167,10 @@ class _Search:
 
 
 def _is_sum(call) -> bool:
-    # `keras.layers.Add`, or the operation behind `x + y`.
-    return type(call.operation).__name__ == "Add"
+    # `keras.layers.Add`, or the operation behind `x + y`; a block could not regularise
+    # the activity of its sums.
+    regularised = getattr(call.operation, "activity_regularizer", None)
+    return type(call.operation).__name__ == "Add" and not regularised
 
 
 def _chains(units, search) -> list[Stage]:
@@ -231,11 +236,30 @@ def _exact(x):
 
 
 def _settings(operation):
-    config = operation.get_config()
+    config, functions = settings(operation)
     config.pop("name", None)
     weights = getattr(operation, "weights", ())
     shapes = [(tuple(v.shape), v.trainable) for v in weights]
-    return type(operation), _without_draws(config), shapes
+    called = [_code(function) for function in functions.values()]
+    return type(operation), _without_draws(config), shapes, called
+
+
+def _code(function):
+    """Describes a function; equal for equal code over equal values."""
+    if isinstance(function, functools.partial):
+        return _code(function.func), function.args, function.keywords
+    code = getattr(function, "__code__", None)
+    if code is None:  # Of a library in another language.
+        return id(function)
+    closure = [_value(cell.cell_contents) for cell in function.__closure__ or ()]
+    own = function.__defaults__, function.__kwdefaults__
+    return code, own, closure, id(getattr(function, "__self__", None))
+
+
+def _value(x):
+    if callable(x):
+        return _code(x)
+    return x if isinstance(x, (str, numbers.Number, tuple)) else id(x)
 
 
 def _without_draws(config):

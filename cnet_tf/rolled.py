@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from cnet_tf.kernels import mix, recompute, repeat
-from cnet_tf.model_graph import is_graph, layers_of
+from cnet_tf.model_graph import is_graph, layers_of, pattern_of
 from cnet_tf.runge_kutta import stage_times, step
 from cnet_tf.series import ForwardPass, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -110,18 +110,28 @@ def check(rate, argument="unroll: expected True"):
     for layer in layers_of(rate):
         if is_graph(layer) or not isinstance(layer, keras.layers.Layer):
             continue
-        # Keras counts the states of random generators as variables, not as weights.
-        draws = getattr(layer, "seeds", ()) or len(layer.variables) > len(layer.weights)
         regularized = any(
             getattr(part, "activity_regularizer", None)
             or getattr(part, "_activity_regularizer", None)  # In attention layers.
-            for part in layers_of(getattr(layer, "template", layer))
+            for part in layers_of(pattern_of(layer))
         )
-        if draws or regularized:
+        if _draws(layer) or regularized:
             raise ValueError(
                 f"{argument}, as layer {layer.name!r} of the unit draws random numbers "
                 "or regularises its activity."
             )
+
+
+def _draws(layer) -> bool:
+    """Tells if a layer draws random numbers."""
+    parts = layers_of(pattern_of(layer))
+    # Cells of recurrent layers have a generator, whether or not they drop anything.
+    cells = [part for part in parts if hasattr(part, "recurrent_dropout")]
+    idle = [cell for cell in cells if not (cell.dropout or cell.recurrent_dropout)]
+    known = {id(v) for cell in idle for v in cell.variables}
+    # Keras counts the states of random generators as variables, not as weights.
+    known |= {id(v) for v in pattern_of(layer).weights}
+    return any(id(v) not in known for v in pattern_of(layer).variables)
 
 
 class _Rows:
@@ -180,7 +190,8 @@ class _Tables:
 
 def _table(r, theta):
     """Returns (table, the place of each step in it)."""
-    if np.all((r == 0) | (r == 1)):
+    # Not of Legendre polynomials at t = 1, where all are one.
+    if np.all((r == 0) | (r == 1)) and np.all(r.sum(axis=1) == 1):
         return theta, ops.convert_to_tensor(r.argmax(axis=1), "int32")
     return mix(r, theta), ops.arange(len(r), dtype="int32")
 
@@ -206,6 +217,8 @@ class _Depth:
 
 class _Moments:
     """Sums of w_k m over evaluations: batch moments weighted by how much they count."""
+
+    keeps_losses = False  # They would belong to the graph of the loop.
 
     def __init__(self, norms, sums):
         self.read = {}

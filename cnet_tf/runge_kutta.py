@@ -20,24 +20,22 @@ class StageTime(Fraction):
         step: n, 0 <= n < N.
         node: c, the node of the stage in the scheme.
         steps: N.
-        stage: (i, s), stage i of the s stages of its step; None for other times.
+        stage: (i, s), stage i of the s stages of step n of N steps over [0, 1]; None
+            for other times.
         share: The part of the step, within [0, 1], that its stage stands for
             (`ButcherTableau.shares`); None for other times, or if there is none.
         side: `"left"` for the stage at the end of a step (c = 1), else `"right"`: which
             limit to take where theta jumps, so that no stage reads a cell that its step
-            does not touch.
+            does not touch. A step that ends within step n says so itself.
     """
 
-    def __new__(cls, step, node, steps, t0=0, t1=1, stage=None, share=None):
+    def __new__(cls, step, node, steps, t0=0, t1=1, stage=None, share=None, side=None):
         t0, t1 = Fraction(t0), Fraction(t1)
         time = super().__new__(cls, t0 + (step + node) * (t1 - t0) / steps)
         time.step, time.node, time.steps = step, node, steps
         time.stage, time.share = stage, share
+        time.side = side or ("left" if node == 1 else "right")
         return time
-
-    @property
-    def side(self):
-        return "left" if self.node == 1 else "right"
 
 
 def stage_times(scheme, step, steps, t0=0, t1=1) -> list[StageTime]:
@@ -50,8 +48,10 @@ def stage_times(scheme, step, steps, t0=0, t1=1) -> list[StageTime]:
     """
     tableau = get_scheme(scheme)
     shares = tableau.shares or [None] * tableau.stages
+    # Steps over a part of the depth are not the N steps of any manifestation.
+    whole = (t0, t1) == (0, 1)
     return [
-        StageTime(step, c, steps, t0, t1, (i, tableau.stages), share)
+        StageTime(step, c, steps, t0, t1, (i, tableau.stages) if whole else None, share)
         for i, (c, share) in enumerate(zip(tableau.c, shares, strict=True))
     ]
 

@@ -122,7 +122,12 @@ class ForwardPass:
             share of the step (`ButcherTableau.shares`), or over the whole step if the
             scheme has no shares. `"point"` reads theta at the stage time, as all do
             with enough steps.
+
+    Attributes:
+        keeps_losses: Whether losses that layers add in the pass reach the optimizer.
     """
+
+    keeps_losses = True
 
     def __init__(self, restriction="average"):
         self.restriction = restriction

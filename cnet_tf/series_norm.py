@@ -18,10 +18,11 @@ from keras import ops
 from cnet_tf.basis import depths, evaluations, get_basis
 from cnet_tf.bounds import MOST_NODES
 from cnet_tf.checks import positive_integer
+from cnet_tf.fresh_layer import fresh
 from cnet_tf.kernels import mix, normalize, normalize_batch, wide
 from cnet_tf.member_name import evaluations as evaluations_of
 from cnet_tf.series import SeriesLayer, depth_in_force, initial_series
-from cnet_tf.slicewise import slicewise
+from cnet_tf.slicewise import slicewise_constraint, slicewise_regularizer
 
 
 class UnsuitableNorm(ValueError):
@@ -153,7 +154,13 @@ class SeriesBatchNormalization(SeriesLayer):
             )
         config = norm.get_config()
         axis, renorm = config.pop("axis"), config.pop("renorm", False)
-        config = {k: v for k, v in config.items() if not k.startswith("renorm")}
+        # Not as the config has them: it keeps only the name of a function.
+        kinds = ("initializer", "regularizer", "constraint")
+        config = {
+            key: getattr(norm, key) if key.endswith(kinds) else value
+            for key, value in config.items()
+            if not key.startswith("renorm")
+        }
         if axis != -1 and norm.built:
             axis -= len(norm.get_build_config()["input_shape"])
         if axis != -1 or renorm:
@@ -188,7 +195,7 @@ class SeriesBatchNormalization(SeriesLayer):
 
     def reading(self, member):
         """Returns a layer of the same settings and variables that reads a member's."""
-        twin = type(self).from_config({**self.get_config(), "member": member})
+        twin = fresh(self, member=member)
         # A function, so that Keras does not track this layer as a part of the twin.
         twin._lender = lambda: self
         return twin
@@ -230,8 +237,10 @@ class SeriesBatchNormalization(SeriesLayer):
         settings = {"aggregation": "mean"}
         if trainable:
             settings = {
-                "regularizer": slicewise(getattr(self, f"{name}_regularizer")),
-                "constraint": slicewise(getattr(self, f"{name}_constraint")),
+                "regularizer": slicewise_regularizer(
+                    getattr(self, f"{name}_regularizer")
+                ),
+                "constraint": slicewise_constraint(getattr(self, f"{name}_constraint")),
             }
         return self.add_series(
             name + suffix,

@@ -4,17 +4,17 @@ import keras
 from keras import ops
 
 
-def slicewise(function):
-    """Returns the regulariser or constraint of a series, from that of one weight.
+def slicewise_regularizer(function):
+    """Returns the regulariser of a series: the sum of one weight's over the theta_k.
 
-    The result is the sum of penalties over the theta_k, or a stack of constrained
-    theta_k, as in K layers of a residual network. None stays None.
+    This is the penalty of K layers of a residual network. None stays None.
     """
-    if function is None:
-        return None
-    if isinstance(function, keras.regularizers.Regularizer):
-        return _Regularizer(function)
-    return _Constraint(function)
+    return function and _Regularizer(function)
+
+
+def slicewise_constraint(function):
+    """Returns the constraint of a series: one weight's, of each theta_k."""
+    return function and _Constraint(function)
 
 
 class _Regularizer(keras.regularizers.Regularizer):
@@ -22,7 +22,7 @@ class _Regularizer(keras.regularizers.Regularizer):
         self.function = function
 
     def __call__(self, x):
-        return sum(self.function(theta) for theta in ops.unstack(x))
+        return sum(self.function(theta) for theta in _thetas(x))
 
 
 class _Constraint(keras.constraints.Constraint):
@@ -30,4 +30,9 @@ class _Constraint(keras.constraints.Constraint):
         self.function = function
 
     def __call__(self, w):
-        return ops.stack([self.function(theta) for theta in ops.unstack(w)])
+        return ops.stack([self.function(theta) for theta in _thetas(w)])
+
+
+def _thetas(series):
+    # Under JAX no operation takes a variable itself while it is traced.
+    return ops.unstack(ops.convert_to_tensor(series))

@@ -12,11 +12,14 @@ the distance to the limit, the floor, is used instead.
             its neighbours; 1 for an integrator
     fall    how many more answers are wrong in the limit than as trained
 
-Intervals contain 95 of 100 draws of the examples with replacement (bootstrap). If
-activations have kinks (ReLU), a step across one has an error of O(h^2) whatever the
-scheme, so no more than order two is required.
+Intervals contain 95 of 100 draws of the examples with replacement (bootstrap). That of
+the fall reaches at least 3 / n to both sides where n answers are right or wrong: if
+none of them changes, up to three in n may do so with that confidence. If activations
+have kinks (ReLU), a step across one has an error of O(h^2) whatever the scheme, so no
+more than order two is required.
 
-Reference: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+References: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+Hanley and Lippman-Hand 1983, If nothing goes wrong, is everything all right? JAMA 249.
 """
 
 import dataclasses
@@ -37,6 +40,8 @@ POINTS = 0.01
 _DRAWS = 400
 _KINKS = 2
 _ENDS = 2.5, 97.5
+# Errors that count, over the noise.
+_ABOVE_NOISE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Verdict:
 
     @property
     def text(self) -> str:
+        if self.kind == INTEGRATOR and math.isnan(self.order.value):
+            return f"{INTEGRATOR}, its order hidden by round-off"
         if self.kind == INTEGRATOR:
             return f"{INTEGRATOR} of order {self.order.value:.1f}"
         return self.kind
@@ -97,8 +104,10 @@ def judged(
     The fall decides, or the floor if there are no labels. If its whole interval is
     above its bound, or the floor is not finite, the part learned its own step. If its
     whole interval is within the bound, and that of the order is at or above the order
-    of the scheme, or two if that is less, minus one half, the part is an integrator.
-    Otherwise too little is known.
+    of the scheme, or two if that is less, minus one half, the part is an integrator;
+    so it is if its error as trained is below the noise, which hides the order. Without
+    labels, answers that change in the limit leave it undecided. Otherwise too little is
+    known.
 
     Args:
         part: A part from `observed_order.observe`.
@@ -119,7 +128,12 @@ def judged(
     trained = part.errors[part.scheme][at]
 
     def fall_to(errors):
-        return _interval(draws @ (errors - trained) / len(trained))
+        found = _interval(draws @ (errors - trained) / len(trained))
+        if not set(np.unique([errors, trained])) <= {0, 1}:  # Not right or wrong.
+            return found
+        few = 3 / len(trained)
+        low, high = found.value - few, found.value + few
+        return Interval(found.value, min(found.low, low), max(found.high, high))
 
     fall = fall_to(part.limit)
     wanted = min(_nominal(part.scheme), _KINKS) - 0.5
@@ -127,8 +141,10 @@ def judged(
     kind = UNDECIDED
     if off.low > bound or not math.isfinite(floor.value):
         kind = OWN_STEP
-    elif off.high <= bound and orders[part.scheme].low >= wanted:
-        kind = INTEGRATOR
+    elif off.high <= bound and fall.low <= points:
+        hidden = floor.high <= _ABOVE_NOISE * _noise(part)
+        if hidden or orders[part.scheme].low >= wanted:
+            kind = INTEGRATOR
     return Verdict(
         part.name,
         kind,
@@ -205,16 +221,21 @@ def _errors(part, scheme, draws) -> np.ndarray:
 
 def _order(part, errors) -> float:
     """Fits the slope of log error over log h, in the finest two octaves above noise."""
-    noise = math.sqrt(part.noise.sum() / part.size.sum())
+    least = _ABOVE_NOISE * _noise(part)
     points = [
         (-math.log(f), math.log(e))
         for f, e in _known(part, errors).items()
-        if f >= 1 and e > 4 * noise
+        if f >= 1 and e > least
     ]
     near = [(h, e) for h, e in points if h <= points[-1][0] + math.log(4.01)]
     if len(near) < 2:
         return math.nan
     return float(np.polyfit(*zip(*near, strict=True), 1)[0])
+
+
+def _noise(part) -> float:
+    """Returns the relative error below which errors mean nothing."""
+    return math.sqrt(part.noise.sum() / part.size.sum())
 
 
 def _dip(part, errors) -> float:

@@ -41,8 +41,8 @@ class Choice:
     Attributes:
         block: Its name.
         steps: N.
-        error: The estimate with that N, see `steps_for_tolerance`; the largest over all
-            batches.
+        error: The estimate with that N, see `steps_for_tolerance`; the largest over the
+            batches that were run with it, which are those since N was last raised.
     """
 
     block: str

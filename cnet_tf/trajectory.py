@@ -7,7 +7,6 @@ plain residual net read as a flow.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable
 from fractions import Fraction
@@ -183,8 +182,11 @@ def rate_of(flow, mask=None, restriction=None):
     if isinstance(flow, ResidualChain):
         return flow.rate
     forward = ForwardPass(restriction or flow.restriction)
-    masks = {} if mask is None or not is_graph(flow.rate) else {"mask": mask}
-    return forward.reading(functools.partial(flow.rate, training=False, **masks))
+
+    def rate(x):
+        return flow.rate_in(x, training=False, mask=mask)(x)
+
+    return forward.reading(rate)
 
 
 def state_at(net, block, inputs, t, refined=1):
@@ -232,6 +234,7 @@ def state_at(net, block, inputs, t, refined=1):
                 flow.steps,
                 stage=time.stage,
                 share=time.share and tuple(part * end for end in time.share),
+                side=time.side,
             )
             for time in stage_times(flow.scheme, n, flow.steps)
         ]

@@ -5,12 +5,11 @@ import os
 import pathlib
 
 import keras
-import numpy as np
 
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.escaping import line
-from cnet_tf.image_ends import gives_probabilities, last_operation
+from cnet_tf.image_ends import gives_probabilities, last_operation, takes_pixels
 from cnet_tf.manifestation import unrolled
 from cnet_tf.model_graph import layers_of
 from export.runtimes import SIGNATURE
@@ -21,9 +20,6 @@ from trainers.data.errors import tell
 from trainers.data.generated import GENERATED
 from trainers.data_option import per_channel
 from trainers.errors import OptionError, naming
-
-# A smaller scale factor or a larger mean implies pixels of 0 to 255, not 0 to 1.
-_SMALL, _LARGE = 0.02, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +61,7 @@ class File:
             "mean": per_channel("mean", self.mean or (0.0,), channels),
             "std": per_channel("std", self.std or (1.0,), channels),
         }
-        if not self.std and _takes_pixels(model):
+        if not self.std and takes_pixels(model):
             tell(
                 f"--std: {line(self.path)} seems to take pixels from 0 to 255, as it "
                 "scales them itself. If so, give --std=0.00392156863: exports divide "
@@ -173,8 +169,9 @@ def _check_model(model) -> None:
             "a model of logits",
             f"{model.name!r}, whose last layer {last_operation(model).name!r} applies "
             "a softmax or sigmoid",
-            "set its `activation = keras.activations.linear` and save the model "
-            "again; exports return probabilities as well as logits",
+            "leave that out (`activation = keras.activations.linear` where it is the "
+            "activation of a layer), and save the model again; exports return "
+            "probabilities as well as logits",
         )
     outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
     if len(outputs) != 1 or any(
@@ -200,18 +197,6 @@ def _check_model(model) -> None:
             _shown(outputs),
             "the probability of a single class is always one; end it with Dense(2)",
         )
-
-
-def _takes_pixels(model) -> bool:
-    """Whether a model begins by scaling numbers far beyond 0..1."""
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.Rescaling):
-            return bool(np.all(np.abs(layer.scale) < _SMALL))
-        if isinstance(layer, keras.layers.Normalization):
-            return bool(np.any(np.array(layer.mean) > _LARGE))
-        if getattr(layer, "weights", None) and not isinstance(layer, keras.Model):
-            return False  # Later layers take features.
-    return False
 
 
 def _shown(shapes) -> str:

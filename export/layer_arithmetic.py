@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnet_tf.lifted_layer import LiftedLayer
+from cnet_tf.model_graph import pattern_of
 from cnet_tf.scale import Scale
 from cnet_tf.series import SeriesLayer, at_depth
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -20,7 +20,7 @@ def operations(layer, depth) -> list:
         layer: Any layer. An unknown one becomes a `Function` that calls it.
         depth: Function that returns the `Depth` at which its series are read.
     """
-    pattern = layer.template if isinstance(layer, LiftedLayer) else layer
+    pattern = pattern_of(layer)
     read = _READERS.get(type(pattern))
     found = read and read(pattern, _Weights(layer, depth))
     if found is None:

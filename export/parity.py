@@ -33,6 +33,11 @@ _ROUNDED = 1e-2
 SHARES = {"logits": 1.0, "probabilities": 0.5, "label": math.inf}
 
 
+# The size of logits up to which their delta is absolute. Beyond it grows with them, as
+# rounding in float32 does.
+_LARGE = 10.0
+
+
 class ParityError(LineError):
     """An export that does not agree with Keras. The message is one line."""
 
@@ -101,6 +106,7 @@ class Parity:
         compared: A key of `SHARES`.
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
             the export's from its own labels, or scores if it gives none.
+        size: The largest |logit| of Keras.
     """
 
     delta: float
@@ -110,6 +116,7 @@ class Parity:
     candidate_accuracy: float
     labelled: bool = True
     compared: str = "logits"
+    size: float = 0.0
 
     @property
     def gained(self) -> float:
@@ -207,7 +214,7 @@ def compare(
         ParityError: shapes differ, or the logits of the reference are not finite.
     """
     deltas, right = {}, np.zeros(2, int)
-    seen = 0
+    seen, size = 0, 0.0
     for batch in split(images):
         looked_at = parity_images is None or seen < parity_images
         source = reference if looked_at or voter is None else voter
@@ -216,16 +223,20 @@ def compare(
         if looked_at:
             name = f"images {seen}..{seen + len(batch) - 1}"
             deltas[name] = _delta(expected, received)
+            size = max(size, float(np.abs(expected).max()))
         votes = expected.argmax(-1), _votes(received)
         truth = votes[0] if labels is None else labels[seen : seen + len(batch)]
         right += [np.sum(vote == truth) for vote in votes]
         seen += len(batch)
     for name, batch in edge_batches(images.shape[1:]).items():
-        deltas[name] = _delta(np.asarray(reference(batch)), candidate(batch))
+        expected = np.asarray(reference(batch))
+        deltas[name] = _delta(expected, candidate(batch))
+        if np.isfinite(expected).all():
+            size = max(size, float(np.abs(expected).max()))
     worst = max(deltas, key=deltas.get)
     accuracies = (right / seen).tolist()
-    known = labels is not None
-    return Parity(deltas[worst], worst, seen, *accuracies, known, _compared(received))
+    known, compared = labels is not None, _compared(received)
+    return Parity(deltas[worst], worst, seen, *accuracies, known, compared, size)
 
 
 def _compared(outputs) -> str:
@@ -263,7 +274,7 @@ def row(
         latency: Seconds for `batch` images.
         batch: Batch size. Default: 1.
     """
-    limit = gate.delta * SHARES[parity.compared]
+    limit = _limit(parity, gate)
     drop = f"-{gate.allowed_drop(parity.images):.2g} points"
     delta = {f"max abs delta {parity.compared}": f"{parity.delta:.1e}"}
     scores = {
@@ -281,6 +292,12 @@ def row(
         **scores,
         f"{LATENCY}, {batch} image{'s' * (batch > 1)} (ms)": f"{1000 * latency:.3f}",
     }
+
+
+def _limit(parity: Parity, gate: Gate) -> float:
+    """Returns the delta that a gate allows."""
+    growth = max(1.0, parity.size / _LARGE) if parity.compared == "logits" else 1.0
+    return gate.delta * SHARES[parity.compared] * growth
 
 
 def table(rows: Iterable[dict[str, str]]) -> str:
@@ -308,7 +325,7 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
         gate: The gate that it must pass.
         remedy: What the user can do about lost accuracy. Default: report it.
     """
-    limit = gate.delta * SHARES[parity.compared]
+    limit = _limit(parity, gate)
     if not (math.isfinite(parity.delta) and parity.delta <= limit):
         raise ParityError(
             f"parity: expected {parity.compared} within {limit:.0e} of Keras. Received "

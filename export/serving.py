@@ -99,15 +99,37 @@ def serving_function(
     return serve
 
 
+# Of ITU-R BT.601: grey of red, green and blue.
+_LUMA = (0.299, 0.587, 0.114)
+
+
 def _decoded(files, shape):
     """Decodes the bytes of JPEG or PNG files (B,) to pixels, uint8 (B, *shape).
 
-    Refuses images of another size: how a user would crop them is unknown here.
+    Transparent ones are laid on white, as in training. Refuses images of another size:
+    how a user would crop them is unknown here.
     """
     height, width, channels = shape
 
+    def jpeg(content):
+        # As Pillow decodes the images of a training, to the last bit.
+        return tf.io.decode_jpeg(content, channels, dct_method="INTEGER_ACCURATE")
+
+    def png(content):
+        pixels = tf.io.decode_png(content, 4)
+        if channels == 4:
+            return pixels
+        pixels = tf.cast(pixels, tf.float32)
+        colours, alpha = pixels[..., :3], pixels[..., 3:] / 255
+        found = tf.round(alpha * colours + 255 * (1 - alpha))
+        if channels == 1:
+            found = tf.round(tf.reduce_sum(found * _LUMA, axis=-1, keepdims=True))
+        return tf.cast(found, tf.uint8)
+
     def decode(content):
-        pixels = tf.io.decode_image(content, channels, expand_animations=False)
+        pixels = tf.cond(
+            tf.io.is_jpeg(content), lambda: jpeg(content), lambda: png(content)
+        )
         size = tf.shape(pixels)[:2]
         message = f"image: expected {height} x {width} pixels (height x width). "
         fits = tf.debugging.Assert(

@@ -1,14 +1,17 @@
 """SavedModels that take JPEG and PNG files, and refuse what they cannot decode."""
 
 import base64
+import io
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from trained_run import DIGITS, copy_of_keras, parse, pixels, save_run
 
 from export import runtimes, saved_model, serving, tflite
+from trainers.data import image_files
 from trainers.errors import OptionError
 
 
@@ -50,12 +53,28 @@ def test_files_give_the_logits_of_their_pixels(runs, exported, call):
 
 
 def test_jpeg(call):
-    """What a decoder makes of a JPEG is what the graph sees."""
+    """What Pillow makes of a JPEG, as in training, is what the graph sees."""
     file = tf.io.encode_jpeg(pixels(1)[0], quality=95).numpy()
-    decoded = tf.io.decode_jpeg(file).numpy()
+    decoded = np.asarray(PIL.Image.open(io.BytesIO(file)))[..., None]
     as_png = serving.feeder(DIGITS, "encoded")(decoded[None])
     expected = call(as_png)["logits"]
     np.testing.assert_array_equal(call([file])["logits"], expected)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparent_pixels_are_laid_on_white_as_in_training(call, mode, tmp_path):
+    rng = np.random.default_rng(0)
+    clear = rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    clear[..., :3] = clear[..., :1]  # Grey, for a net of one channel.
+    image = PIL.Image.fromarray(clear).convert("LA" if mode == "LA" else "RGBA")
+    if mode == "P":
+        image = PIL.Image.fromarray(clear[..., 0]).convert("P")
+        image.info["transparency"] = bytes(range(256))
+    image.save(tmp_path / "a.png", **image.info)
+    seen = image_files.pixels(str(tmp_path / "a.png"), 1)
+    as_png = serving.feeder(DIGITS, "encoded")(seen[None])
+    found = call([(tmp_path / "a.png").read_bytes()])["logits"]
+    np.testing.assert_allclose(found, call(as_png)["logits"], atol=2e-2)
 
 
 def test_colours_become_those_of_the_net(call):
@@ -105,7 +124,7 @@ def test_channels_that_no_file_has_are_refused(digits_dir, tmp_path):
     shape = (8, 8, 2)
     run = save_run(tmp_path / "run", data=data, shape=shape, widths=(4,), strides=(1,))
     arguments = [f"--run={run}", f"--output={tmp_path / 'out'}", "--input=encoded"]
-    with pytest.raises(OptionError, match="--input: .*1, 3, 4 channels. Rec.* of 2"):
+    with pytest.raises(OptionError, match="--input: .*1, 3, 4 channels. Rec.* with 2"):
         saved_model.main(parse(arguments))
     assert not (tmp_path / "out").exists()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnet_tf import ContinuousMobileNet
+from cnet_tf.model_graph import pattern_of
 
 L = keras.layers
 SHAPE = (8, 8, 3)
@@ -105,7 +106,7 @@ def test_settings_are_one_a_block():
     net = build(nodes=(1, 3), steps=(2, 4), horizon=(1, 3), expansion=(2, 3))
     blocks = [net.get_layer(f"block_{i}") for i in range(2)]
     assert [(b.nodes, b.steps, b.horizon) for b in blocks] == [(1, 2, 1), (3, 4, 3)]
-    widths = [b.rate.get_layer("expand").template.filters for b in blocks]
+    widths = [pattern_of(b.rate.get_layer("expand")).filters for b in blocks]
     assert widths == [8, 18]
 
 

@@ -10,6 +10,7 @@ import pytest
 from flows import block_net, oscillator, plain_net, states, turned
 
 from cnet_tf import (
+    ContinuousBlock,
     ContinuousNet,
     continuous_net,
     convergence,
@@ -18,7 +19,14 @@ from cnet_tf import (
     recalibrated_along,
 )
 from cnet_tf.any_depth import with_members
-from cnet_tf.observed_order import WHOLE, _extrapolated, observe, wrong_answers
+from cnet_tf.observed_order import (
+    WHOLE,
+    Part,
+    _extrapolated,
+    _joined,
+    observe,
+    wrong_answers,
+)
 from cnet_tf.step_verdict import (
     INTEGRATOR,
     OWN_STEP,
@@ -60,7 +68,8 @@ def test_errors_are_distances_to_the_limit(smooth):
     fine.set_weights(net.get_weights())
     x = states()
     limit = fine(x).numpy()
-    error = np.linalg.norm(net(x).numpy() - limit) / np.linalg.norm(limit)
+    common = net(x[:5]).numpy().mean(axis=0)  # Of the first batch.
+    error = np.linalg.norm(net(x).numpy() - limit) / np.linalg.norm(limit - common)
     assert relative(whole, "midpoint")[0].value == pytest.approx(error, rel=1e-3)
     assert judged(part).kind == INTEGRATOR
 
@@ -76,6 +85,72 @@ def test_a_chain_and_the_block_of_equal_weights_have_one_verdict():
         for get in (lambda v: v.order, lambda v: v.floor):
             pair = dataclasses.astuple(get(verdict)), dataclasses.astuple(get(twin))
             np.testing.assert_allclose(*pair, rtol=1e-6)
+
+
+def one_long_step(bias=0.0, classes=1):
+    """A net whose answers change in the limit."""
+    keras.utils.set_random_seed(0)
+    unit = keras.layers.Dense(4, "tanh", kernel_initializer="orthogonal")
+    head = keras.layers.Dense(
+        classes, bias_initializer=keras.initializers.Constant(bias)
+    )
+    block = ContinuousBlock(unit, scheme="euler", horizon=6)
+    return keras.Sequential([keras.Input((4,)), block, head])
+
+
+def test_a_single_logit_answers_by_its_sign():
+    net = one_long_step()
+    x = np.random.default_rng(0).normal(size=(400, 4)).astype("float32")
+    labels = (net(x).numpy()[:, 0] > 0).astype(int)
+    for given in (labels, labels[:, None]):
+        verdict = judged(observe(net, [(x, given)], factors=(1, 2, 4, 8))[-1])
+        assert verdict.wrong == 0 and verdict.fall.value > 0.03
+        assert verdict.kind == OWN_STEP
+    assert wrong_answers([np.array([[2.0], [-1.0]])], [1, 1]).tolist() == [0, 1]
+
+
+def test_what_all_examples_have_in_common_decides_nothing():
+    x = np.random.default_rng(0).normal(size=(400, 4)).astype("float32")
+    plain, shifted = (
+        judged(observe(one_long_step(bias, 3), [(x, None)], factors=(1, 2, 4, 8))[-1])
+        for bias in (0.0, 100.0)
+    )
+    assert shifted.floor.value == pytest.approx(plain.floor.value, rel=1e-2)
+    assert shifted.kind == plain.kind == OWN_STEP
+
+
+def test_labels_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"labels: expected integers of shape \(2,\)"):
+        wrong_answers([np.eye(2)], [0, 1, 1])
+
+
+def part_of(curve, limit, noise=1e-12):
+    """A part of a net with labels whose answers as trained are all right."""
+    count = len(limit)
+    factors = tuple(map(Fraction, (1, 2, 4)))
+    squared = np.outer(curve, np.ones(count))
+    answers = {"rk4": np.zeros((3, count))}
+    ones, finest = np.ones(count), ("rk4", factors[-1])
+    return Part(
+        *("block", "rk4", "2", factors, (True,) * 3, {"rk4": squared}, answers),
+        *(ones, noise * ones, np.asarray(limit, float), finest, True),
+    )
+
+
+@pytest.mark.parametrize(("count", "fall"), [(20, 0.05), (100, 0.02), (300, 0.02)])
+def test_few_answers_do_not_make_an_integrator(count, fall):
+    """Of nets that lose two points or more, at most 2.5 % seem to lose none."""
+    rng = np.random.default_rng(0)
+    curve = 1e-4 * 256.0 ** -np.arange(3)  # Of order four.
+    kinds = [judged(part_of(curve, rng.random(count) < fall)).kind for _ in range(200)]
+    assert kinds.count(INTEGRATOR) <= 0.025 * 200
+    assert judged(part_of(curve, np.zeros(300))).kind == INTEGRATOR
+
+
+def test_an_order_below_the_noise_is_no_reason_to_doubt():
+    verdict = judged(part_of(np.full(3, 1e-14), np.zeros(400), noise=1e-14))
+    assert verdict.kind == INTEGRATOR
+    assert verdict.text == "integrator, its order hidden by round-off"
 
 
 def distance_to_truth(outputs, truth):
@@ -153,14 +228,16 @@ def test_the_dip_is_one_of_a_power_law(smooth):
 
 def test_answers_decide_where_there_are_labels(smooth):
     """Whatever the floor is; and few examples decide nothing."""
-    part = dataclasses.replace(smooth[1][0], labelled=True)
-    right, count = part.errors["midpoint"][0] * 0, len(part.limit)
-    errors = {s: e * 0 for s, e in part.errors.items()}
-    flat = dataclasses.replace(part, errors=errors, limit=right)
+    few = dataclasses.replace(smooth[1][0], labelled=True)
+    errors = {s: e * 0 for s, e in few.errors.items()}
+    few = dataclasses.replace(few, errors=errors, limit=few.limit * 0)
+    assert judged(few).kind == UNDECIDED
+    flat = _joined([few] * 40)
+    right = flat.limit
     assert judged(flat).kind == INTEGRATOR
     assert judged(dataclasses.replace(flat, limit=right + 1)).kind == OWN_STEP
-    one = np.eye(1, count)[0]
-    assert judged(dataclasses.replace(flat, limit=one)).kind == UNDECIDED
+    some = np.arange(len(right)) % 100 < 1
+    assert judged(dataclasses.replace(flat, limit=some * 1.0)).kind == UNDECIDED
     both = [judged(flat), judged(dataclasses.replace(flat, limit=right + 1))]
     assert of_runs(both).kind == UNDECIDED
     assert (of_runs(both).fall.low, of_runs(both).fall.high) == (0, 1)

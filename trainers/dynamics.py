@@ -8,8 +8,8 @@ the oscillator, whose fit is also known in closed form, and a 2-50-2 perceptron 
 pendulum. The error at time T is then measured for steps h from 1 down to 1e-4. The
 error of an integrator falls like h^p to a floor. That of an impostor dips at h = D and
 rises as h -> 0 to the error of the equation it has learned: any fit converges with
-order p, but to the solution of its own equation. Writes dynamics.csv, .json, .md and
-.png to --output.
+order p, but to the solution of its own equation. A fit that errs as much at h = D as at
+longer steps has learned neither. Writes dynamics.csv, .json, .md and .png to --output.
 
 Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 4.
 """
@@ -143,9 +143,13 @@ class Curve:
 
     @property
     def verdicts(self) -> list[str]:
-        """What each seed has learned: a flow, alike for other steps, or one step."""
-        impostor = self.floors > _RISE * self.dips
-        return ["impostor" if each else "integrator" for each in impostor]
+        """What each seed has learned: a flow, one step, or neither."""
+        coarse = self.errors[: self._at(self.spacing)]
+        worst = np.max(coarse, axis=0, initial=0) if len(coarse) else np.inf
+        # A fit that learned nothing errs alike at h = D and at longer steps.
+        learned = self.dips < worst / 2  # Not if NaN.
+        kinds = np.where(self.floors <= _RISE * self.dips, "integrator", "impostor")
+        return np.where(learned, kinds, "neither").tolist()
 
 
 def main(options):

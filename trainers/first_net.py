@@ -2,11 +2,13 @@
 
 import os
 
+import keras
+
 from cnet_tf import checkpoint, keras_file, pretrained
 from cnet_tf.any_depth import with_members
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.bounds import MOST_STEPS
-from cnet_tf.image_ends import gives_probabilities, last_operation
+from cnet_tf.image_ends import gives_probabilities, last_operation, takes_pixels
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
 from cnet_tf.presets import continuous_net
@@ -58,10 +60,12 @@ def _manifested(net, flag, **form):
 
 
 def _freeze_features(net):
-    """Freezes all layers but the last, which makes the logits."""
-    *features, head = net.layers
-    for layer in features:
-        layer.trainable = False
+    """Freezes all layers but the last, which makes the logits, within models too."""
+    head = net
+    while isinstance(head, keras.Model):
+        *features, head = head.layers
+        for layer in features:
+            layer.trainable = False
     if not head.trainable_variables:
         raise OptionError(
             f"--train_only: expected a net whose last layer has weights. Received "
@@ -185,8 +189,15 @@ def _of_file(options, data):
     if gives_probabilities(net):
         raise OptionError(
             "--model: expected a model of logits. Received one whose last layer "
-            f"{last_operation(net).name!r} takes a softmax or sigmoid: give it "
-            "`activation = keras.activations.linear` and save it again."
+            f"{last_operation(net).name!r} takes a softmax or sigmoid: leave that out "
+            "(`activation = keras.activations.linear` where it is the activation of a "
+            "layer), and save it again."
+        )
+    if takes_pixels(net):
+        raise OptionError(
+            f"--model: expected a model of normalised images, which trainings give. "
+            f"Received {options.model!r}, which first scales pixels from 0 to 255 "
+            "itself: leave that layer out, and save it again."
         )
     if options.image_sizes and net.input_shape[1:3] != (None, None):
         raise OptionError(

@@ -4,8 +4,6 @@ Members of an any-depth net have their own batch norms (`cnet_tf.any_depth`). Th
 blocks give them more; `trainers/short_graphs.py` finds out whether that helps.
 """
 
-import functools
-
 from keras import ops
 
 from cnet_tf.continuous_block import ContinuousBlock
@@ -32,7 +30,7 @@ class ShortBlock(ContinuousBlock):
     def call(self, x, training=None, mask=None):
         # States are images, so there is no mask.
         forward = self.forward_pass()
-        rate = functools.partial(self.rate, training=training)
+        rate = self.rate_in(x, training)
         x = self.integrated(forward.reading(rate), x)
         forward.finish()
         return x

@@ -42,19 +42,18 @@ async function fetched(path) {
 
 // --- Pixels -------------------------------------------------------------------
 
-// The largest middle part of a picture that has the proportions of the net's images.
+// The whole picture at the size of the net's images, regardless of its proportions, as
+// images of a training are resized.
 async function pixelsOf(blob, inverted) {
   const [height, width, channels] = net.image_shape;
   const picture = await createImageBitmap(blob);
-  const scale = Math.min(picture.width / width, picture.height / height);
-  const [w, h] = [width * scale, height * scale];
   const canvas = $("preview");
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.imageSmoothingQuality = "high";
   pen.fillStyle = "#fff"; // Shows through transparent pixels.
   pen.fillRect(0, 0, width, height);
-  pen.drawImage(picture, (picture.width - w) / 2, (picture.height - h) / 2, w, h, 0, 0, width, height);
+  pen.drawImage(picture, 0, 0, width, height);
   const image = pen.getImageData(0, 0, width, height);
   const found = new Uint8Array(height * width * channels);
   for (let i = 0; i < height * width; i++) {
