@@ -79,6 +79,14 @@ def test_a_rise_below_the_spacing_tells_an_impostor():
     assert curve.verdicts == ["integrator", "integrator", "impostor"]
 
 
+def test_fits_that_learned_nothing_are_neither():
+    errors = np.array([[4.2, np.nan, 1], [4.2, np.nan, 0.01], [4.2, np.nan, np.nan]])
+    states = np.stack([errors, np.zeros((3, 3))], axis=-1)
+    steps = np.array([1.0, 0.1, 0.01])
+    curve = dynamics.Curve("pendulum", "rk4", 0.1, steps, states, np.zeros(2))
+    assert curve.verdicts == ["neither", "neither", "impostor"]
+
+
 def test_a_seed_trains_alike_alone_and_among_others():
     states = MOTIONS["pendulum"].solution(np.arange(0, 20, 0.1))
     recipe = one_step.Recipe(iterations=50, batch_size=8, learning_rate=1e-3)

@@ -41,6 +41,25 @@ def of(*last, dtype="float32"):
     return keras.Sequential([keras.Input((8, 8, 1), dtype=dtype), *parts])
 
 
+def test_the_head_is_found_within_models():
+    inner = keras.Sequential(
+        [L.Flatten(), L.Dense(5, name="features"), L.Dense(10, name="head")]
+    )
+    net = keras.Sequential([keras.Input((8, 8, 1)), inner])
+    first_net._freeze_features(net)
+    names = [variable.path.split("/")[-2] for variable in net.trainable_variables]
+    assert names == ["head", "head"]
+
+
+def test_a_model_that_scales_pixels_itself_is_refused(short_run, tmp_path):
+    """Trainings give normalised images: it would see nearly nothing."""
+    parts = [L.Rescaling(1 / 255), L.Flatten(), L.Dense(10)]
+    net = keras.Sequential([keras.Input((8, 8, 1)), *parts])
+    net.save(tmp_path / "my.keras")
+    with pytest.raises(OptionError, match="expected a model of normalised images"):
+        fit.fit(short_run(model=str(tmp_path / "my.keras"), epochs=1))
+
+
 @pytest.mark.slow
 def test_trains_grows_and_resumes_a_model_of_ones_own(short_run, tmp_path):
     net = mine()

@@ -159,6 +159,26 @@ def _softmax(logits):
     return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
 
 
+def test_the_gate_grows_with_logits_beyond_ten():
+    """As rounding does: float32 has seven digits of any number."""
+    logits = np.array([[40.0, -2.0]])
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    gate = parity.Gate.exact(1e-5)
+
+    def compared(scale, delta):
+        return parity.compare(
+            lambda x: np.repeat(scale * logits, len(x), axis=0),
+            lambda x: {"logits": np.repeat(scale * logits + delta, len(x), axis=0)},
+            images,
+            None,
+        )
+
+    parity.check(compared(1, 3e-5), gate)
+    for scale, delta in ((1, 5e-5), (0.25, 1.1e-5)):
+        with pytest.raises(parity.ParityError, match="expected logits within"):
+            parity.check(compared(scale, delta), gate)
+
+
 def test_probabilities_are_compared_where_there_are_no_logits():
     def export(pixels, error=0.0):
         return {"probabilities": _softmax(_logits(pixels)) + error}

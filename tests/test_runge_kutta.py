@@ -254,3 +254,12 @@ def test_unknown_schemes_are_refused():
         integrate("rk5", lambda t, x: x, 1.0, 1)
     with pytest.raises(ValueError, match="scheme: expected one of.*Received 'rk5'"):
         step("rk5", lambda t, x: x, 1.0, [0], Fraction(1))
+
+
+def test_stages_are_known_by_number_only_in_steps_over_all_of_the_depth():
+    """A step over a part of it is none of a member's evaluations."""
+    half = stage_times("rk4", 0, 1, 0, Fraction(1, 2))
+    assert [time.stage for time in half] == [None] * 4
+    assert [time.stage for time in stage_times("rk4", 1, 2)] == [
+        (i, 4) for i in range(4)
+    ]

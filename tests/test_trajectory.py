@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flows import block_net, plain_net, states
 
-from cnet_tf import ContinuousNet, continuous_net, manifest
+from cnet_tf import ContinuousBlock, ContinuousNet, continuous_net, manifest
 from cnet_tf import trajectory as inside
 from cnet_tf.any_depth import with_members
 from cnet_tf.trajectory import TappedNet, state_at, theta
@@ -35,6 +35,18 @@ def test_states_between_are_those_of_the_steps():
     for t in ("1/4", "1/2", "2/3"):
         twin = state_at(plain, "chain_0", X, t)
         np.testing.assert_allclose(state_at(net, None, X, t), twin, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["midpoint", "heun2", "rk4", "rk4_38", "dopri5"])
+def test_a_state_at_a_border_reads_no_cell_behind_it(scheme):
+    """dx/dt = theta(t), in cells of 1, 100 and 10,000; steps do not end there."""
+    x = keras.Input((1,), dtype="float64")
+    unit = keras.layers.Dense(1, kernel_initializer="zeros", dtype="float64")
+    block = ContinuousBlock(unit, 3, scheme, 4, dtype="float64", name="block")
+    net = keras.Model(x, block(x))
+    block.series[1].variable.assign([[1.0], [100.0], [10_000.0]])
+    found = state_at(net, "block", np.zeros((1, 1)), "1/3")
+    np.testing.assert_allclose(found, [[1 / 3]], rtol=1e-12)
 
 
 def test_finer_steps_approach_the_solution():
