@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from problems import PROBLEMS
 
-from cnet_tf.runge_kutta import StageTime, integrate, step
+from cnet_tf.runge_kutta import StageTime, integrate, stage_times, step
 from cnet_tf.tableaus import SCHEMES
 
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
