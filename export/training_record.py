@@ -2,9 +2,11 @@
 
 import math
 import pathlib
+import re
 
 from cnet_tf import plain_file
 from cnet_tf.escaping import code_block, markdown
+from trainers.trained_net import ended
 
 
 def text(run: pathlib.Path) -> str:
@@ -13,6 +15,7 @@ def text(run: pathlib.Path) -> str:
     A file that is missing, damaged, too large or a link loses only its own line.
     """
     lines = (
+        "" if ended(run) else "The training had not ended.",
         _accuracy(_json(run / "summary.json")),
         _versions(_json(run / "environment.json")),
         _recipe(run / "flags.txt"),
@@ -40,7 +43,10 @@ def _versions(environment) -> str:
 
 def _recipe(path) -> str:
     try:
-        return f"Recipe:\n\n{code_block(plain_file.read_text(path, 100_000))}"
+        recipe = plain_file.read_text(path, 100_000)
+        # A data set is named without its parent folders, as everywhere in a card.
+        recipe = re.sub("folder:.*/", "folder:", recipe)
+        return f"Recipe:\n\n{code_block(recipe)}"
     except plain_file.PlainFileError:
         return ""
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cnet_tf.surgery import blocks_of
 from export import graph_cost, pareto, parity, serving, staging, web_runtime
+from export.description import public_name
 from export.formats.web import WEIGHTS
 from export.job import Job
 from export.runtimes import SIGNATURE
@@ -130,7 +131,7 @@ def describe(path: pathlib.Path, job: Job) -> dict:
         row["front"] = any(row is other for other in best)
     rows.sort(key=lambda row: (row["macs"], row["score"]))
     return {
-        "data": None if source.knows_no_data else source.data["name"],
+        "data": None if source.knows_no_data else public_name(source.data["name"]),
         "labels": list(source.data["class_names"]),
         "image_shape": list(source.data["image_shape"]),
         "weights": WEIGHTS if (path / WEIGHTS).stat().st_size else None,

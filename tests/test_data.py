@@ -154,7 +154,7 @@ def test_cifar10(cifar_dir):
             "dataset: expected an existing folder",
         ),
         ({"dataset": "folder:"}, "dataset: expected a path, folder:/path"),
-        ({"dataset": "/"}, "dataset: .*say folder:/ for the folder"),
+        ({"dataset": "/"}, "dataset: .*use folder:/ for the folder"),
         ({"dataset": "imdb_reviews"}, "dataset: expected a set of 8-bit images"),
         ({"dataset": "div2k"}, "dataset: expected a set with class labels"),
         ({"dataset": "coco"}, "dataset: expected a set with class labels"),

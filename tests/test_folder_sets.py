@@ -148,7 +148,9 @@ def damage(root):
 def test_broken_images_are_named_in_one_line(tmp_path, how):
     damage(write_set(tmp_path))
     message = refusal(load_folder, tmp_path, **how)
-    listed = "3 that cannot be read: test/dog/1.png (no image), train/cat/0.png (empty)"
+    listed = (
+        "3 that cannot be read: test/dog/1.png (not an image), train/cat/0.png (empty)"
+    )
     assert f"{listed}, train/dog/1.png (" in message and "--skip_broken" in message
 
 

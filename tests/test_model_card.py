@@ -79,6 +79,15 @@ def test_card_repeats_recipe_and_results_of_the_run(source, tmp_path):
     assert "--epochs=12\n--seed=3\n" in text
 
 
+def test_a_card_says_if_the_training_had_not_ended(source, tmp_path):
+    (tmp_path / "flags.txt").write_text("--dataset=folder:/home/me/my pets\n")
+    text = _card(source, run=tmp_path)
+    assert "The training had not ended." in text
+    assert "--dataset=folder:my pets\n" in text and "/home" not in text
+    (tmp_path / "summary.json").write_text("{}")
+    assert "not ended" not in _card(source, run=tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "null"])
 def test_a_damaged_summary_costs_only_its_line(source, tmp_path, content):
     (tmp_path / "summary.json").write_text(content)

@@ -187,7 +187,10 @@ def _truncate(run):
     [
         (_truncate, "--run: .*checksum"),
         (lambda run: (run / "net" / "net.json").write_text("{"), "--run: .*readable"),
-        (lambda run: (run / "net" / "net.json").unlink(), "--run: .*Train one with"),
+        (
+            lambda run: (run / "net" / "net.json").unlink(),
+            "--run: .*repeat its command, or train another with",
+        ),
         (
             lambda run: save_run(run, data={**DIGITS, "image_shape": [9, 8, 1]}),
             r"--run: .*image_shape: expected that of the net, \(8, 8, 1\). Received",

@@ -16,6 +16,7 @@ members have of their own:
     reading      norms, and how each evaluation reads theta: K numbers
     correction   norms, and a convolution that corrects each step, after the
                  hypersolvers of Poli et al. 2020, arXiv 2007.09601
+    only_correction   statistics, and such a convolution
 
 At the end, statistics are estimated for every graph, and all graphs are scored. Writes
 short_graphs.csv and short_graphs.md to --output. oneDNN is on unless
@@ -94,6 +95,7 @@ WAYS = {
     "horizon": Way("all", short_blocks.LearnedHorizon),
     "reading": Way("all", short_blocks.LearnedReading),
     "correction": Way("all", short_blocks.LearnedCorrection),
+    "only_correction": Way("statistics", short_blocks.LearnedCorrection),
 }
 
 

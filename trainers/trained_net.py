@@ -7,7 +7,9 @@ import keras
 
 from cnet_tf import checkpoint
 from cnet_tf.architecture import copied
+from cnet_tf.escaping import line
 from trainers.data.description import checked
+from trainers.data.errors import tell
 from trainers.errors import OptionError
 
 
@@ -39,6 +41,11 @@ def distinct(found, runs) -> list:
     ]
 
 
+def ended(run: pathlib.Path) -> bool:
+    """Tells whether a run has ended; the folder of a net alone has."""
+    return (run / "summary.json").exists() or not (run / "flags.txt").exists()
+
+
 def read(run, option="run", sized=False) -> TrainedNet:
     """Reads the net of a run, or of a folder that is itself a net.
 
@@ -58,5 +65,11 @@ def read(run, option="run", sized=False) -> TrainedNet:
             net = copied(net, input_shape=data["image_shape"])
     except (ValueError, OSError) as error:  # Includes those of nets and data.
         raise OptionError(f"--{option}: {error}") from error
-    name = pathlib.Path(run).resolve().name
+    folder = pathlib.Path(run).resolve()
+    if not ended(folder):
+        tell(
+            f"--{option}: {line(folder.name)} has not ended: this is its net after the "
+            "last epoch that was saved. Repeat its command to end it."
+        )
+    name = folder.name
     return TrainedNet(name, net, data, found.metadata, found.sha256)
