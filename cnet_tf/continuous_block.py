@@ -24,7 +24,8 @@ class ContinuousBlock(keras.layers.Layer):
     R is any Keras layer, or functional or Sequential model, whose output has the shape
     of its input; its weights become series theta(t) in a basis. (scheme, N) is a
     manifestation: blocks that share a rate share its weights, whatever their schemes
-    and steps. Euler with N = K steps over piecewise constants and eps = K is a chain of
+    and steps. (Two blocks around one rate within one model train as such, but a file of
+    it cannot be read back: make it anew, then `load_weights`.) Euler with N = K steps over piecewise constants and eps = K is a chain of
     K residual units.
 
         layers = keras.layers
@@ -38,7 +39,8 @@ class ContinuousBlock(keras.layers.Layer):
         nodes: K, functions of the basis. Default 1, or the K of a lifted rate.
         scheme: Name of a scheme in `SCHEMES`. Default `"rk4"`.
         steps: N, 1 to 1024. Default: the number of cells of the basis, which is K for
-            constants.
+            constants. In half precision the state is rounded after each step, so that
+            many steps lose digits: use float32 for more than a few.
         basis: A key of `BASES`. Default `"constant"`, or that of a lifted rate.
         horizon: eps, the time horizon: an int, or a float taken as the exact binary
             rational it is. Default 1, so that refinement, which keeps eps, starts from
@@ -69,7 +71,8 @@ class ContinuousBlock(keras.layers.Layer):
         ValueError: unknown scheme, basis or restriction; steps < 1; a horizon that is
             not a finite number; a unit that is a subclassed model, has state of its own
             or no weights, or changes the shape; unroll=False or recompute=True with a
-            unit that draws random numbers or regularises activity.
+            unit that draws random numbers, regularises activity or (when it is called)
+            adds losses.
 
     Reference: Queiruga, Erichson, Taylor, Mahoney 2020, arXiv 2008.02389, section 3.
     """
