@@ -24,9 +24,11 @@ class ContinuousBlock(keras.layers.Layer):
     R is any Keras layer, or functional or Sequential model, whose output has the shape
     of its input; its weights become series theta(t) in a basis. (scheme, N) is a
     manifestation: blocks that share a rate share its weights, whatever their schemes
-    and steps. (Two blocks around one rate within one model train as such, but a file of
-    it cannot be read back: make it anew, then `load_weights`.) Euler with N = K steps over piecewise constants and eps = K is a chain of
+    and steps. Euler with N = K steps over piecewise constants and eps = K is a chain of
     K residual units.
+
+    Two blocks of one model may share a rate, too. Files of such a model cannot be read
+    back as a whole: make it by the same code, and `load_weights`.
 
         layers = keras.layers
         unit = keras.Sequential([layers.Dense(16, "tanh"), layers.Dense(16)])
