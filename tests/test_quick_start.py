@@ -78,8 +78,10 @@ print(keras.backend.backend(), float(keras.ops.sum(keras.ops.ones(3))))
     assert output(program, KERAS_BACKEND="tensorflow") == ["tensorflow", "3.0"]
 
 
-@pytest.mark.parametrize("told", ["variable", "file"])
-def test_keras_still_finds_jax_as_its_backend(told, tmp_path):
+@pytest.mark.parametrize(
+    ("told", "backend"), [("variable", "jax"), ("file", "jax"), ("variable", "numpy")]
+)
+def test_keras_still_finds_jax_for_other_backends(told, backend, tmp_path):
     program = """
 from trainers import quick_start
 
@@ -87,8 +89,8 @@ quick_start.import_keras()
 import keras
 print(keras.backend.backend())
 """
-    chosen = {"KERAS_BACKEND": "jax"}
+    chosen = {"KERAS_BACKEND": backend}
     if told == "file":
-        (tmp_path / "keras.json").write_text(json.dumps({"backend": "jax"}))
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": backend}))
         chosen = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
-    assert output(program, **chosen) == ["jax"]
+    assert output(program, **chosen) == [backend]

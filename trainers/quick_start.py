@@ -6,6 +6,7 @@ of images). No command uses these parts, which are two fifths of the time of the
 (BUILD_NOTES.md), and both packages do without them where an import fails.
 """
 
+import json
 import os
 import pathlib
 import sys
@@ -18,9 +19,10 @@ def import_keras():
 
     Call it before anything else imports Keras or TensorFlow, from programs only: a
     user's own program may want the wrappers. Later imports of these packages succeed
-    as usual.
+    as usual. JAX stays visible to other backends than TensorFlow, which import it.
     """
-    hidden = [name for name in PACKAGES if name not in {*sys.modules, _backend()}]
+    needed = () if _backend() == "tensorflow" else ("jax",)
+    hidden = [name for name in PACKAGES if name not in {*sys.modules, *needed}]
     sys.modules.update(dict.fromkeys(hidden))  # None: an import fails.
     try:
         import keras  # noqa: F401
@@ -30,11 +32,11 @@ def import_keras():
 
 
 def _backend() -> str:
-    """Tells "jax" where Keras will run on JAX, as its documentation says."""
-    folder = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path("~/.keras")))
+    """Returns the backend that Keras will take, as its documentation says."""
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    folder = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     try:
-        configured = (folder.expanduser() / "keras.json").read_text()
-    except (OSError, ValueError):
-        configured = ""
-    chosen = os.environ.get("KERAS_BACKEND") or configured
-    return "jax" if "jax" in chosen else ""
+        return json.loads((folder / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
