@@ -88,6 +88,18 @@ def places():
         Deleted()
     elif place == "weakref":
         reference = weakref.ref(Finalized(), kill)
+    elif place == "library":
+        try:
+            kill()
+            time.sleep(1)
+        except BaseException:
+            raise AttributeError("made of it by code in C") from None
+    elif place == "swallowed":
+        try:
+            kill()
+            time.sleep(1)
+        except BaseException:
+            pass
 def main():
     with disk.Workspace(out) as workspace:
         (workspace.folder / "half").write_text("work")
@@ -117,6 +129,14 @@ def test_a_signal_ends_a_command_wherever_it_comes(tmp_path, place, name, code):
     assert done.stderr.splitlines()[-1].startswith(said)
     assert "ignored" not in done.stderr and "Traceback" not in done.stderr
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["library", "swallowed"])
+def test_a_signal_that_a_library_catches_ends_the_command(tmp_path, place):
+    done = run("-c", DROPS, place, "SIGTERM", tmp_path / "out")
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: stopped by")
+    assert "Traceback" not in done.stderr and not files(tmp_path)
 
 
 @pytest.mark.slow

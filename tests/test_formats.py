@@ -31,7 +31,7 @@ def test_a_new_format_is_exported_with_its_card(export_flags):
     path = single_file.to_file(export_flags(tflite.Options)(), NEW)
     assert path.name == "rk4-1.brandnew"
     card = path.with_name(f"{path.name}.md").read_text()
-    assert "A BrandNew (fictional) of a" in card
+    assert "Format: BrandNew (fictional). Net: continuous_net" in card
     assert 'load("rk4-1.brandnew")' in card
 
 

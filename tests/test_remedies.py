@@ -52,6 +52,6 @@ def test_a_lost_image_is_told_with_the_advice(export_flags, monkeypatch):
     monkeypatch.setattr(tflite, "FORMAT", form)
     arguments = ["--precision=dynamic", "--manifestations=euler:2"]
     options = export_flags(tflite.Options)(*arguments, "--accuracy_images=40")
-    with pytest.raises(parity.ParityError, match="one is 2.5 points") as caught:
+    with pytest.raises(parity.ParityError, match="each worth 2.5 points") as caught:
         tflite.main(options)
     assert flags(str(caught.value)) == ["--precision=float32", "--precision=float16"]

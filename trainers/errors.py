@@ -23,6 +23,10 @@ _SIGNALS = [
 ]
 
 
+# Seconds until an end that had no effect is raised again, at first and later.
+_AGAIN = 1.0, 0.2
+
+
 class OptionError(LineError):
     """A flag has a value that cannot be used; the message is one line."""
 
@@ -69,10 +73,11 @@ def run_command(main, failures=()) -> NoReturn:
     def guarded(_):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)  # TFDS and TensorFlow log a lot.
-        _end_on_signals()
+        ended = _end_on_signals()
         try:
-            main()
-            sys.stdout.flush()  # A full disk behind it shows up here at the latest.
+            with _kept(ended):
+                main()
+                sys.stdout.flush()  # A full disk behind it shows up here at the latest.
         except tuple(failures) as error:
             _exit(getattr(error, "exit_code", 1), error)
         except LineError as error:
@@ -88,22 +93,55 @@ def run_command(main, failures=()) -> NoReturn:
     app.run(guarded, flags_parser=parse)
 
 
-def _end_on_signals():
-    """Makes signals raise, so that the process cleans up; later ones are ignored."""
+@contextlib.contextmanager
+def _kept(ended):
+    """Ends the program even where a library made an error of its own of the end.
+
+    Code in other languages may, if the signal comes while it calls Python.
+    """
+    try:
+        yield
+    except Exception:
+        if ended:
+            raise _Ended(128 + ended[0]) from None
+        raise
+    finally:
+        if ended and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _end_on_signals() -> list[int]:
+    """Makes signals raise, so that the process cleans up; later ones are ignored.
+
+    Returns:
+        A list, which will hold the number of the signal that came.
+    """
+    ended = []
 
     def end(number, _):
+        ended.append(number)
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         name = signal.Signals(number).name
         # Not `print`: the signal may have interrupted one.
         with contextlib.suppress(OSError):
             os.write(2, f"error: stopped by {name}.\n".encode())
+        if hasattr(signal, "setitimer"):  # Not on Windows.
+            signal.signal(signal.SIGALRM, again)
+            signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
         raise _Ended(128 + number)
+
+    def again(*_):
+        # A library may also have swallowed the end. While an exception is on its way
+        # up, or handled, the program is clearing up.
+        if sys.exc_info()[1] is None:
+            raise _Ended(128 + ended[0])
 
     for each in _SIGNALS:
         if signal.getsignal(each) != signal.SIG_IGN:  # Ignored under `nohup`.
             signal.signal(each, end)
     _raise_dropped_ends_again()
+    return ended
 
 
 def _raise_dropped_ends_again():
