@@ -223,7 +223,7 @@ def compare(
         if looked_at:
             name = f"images {seen}..{seen + len(batch) - 1}"
             deltas[name] = _delta(expected, received)
-            size = max(size, float(np.abs(expected).max()))
+            size = max(size, _size(expected))
         votes = expected.argmax(-1), _votes(received)
         truth = votes[0] if labels is None else labels[seen : seen + len(batch)]
         right += [np.sum(vote == truth) for vote in votes]
@@ -231,12 +231,15 @@ def compare(
     for name, batch in edge_batches(images.shape[1:]).items():
         expected = np.asarray(reference(batch))
         deltas[name] = _delta(expected, candidate(batch))
-        if np.isfinite(expected).all():
-            size = max(size, float(np.abs(expected).max()))
+        size = max(size, _size(expected))
     worst = max(deltas, key=deltas.get)
     accuracies = (right / seen).tolist()
     known, compared = labels is not None, _compared(received)
     return Parity(deltas[worst], worst, seen, *accuracies, known, compared, size)
+
+
+def _size(logits) -> float:
+    return float(np.abs(logits).max()) if np.isfinite(logits).all() else 0.0
 
 
 def _compared(outputs) -> str:
