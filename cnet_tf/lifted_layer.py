@@ -71,7 +71,9 @@ class LiftedLayer(SeriesLayer):
 
     def __init__(self, layer, **kwargs):
         if isinstance(layer, dict):
-            layer = keras.saving.deserialize_keras_object(layer)
+            layer = unbuilt = keras.saving.deserialize_keras_object(layer)
+        else:
+            unbuilt = _copy(layer)
         direct = _direct(layer)
         # Keras derives what to build and what to pass on from these signatures.
         self.call = _with_signature(self._call, layer.call)
@@ -88,7 +90,11 @@ class LiftedLayer(SeriesLayer):
         )
         self.supports_masking = layer.supports_masking
         # Its weights are meaningless; hidden, so that files do not hold them.
-        self._pattern = Untracked(_copy(layer))
+        self._pattern = Untracked(_copy(unbuilt))
+        # Kept for configs. While Keras reads or writes a file, it knows objects by
+        # their `id`, which is that of a later one if the first is gone: it would take
+        # the two for one.
+        self._unbuilt = Untracked(unbuilt)
         self._direct = direct
         self._frozen = [i for i, v in enumerate(layer.weights) if not v.trainable]
 
@@ -175,7 +181,7 @@ class LiftedLayer(SeriesLayer):
         config.pop("activity_regularizer", None)  # In the config of the layer.
         return {
             **config,
-            "layer": keras.saving.serialize_keras_object(_copy(pattern_of(self))),
+            "layer": keras.saving.serialize_keras_object(self._unbuilt.layer),
         }
 
 

@@ -1,6 +1,8 @@
 """Any Keras layer or model as the rate of a block, beside layers of Keras."""
 
+import gc
 import json
+import weakref
 
 import keras
 import numpy as np
@@ -250,3 +252,36 @@ def test_config_round_trip():
     twin = LiftedLayer.from_config(lifted.get_config())
     assert twin.get_config() == lifted.get_config()
     assert (twin.name, twin.basis.key) == ("mine", ("hat", 3))
+
+
+def sequences():
+    """Layers that wrap others."""
+    return keras.Sequential(
+        [
+            keras.Input((5, 4)),
+            L.TimeDistributed(L.Dense(4, "tanh")),
+            L.RNN(L.SimpleRNNCell(4), return_sequences=True),
+        ]
+    )
+
+
+@pytest.mark.parametrize("unit", [post, inverted_residual, encoder, sequences])
+def test_what_is_written_to_a_file_outlives_the_writing(tmp_path, monkeypatch, unit):
+    # Keras recognises objects by their `id`: that of a gone one may be another's, and
+    # the two were read back as one.
+    pattern = unit()
+    shape = (8, 8, 4) if unit is post else pattern.input_shape[1:]
+    net = keras.Sequential([keras.Input(shape), ContinuousBlock(pattern, nodes=2)])
+    written = []
+    library = keras.src.saving.serialization_lib
+    record = library.record_object_after_serialization
+
+    def recorded(found, config):
+        written.append((weakref.ref(found), config["class_name"]))
+        record(found, config)
+
+    monkeypatch.setattr(library, "record_object_after_serialization", recorded)
+    net.save(tmp_path / "net.keras")
+    gc.collect()
+    assert len(written) > 10
+    assert [name for found, name in written if found() is None] == []
