@@ -30,7 +30,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from cnet_tf.presets import continuous_net
-from export import graph_cost, parity, staging
+from export import graph_cost, staging
 from export.description import describe
 from export.formats.record import Recipe
 from export.formats.table import FORMATS
@@ -169,7 +169,7 @@ def rows_of(preset, options, folder) -> list[dict]:
 
 def markdown(rows) -> str:
     """Formats the table for people."""
-    return parity.table(
+    return results.table(
         {
             "net": row["net"],
             "format": row["format"],

@@ -10,8 +10,10 @@ import numpy as np
 from export import measure, model_card, parity, serving, staging
 from export.description import describe
 from export.formats.record import Format
+from export.gate import check, row
 from export.job import Job
 from export.source import manifestation_name
+from trainers import results
 
 # Images on which a net's logits are checked before anything is built from it.
 _LOOKED_AT = 64
@@ -54,7 +56,7 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
     feed = serving.feeder(source.data, recipe.kind)
     batch, size = recipe.batch or 1, staging.size_on_disk(path)
     timed = feed(np.resize(job.images, (batch, *job.images.shape[1:])))
-    results, rows = [], []
+    found, rows = [], []
     for signature, net in source.nets.items():
         timer, call = calls[signature], compared[signature]
         seconds = measure.latency(lambda timer=timer: timer(timed)).median
@@ -66,15 +68,15 @@ def write(job: Job, folder: pathlib.Path, name: str) -> tuple[pathlib.Path, str]
             job.parity_images,
             serving.keras_graph(net, source.data),
         )
-        results.append(result)
+        found.append(result)
         named = manifestation_name(net)
-        rows.append(parity.row(named, size, result, gate, seconds, batch))
-    print(parity.table(rows))
+        rows.append(row(named, size, result, gate, seconds, batch))
+    print(results.table(rows))
     remark = form.remark(path, recipe.precision)
     for note in filter(None, (job.unmeasured, remark)):
         print(note)
-    for result in results:
-        parity.check(result, gate, remedy(form, recipe.precision))
+    for result in found:
+        check(result, gate, remedy(form, recipe.precision))
     card = model_card.card(
         name,
         form,

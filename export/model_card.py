@@ -8,8 +8,9 @@ import pathlib
 from cnet_tf.escaping import code, markdown
 from export import snippets, training_record
 from export.formats.record import Format, Tensor
-from export.parity import LATENCY, table
+from export.gate import LATENCY
 from export.serving import INPUTS
+from trainers import results
 from trainers.data.generated import GENERATED
 
 # Titles by info string of a code block: a language, then a word that only we read.
@@ -41,7 +42,7 @@ def card(
         file: Name under which the artefact is used.
         form: Format of the artefact.
         description: From `describe`.
-        rows: From `parity.row`, one per manifestation.
+        rows: From `gate.row`, one per manifestation.
         run: The run directory; its recipe and results are quoted.
         tensors: From `Format.tensors`.
         license: Licence of the weights.
@@ -61,7 +62,7 @@ def card(
         _manifestations(description["signatures"]),
         "## Agreement with Keras at the same manifestation",
         # Without latencies, which differ each time the same net is exported.
-        table(
+        results.table(
             {k: v for k, v in row.items() if not k.startswith(LATENCY)} for row in rows
         ),
         *([unmeasured] if unmeasured else []),
@@ -146,7 +147,7 @@ def _integers(tensor) -> str:
 def _manifestations(signatures: dict) -> str:
     if not any(signatures.values()):
         return "One: the depth of this net is fixed."
-    return table(
+    return results.table(
         {
             "signature": name,
             "scheme": _words(found["scheme"]),

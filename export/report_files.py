@@ -1,7 +1,7 @@
 """Files of a report, report.csv, report.md and pareto.png, from rows of `survey`."""
 
 from cnet_tf import escaping
-from export import pareto, parity
+from export import pareto
 from export.pareto_picture import picture
 from trainers import results
 
@@ -29,7 +29,7 @@ def markdown(rows, unmeasured: str = "") -> str:
         unmeasured: A sentence on what could not be measured. Default: empty.
     """
     score = pareto.score_of(rows)
-    table = parity.table(
+    table = results.table(
         {
             "manifestation": row["manifestation"],
             "format": row["format"],

@@ -7,7 +7,7 @@ import warnings
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
-from export import parity
+from export.gate import Gate
 from trainers.errors import OptionError
 
 _SMALLER = (tf.lite.Optimize.DEFAULT,)
@@ -28,7 +28,7 @@ class Precision:
         types: Types of the weights. Default: chosen by the converter.
     """
 
-    gate: parity.Gate
+    gate: Gate
     operations: tf.lite.OpsSet = _FLOATS
     optimizations: tuple = ()
     types: tuple = ()
@@ -40,14 +40,12 @@ class Precision:
 
 
 PRECISIONS: dict[str, Precision] = {
-    "float32": Precision(parity.Gate.exact(1e-4)),
-    "float16": Precision(
-        parity.Gate.reduced(), optimizations=_SMALLER, types=(tf.float16,)
-    ),
+    "float32": Precision(Gate.exact(1e-4)),
+    "float16": Precision(Gate.reduced(), optimizations=_SMALLER, types=(tf.float16,)),
     # Weights are int8; ranges of activations are found at run time.
-    "dynamic": Precision(parity.Gate.reduced(), optimizations=_SMALLER),
+    "dynamic": Precision(Gate.reduced(), optimizations=_SMALLER),
     # Weights are scaled per channel, as the converter does for these operations.
-    "int8": Precision(parity.Gate.reduced(), _INTEGERS, _SMALLER),
+    "int8": Precision(Gate.reduced(), _INTEGERS, _SMALLER),
 }
 
 # For int8, by kind of input: the kind to trace, and the type of the converted input.

@@ -47,8 +47,9 @@ from export import (  # noqa: E402
     tflite,
     web_runtime,
 )
-from export.run import Run
+from export.run import Run  # noqa: E402
 from export.source import Source  # noqa: E402
+from trainers import results  # noqa: E402
 
 BUILD = pathlib.Path(__file__).resolve().parents[1] / "build" / "runtimes"
 
@@ -323,7 +324,7 @@ def main(only: set[str]) -> int:
                 if artefact.precision == "float32" and found["to_keras"] > GATE:
                     wrong.append(f"{runtime.title}, {artefact.name}")
     for table in filter(None, (rows, refused)):
-        print(f"\n{parity.table(table)}")
+        print(f"\n{results.table(table)}")
     for line in wrong:
         print(f"error: expected logits within {GATE:.0e} of Keras. Received: {line}")
     return int(bool(wrong))

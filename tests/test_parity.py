@@ -2,10 +2,13 @@ import math
 
 import numpy as np
 import pytest
+from markdown_tables import cells_of
 
 from export import parity
+from export.gate import Gate, check, row
+from trainers import results
 
-EXACT = parity.Gate.exact(1e-5)
+EXACT = Gate.exact(1e-5)
 _IMAGES = np.arange(140, dtype=np.uint8).reshape(140, 1, 1, 1)
 _LABELS = np.arange(140) % 3
 
@@ -43,7 +46,7 @@ def test_equal_functions_have_no_delta_and_equal_accuracy():
     found = parity.compare(_logits, _export, _IMAGES, _LABELS)
     assert found.delta == 0
     assert found.reference_accuracy == found.candidate_accuracy == 1
-    parity.check(found, EXACT)
+    check(found, EXACT)
 
 
 def test_labels_that_differ_from_those_of_keras_ask_for_real_images():
@@ -54,7 +57,7 @@ def test_labels_that_differ_from_those_of_keras_ask_for_real_images():
     found = parity.compare(_logits, other, _IMAGES, None)
     message = "label of Keras on 98.57 % .*Received 95.00 % of 140 .*with --images"
     with pytest.raises(parity.ParityError, match=message):
-        parity.check(found, parity.Gate.reduced())
+        check(found, Gate.reduced())
 
 
 @pytest.mark.parametrize(
@@ -75,9 +78,9 @@ def test_a_difference_in_any_batch_fails_the_gate(wrong_for, worst):
     assert found.delta == pytest.approx(2e-5, rel=0.01)
     if worst != "images 0..0":  # Single edge images then differ as much.
         assert found.worst == worst
-    parity.check(found, parity.Gate.exact(1e-4))
+    check(found, Gate.exact(1e-4))
     with pytest.raises(parity.ParityError, match="within 1e-05.*Received.*2.0e-05"):
-        parity.check(found, EXACT)
+        check(found, EXACT)
 
 
 def test_accuracy_of_the_export_is_that_of_its_own_labels():
@@ -95,10 +98,10 @@ def test_numbers_that_are_not_finite_fail(bad):
     broken[1, 2] = bad
     for pair in [(logits, broken), (broken, logits), (broken, broken)]:
         assert parity.max_delta(*pair) == np.inf
-    for gate in (EXACT, parity.Gate.reduced()):
+    for gate in (EXACT, Gate.reduced()):
         for delta in (np.nan, np.inf):
             with pytest.raises(parity.ParityError):
-                parity.check(parity.Parity(delta, "x", 1, 1, 1), gate)
+                check(parity.Parity(delta, "x", 1, 1, 1), gate)
 
 
 @pytest.mark.parametrize(
@@ -108,18 +111,18 @@ def test_numbers_that_are_not_finite_fail(bad):
         (EXACT, 0.7652, 0.7650, True),
         (EXACT, 0.7650, 0.7653, False),
         (EXACT, 0.7653, 0.7650, False),
-        (parity.Gate.reduced(), 0.7650, 0.7600, True),
-        (parity.Gate.reduced(), 0.7650, 0.7599, False),
-        (parity.Gate.reduced(), 0.7650, 0.8, True),
+        (Gate.reduced(), 0.7650, 0.7600, True),
+        (Gate.reduced(), 0.7650, 0.7599, False),
+        (Gate.reduced(), 0.7650, 0.8, True),
     ],
 )
 def test_the_gate_of_accuracy(gate, reference, candidate, passes):
     found = parity.Parity(0.0, "x", 10_000, reference, candidate)
     if passes:
-        parity.check(found, gate)
+        check(found, gate)
     else:
         with pytest.raises(parity.ParityError, match="expected an accuracy"):
-            parity.check(found, gate)
+            check(found, gate)
 
 
 @pytest.mark.parametrize(
@@ -136,23 +139,23 @@ def test_the_gate_of_accuracy(gate, reference, candidate, passes):
 def test_a_gate_knows_the_points_of_one_image(images, lost, passes):
     right = int(0.98 * images)
     found = parity.Parity(0.0, "x", images, right / images, (right - lost) / images)
-    gate = parity.Gate.reduced()
+    gate = Gate.reduced()
     if passes:
-        parity.check(found, gate)
+        check(found, gate)
     else:
         message = f"on {images} images, each worth {100 / images:.2g} points"
         with pytest.raises(parity.ParityError, match=message):
-            parity.check(found, gate)
+            check(found, gate)
     # Where nothing is lost to precision, no image may be.
     with pytest.raises(parity.ParityError, match="0.02 points below"):
-        parity.check(found, EXACT)
+        check(found, EXACT)
 
 
 def test_the_gate_in_a_row_is_the_one_that_is_checked():
     found = parity.Parity(0.0, "x", 355, 0.98, 0.98)
-    assert parity.row("a", 1, found, parity.Gate.reduced(), 1)["gate"] == "-0.56 points"
+    assert row("a", 1, found, Gate.reduced(), 1)["gate"] == "-0.56 points"
     found = parity.Parity(0.0, "x", 1000, 0.98, 0.98, compared="probabilities")
-    assert parity.row("a", 1, found, EXACT, 1)["gate"] == "5e-06"
+    assert row("a", 1, found, EXACT, 1)["gate"] == "5e-06"
 
 
 def _softmax(logits):
@@ -163,7 +166,7 @@ def test_the_gate_grows_with_logits_beyond_ten():
     """As rounding does: float32 has seven digits of any number."""
     logits = np.array([[40.0, -2.0]])
     images = np.zeros((3, 4, 4, 1), np.uint8)
-    gate = parity.Gate.exact(1e-5)
+    gate = Gate.exact(1e-5)
 
     def compared(scale, delta):
         return parity.compare(
@@ -173,10 +176,10 @@ def test_the_gate_grows_with_logits_beyond_ten():
             None,
         )
 
-    parity.check(compared(1, 3e-5), gate)
+    check(compared(1, 3e-5), gate)
     for scale, delta in ((1, 5e-5), (0.25, 1.1e-5)):
         with pytest.raises(parity.ParityError, match="expected logits within"):
-            parity.check(compared(scale, delta), gate)
+            check(compared(scale, delta), gate)
 
 
 def test_probabilities_are_compared_where_there_are_no_logits():
@@ -186,10 +189,10 @@ def test_probabilities_are_compared_where_there_are_no_logits():
     found = parity.compare(_logits, export, _IMAGES, _LABELS)
     assert found.compared == "probabilities" and found.delta < 1e-6
     assert found.candidate_accuracy == 1
-    parity.check(found, EXACT)
+    check(found, EXACT)
     found = parity.compare(_logits, lambda x: export(x, 6e-6), _IMAGES, _LABELS)
     with pytest.raises(parity.ParityError, match="expected probabilities within 5e-06"):
-        parity.check(found, EXACT)  # Half of what logits may differ.
+        check(found, EXACT)  # Half of what logits may differ.
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -198,13 +201,13 @@ def test_labels_alone_are_compared_by_accuracy(shift):
         return {"label": (_logits(pixels).argmax(-1) + shift) % 3}
 
     found = parity.compare(_logits, export, _IMAGES, _LABELS)
-    row = parity.row("a", 1, found, EXACT, 1)
-    assert not [heading for heading in row if "delta" in heading]
+    cells = row("a", 1, found, EXACT, 1)
+    assert not [heading for heading in cells if "delta" in heading]
     if shift:
         with pytest.raises(parity.ParityError, match="expected an accuracy"):
-            parity.check(found, EXACT)
+            check(found, EXACT)
     else:
-        parity.check(found, EXACT)
+        check(found, EXACT)
 
 
 def test_logits_of_as_many_images_as_asked_for_are_compared():
@@ -223,18 +226,18 @@ def test_another_shape_is_refused_even_if_it_broadcasts():
 def test_table_is_aligned_markdown():
     found = parity.Parity(1.2e-6, "white", 1000, 0.5, 0.25)
     rows = [
-        parity.row("rk4-2", 1_234_567, found, EXACT, 0.0012),
-        parity.row("euler-16", 99, found, EXACT, 0.1),
+        row("rk4-2", 1_234_567, found, EXACT, 0.0012),
+        row("euler-16", 99, found, EXACT, 0.1),
     ]
-    lines = parity.table(rows).splitlines()
+    lines = results.table(rows).splitlines()
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    assert cells[0] == list(rows[0])
-    assert cells[2] == [
+    header, first, second = cells_of("\n".join(lines))
+    assert header == list(rows[0])
+    assert first == [
         "rk4-2", "1,234.6", "1.2e-06", "1e-05", "1,000", "0.5000", "0.2500", "1.200"
     ]  # fmt: skip
-    assert cells[3][0] == "euler-16"
+    assert second[0] == "euler-16"
 
 
 def test_logits_are_the_reference_s_and_a_voter_counts_only_behind_them():
@@ -250,7 +253,7 @@ def test_logits_are_the_reference_s_and_a_voter_counts_only_behind_them():
 
 
 def test_chance_loses_no_half_point_on_as_many_images_as_are_usual():
-    gate = parity.Gate.reduced()
+    gate = Gate.reduced()
     images = gate.usual_images
     # Of 2 % of labels that a rounding changes, as many become right as wrong.
     spread = math.sqrt(0.02 * images)
@@ -265,7 +268,7 @@ def test_one_vote_of_as_many_images_as_are_usual_is_within_the_exact_gate():
         for lost in (votes, -votes):
             found = parity.Parity(0.0, "", images, 0.5, 0.5 - lost / images)
             if passes:
-                parity.check(found, EXACT)
+                check(found, EXACT)
             else:
                 with pytest.raises(parity.ParityError, match="accuracy"):
-                    parity.check(found, EXACT)
+                    check(found, EXACT)

@@ -7,6 +7,7 @@ import pytest
 from trained_run import parse
 
 from export import gated_export, onnx_graph, parity, saved_model, tflite
+from export.gate import Gate
 
 SCRIPTS = (saved_model, tflite, onnx_graph)
 CASES = [(script, name) for script in SCRIPTS for name in script.FORMAT.precisions]
@@ -45,7 +46,7 @@ def test_every_advice_is_an_option_of_the_same_command(script, precision):
 @pytest.mark.slow
 def test_a_lost_image_is_told_with_the_advice(export_flags, monkeypatch):
     """Of several manifestations in one file, by the export itself."""
-    gate = parity.Gate(1e9, drop=100.0, gain=-1.0)  # As accurate is not right.
+    gate = Gate(1e9, drop=100.0, gain=-1.0)  # As accurate is not right.
     precisions = tflite.FORMAT.precisions
     strict = {name: dataclasses.replace(p, gate=gate) for name, p in precisions.items()}
     form = dataclasses.replace(tflite.FORMAT, precisions=strict)

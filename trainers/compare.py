@@ -201,23 +201,23 @@ def markdown(courses) -> str:
     """Returns a row per run; "reached": when it met the first run's last accuracy."""
     target = courses[0].accuracies[-1]
     what = "validation" if courses[0].key == "val_accuracy" else "training"
-    lines = [
-        f"| run | epochs | minutes | {what} accuracy, % | {100 * target:.2f} % reached "
-        "after, min | test accuracy, % |",
-        "|---" * 6 + "|",
-    ]
+    rows = []
     for course in courses:
         met = course.reached(target)
-        cells = [
-            escaping.markdown(course.name),
-            str(len(course.minutes)),
-            f"{course.minutes[-1]:.1f}",
-            f"{100 * course.accuracies[-1]:.2f}",
-            "never" if met is None else f"{met:.1f}",
-            "" if course.test is None else f"{100 * course.test:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        row = {
+            "run": escaping.markdown(course.name),
+            "epochs": str(len(course.minutes)),
+            "minutes": f"{course.minutes[-1]:.1f}",
+            f"{what} accuracy, %": f"{100 * course.accuracies[-1]:.2f}",
+            f"{100 * target:.2f} % reached after, min": (
+                "never" if met is None else f"{met:.1f}"
+            ),
+            "test accuracy, %": (
+                "" if course.test is None else f"{100 * course.test:.2f}"
+            ),
+        }
+        rows.append(row)
+    return results.table(rows)
 
 
 def picture(courses) -> bytes:

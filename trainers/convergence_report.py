@@ -1,8 +1,6 @@
 """Table, picture and data of `trainers/converge.py`."""
 
-import csv
 import dataclasses
-import io
 import json
 import math
 
@@ -51,46 +49,44 @@ def markdown(studies) -> str:
     rows = verdicts(studies)
     others = [scheme for scheme in rows[0].orders if scheme != rows[0].scheme]
     answers = "accuracy" if rows[0].labelled else "same answers"
-    recalibrated = ["recalibrated"] * any(row.recalibrated for row in rows)
-    header = [
-        *("block", "as trained", "order", *(f"order, {s}" for s in others)),
-        *("floor", "dip", f"{answers}, %", "in the limit", *recalibrated, "verdict"),
-    ]
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    for row in rows:
-        cells = [
-            escaping.markdown(row.part),
-            f"{row.scheme}, N = {row.steps}",
-            *(_shown(row.orders.get(s), "{:.2f}") for s in (row.scheme, *others)),
-            _shown(row.floor, "{:.3g}"),
-            _shown(row.dip, "{:.2f}"),
-            f"{100 * (1 - row.wrong):.2f}",
-            _shown(_change(row.fall), "{:+.2f}"),
-            *(_shown(_change(row.recalibrated), "{:+.2f}") for _ in recalibrated),
-            row.text,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    recalibrated = any(row.recalibrated for row in rows)
+    table = results.table(
+        {
+            "block": escaping.markdown(row.part),
+            "as trained": f"{row.scheme}, N = {row.steps}",
+            "order": _shown(row.orders.get(row.scheme), "{:.2f}"),
+            **{f"order, {s}": _shown(row.orders.get(s), "{:.2f}") for s in others},
+            "floor": _shown(row.floor, "{:.3g}"),
+            "dip": _shown(row.dip, "{:.2f}"),
+            f"{answers}, %": f"{100 * (1 - row.wrong):.2f}",
+            "in the limit": _points(row.fall),
+            **({"recalibrated": _points(row.recalibrated)} if recalibrated else {}),
+            "verdict": row.text,
+        }
+        for row in rows
+    )
     over = "runs" if len(studies) > 1 else "95 % of draws of the images"
     images = len(studies[0].parts[0].size)
     names = ", ".join(escaping.markdown(study.name) for study in studies)
     remarks = dict.fromkeys(s.remark for s in studies if s.remark)
-    lines += [
-        "",
+    legend = (
         f"{names}; {images} images. In brackets: {over}. order: error ~ h^order as "
         "observed. floor: distance from the net as trained to the limit of its "
         "equation, relative to what the block does. dip: error at the step of the "
         "training over that of its neighbours, 1 for a power law. In the limit: change "
         "in points"
         + ("; recalibrated: batch norms re-estimated there. " if recalibrated else ". ")
-        + " ".join(map(escaping.markdown, remarks)),
-    ]
-    return "\n".join(lines).rstrip()
+        + " ".join(map(escaping.markdown, remarks))
+    )
+    return f"{table}\n\n{legend}".rstrip()
 
 
-def _change(fall: Interval | None) -> Interval | None:
+def _points(fall: Interval | None) -> str:
+    """Shows a fall in [0, 1] as a change in points."""
     if fall is None:
-        return None
-    return Interval(*(0.0 - 100 * x for x in (fall.value, fall.high, fall.low)))
+        return "-"
+    ends = (fall.value, fall.high, fall.low)
+    return _shown(Interval(*(0.0 - 100 * x for x in ends)), "{:+.2f}")
 
 
 def _shown(interval, form) -> str:
@@ -101,28 +97,25 @@ def _shown(interval, form) -> str:
 
 
 def _csv(studies) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(
-        "run block scheme factor trained error error_low error_high wrong".split()
-    )
+    rows = []
     for study in studies:
         for part in study.parts:
             for scheme in part.curves:
                 errors = step_verdict.relative(part, scheme)
                 for i, factor in enumerate(part.factors):
-                    table.writerow(
-                        [
-                            escaping.cell(study.name),
-                            escaping.cell(part.name),
-                            scheme,
-                            factor,
-                            scheme == part.scheme and factor == 1,
-                            *dataclasses.astuple(errors[i]),
-                            part.errors[scheme][i].mean(),
-                        ]
-                    )
-    return text.getvalue().encode()
+                    row = {
+                        "run": study.name,
+                        "block": part.name,
+                        "scheme": scheme,
+                        "factor": factor,
+                        "trained": scheme == part.scheme and factor == 1,
+                        "error": errors[i].value,
+                        "error_low": errors[i].low,
+                        "error_high": errors[i].high,
+                        "wrong": part.errors[scheme][i].mean(),
+                    }
+                    rows.append(row)
+    return results.csv_of(rows)
 
 
 def _json(studies) -> bytes:

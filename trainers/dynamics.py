@@ -246,26 +246,25 @@ def _spread(values):
 
 def markdown(curves) -> str:
     """Returns a table with a row for each kind of fit."""
-    lines = [
-        "| motion | trained | D | floor, mean [min, max] | closed form "
-        "| error at h = D | observed order | verdicts of the seeds |",
-        "|---" * 8 + "|",
-    ]
-    for row in map(_summary, curves):
-        floor, dip = row["floor"], row["dip"]
-        closed = row["closed_form_floor"]
-        cells = [
-            row["motion"],
-            row["scheme"],
-            f"{row['spacing']:g}",
-            f"{_text(floor['mean'])} [{_text(floor['min'])}, {_text(floor['max'])}]",
-            _text(closed) if closed else "",
-            _text(dip["mean"]),
-            _text(row["order"]["mean"]),
-            ", ".join(f"{kind} {count}" for kind, count in row["verdicts"].items()),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return results.table(
+        {
+            "motion": row["motion"],
+            "trained": row["scheme"],
+            "D": f"{row['spacing']:g}",
+            "floor, mean [min, max]": "{} [{}, {}]".format(
+                *(_text(row["floor"][key]) for key in ("mean", "min", "max"))
+            ),
+            "closed form": (
+                _text(row["closed_form_floor"]) if row["closed_form_floor"] else ""
+            ),
+            "error at h = D": _text(row["dip"]["mean"]),
+            "observed order": _text(row["order"]["mean"]),
+            "verdicts of the seeds": ", ".join(
+                f"{kind} {count}" for kind, count in row["verdicts"].items()
+            ),
+        }
+        for row in map(_summary, curves)
+    )
 
 
 def _text(value) -> str:

@@ -169,18 +169,18 @@ def markdown(rows, remark="") -> str:
     """
     steps = sorted({row["steps"] or 0 for row in rows})
     cells = {(row["scheme"], row["steps"] or 0): row for row in rows}
-    lines = [
-        "| scheme | " + " | ".join(f"N = {n or 'fixed'}" for n in steps) + " |",
-        "|---" * (len(steps) + 1) + "|",
-    ]
-    for scheme in dict.fromkeys(row["scheme"] for row in rows):
-        found = [cells.get((scheme, n)) for n in steps]
-        lines.append(f"| {scheme} | " + " | ".join(map(_cell, found)) + " |")
+    table = results.table(
+        {
+            "scheme": scheme,
+            **{f"N = {n or 'fixed'}": _cell(cells.get((scheme, n))) for n in steps},
+        }
+        for scheme in dict.fromkeys(row["scheme"] for row in rows)
+    )
     caption = "Accuracy in %"
     if any(row["recalibrated_accuracy"] is not None for row in rows):
         caption += ", batch norms as trained / recalibrated"
     below = f"{caption}; * as trained. {escaping.markdown(remark)}".rstrip()
-    return "\n".join([*lines, "", below])
+    return f"{table}\n\n{below}"
 
 
 def _cell(row):

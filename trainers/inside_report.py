@@ -1,8 +1,6 @@
 """Numbers, pictures and summaries of `trainers/inside.py`."""
 
-import csv
 import dataclasses
-import io
 
 import numpy as np
 import tensorflow as tf
@@ -82,32 +80,35 @@ def files(courses, curves) -> dict[str, bytes]:
 
 
 def _csv(courses) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["block", "t", *_KINDS])
-    for course in courses:
-        columns = (course.depths, *(getattr(course, kind) for kind in _KINDS))
-        for row in zip(*columns, strict=True):
-            table.writerow([escaping.cell(course.block), *row])
-    return text.getvalue().encode()
+    return results.csv_of(
+        [
+            {
+                "block": course.block,
+                "t": depth,
+                **{kind: getattr(course, kind)[i] for kind in _KINDS},
+            }
+            for course in courses
+            for i, depth in enumerate(course.depths)
+        ]
+    )
 
 
 def markdown(courses) -> str:
     """Returns a row per block: its start, its change, and the error at its end."""
-    lines = [
-        "| block | steps | norm of h(0) | of h(1) | h(1) - h(0) | error of h(1) "
-        "| relative |",
-        "|---" * 7 + "|",
-    ]
+    rows = []
     for course in courses:
         moved, error = course.distance[-1], course.error[-1]
-        relative = f"{error / moved:.3g}" if moved else "-"
-        lines.append(
-            f"| {escaping.markdown(course.block)} | {len(course.norm) - 1} "
-            f"| {course.norm[0]:.4g} | {course.norm[-1]:.4g} | {moved:.4g} "
-            f"| {error:.3g} | {relative} |"
-        )
-    return "\n".join(lines)
+        row = {
+            "block": escaping.markdown(course.block),
+            "steps": str(len(course.norm) - 1),
+            "norm of h(0)": f"{course.norm[0]:.4g}",
+            "of h(1)": f"{course.norm[-1]:.4g}",
+            "h(1) - h(0)": f"{moved:.4g}",
+            "error of h(1)": f"{error:.3g}",
+            "relative": f"{error / moved:.3g}" if moved else "-",
+        }
+        rows.append(row)
+    return results.table(rows)
 
 
 def picture(courses) -> bytes:

@@ -51,18 +51,23 @@ def markdown(rows, remarks=()) -> str:
         lines += [
             f"Accuracy in %, batch norms {statistics}, theta: {reading}; * as trained.",
             "",
-            f"| run | trained | {' | '.join(columns)} |",
-            "|---" * (len(columns) + 2) + "|",
+            results.table(
+                {
+                    **_run(run, runs),
+                    **{column: _cell(cells.get((run, column))) for column in columns},
+                }
+                for run in runs
+                if any((run, column) in cells for column in columns)
+            ),
+            "",
         ]
-        for run, trained in runs.items():
-            found = [cells.get((run, column)) for column in columns]
-            if any(found):
-                shown = " | ".join(map(_cell, found))
-                lines.append(f"| {escaping.markdown(run)} | {trained} | {shown} |")
-        lines.append("")
     lines += _compressed(rows, runs)
     lines += [escaping.markdown(text) for text in dict.fromkeys(remarks) if text]
     return "\n".join(lines).rstrip()
+
+
+def _run(run, runs) -> dict:
+    return {"run": escaping.markdown(run), "trained": runs[run]}
 
 
 def _columns(rows) -> list[str]:
@@ -91,26 +96,22 @@ def _compressed(rows, runs) -> list[str]:
         (r["run"], r["nodes"], r["reading"], r["statistics"]): _percent(r)
         for r in small
     }
-    header = [f"K' = {size}, {kind}" for size in sizes for _, kind in kinds]
-    lines = [
-        "Accuracy in % of the weights projected to K' functions, as trained otherwise.",
-        "",
-        f"| run | trained | theta | {' | '.join(header)} |",
-        "|---" * (len(header) + 3) + "|",
-    ]
-    for run, trained in runs.items():
+    table = []
+    for run in runs:
         for reading in dict.fromkeys(reading for reading, _ in kinds):
-            shown = [
-                cells.get((run, size, reading, kind), "")
+            shown = {
+                f"K' = {size}, {kind}": cells.get((run, size, reading, kind), "")
                 for size in sizes
                 for _, kind in kinds
-            ]
-            if any(shown):
-                name = escaping.markdown(run)
-                lines.append(
-                    f"| {name} | {trained} | {reading} | {' | '.join(shown)} |"
-                )
-    return [*lines, ""]
+            }
+            if any(shown.values()):
+                table.append({**_run(run, runs), "theta": reading, **shown})
+    return [
+        "Accuracy in % of the weights projected to K' functions, as trained otherwise.",
+        "",
+        results.table(table),
+        "",
+    ]
 
 
 def picture(rows) -> bytes:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cnet_tf.manifestation import manifest
 from cnet_tf.presets import continuous_net
-from trainers import steps
+from trainers import results, steps
 from trainers.errors import OptionError
 
 
@@ -92,12 +92,15 @@ def print_table(presets, rounds, options):
             program()
             seconds[key].append(time.perf_counter() - start)
     first = statistics.median(next(iter(seconds.values())))
-    print("| net | step | images/s | spread | time / first | start, s |")
-    print("|---|---|---|---|---|---|")
-    for (name, variant), times in seconds.items():
-        middle = statistics.median(times)
-        low, high = batch / max(times), batch / min(times)
-        print(
-            f"| {name} | {variant} | {batch / middle:.0f} | {low:.0f}-{high:.0f} "
-            f"| {middle / first:.2f} | {starts[name, variant]:.1f} |"
-        )
+    rows = [
+        {
+            "net": name,
+            "step": variant,
+            "images/s": f"{batch / statistics.median(times):.0f}",
+            "spread": f"{batch / max(times):.0f}-{batch / min(times):.0f}",
+            "time / first": f"{statistics.median(times) / first:.2f}",
+            "start, s": f"{starts[name, variant]:.1f}",
+        }
+        for (name, variant), times in seconds.items()
+    ]
+    print(results.table(rows))

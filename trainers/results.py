@@ -1,7 +1,8 @@
-"""Tables and pictures of a command as file contents in bytes."""
+"""Tables and pictures of a command, those of files as their contents in bytes."""
 
 import csv
 import io
+from collections.abc import Iterable
 
 from cnet_tf import escaping
 
@@ -13,6 +14,26 @@ def csv_of(rows: list[dict]) -> bytes:
     table.writeheader()
     table.writerows({k: escaping.cell(v) for k, v in row.items()} for row in rows)
     return text.getvalue().encode()
+
+
+def table(rows: Iterable[dict[str, str]]) -> str:
+    """Returns an aligned Markdown table; the keys of the first row are its headings.
+
+    Args:
+        rows: At least one. Cells are Markdown: names from elsewhere must be escaped.
+    """
+    rows = list(rows)
+    lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # The first column, of names, is left-aligned, the others are right-aligned.
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines.insert(1, rule)
+    return "\n".join(f"| {' | '.join(_aligned(line, widths))} |" for line in lines)
+
+
+def _aligned(line, widths):
+    first, *others = zip(line, widths, strict=True)
+    return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
 
 
 def digits(value) -> float:

@@ -324,24 +324,19 @@ def _accuracy(graph, data, options) -> float:
 
 def markdown(rows) -> str:
     """Returns a table with a row per way and a column per manifestation."""
-    names = list(dict.fromkeys(row["manifestation"] for row in rows))
-    lines = [
-        f"| own | {' | '.join(names)} | numbers |",
-        "|---" * (len(names) + 2) + "|",
-    ]
+    lines = []
     for way in dict.fromkeys(row["way"] for row in rows):
-        mine = [row for row in rows if row["way"] == way]
-        cells = [
-            _spread([100 * r["accuracy"] for r in mine if r["manifestation"] == name])
-            for name in names
-        ]
+        mine, scores = [row for row in rows if row["way"] == way], {}
+        for row in mine:
+            scores.setdefault(row["manifestation"], []).append(100 * row["accuracy"])
         most = max(row["own"] for row in mine[1:])
-        lines.append(f"| {way} | {' | '.join(cells)} | {most} |")
+        shown = {name: _spread(found) for name, found in scores.items()}
+        lines.append({"own": way, **shown, "numbers": str(most)})
     caption = (
         "Test accuracy in %, mean over the seeds, each in brackets; numbers: the most "
         "that a member has of its own."
     )
-    return "\n".join([*lines, "", caption])
+    return f"{results.table(lines)}\n\n{caption}"
 
 
 def _spread(values) -> str:

@@ -15,10 +15,10 @@ from cnet_tf.model_graph import layers_of
 from export import runtimes, serving, staging
 from export.calibration import whole_batches
 from export.formats.record import Format, Precision, Recipe, Tensor
+from export.gate import Gate
 from export.onnx_file import in_fixed_order, without_erfc
 from export.onnx_int8 import quantize
 from export.onnx_norms import with_norms
-from export.parity import Gate
 from export.source import Source
 from trainers.errors import OptionError
 from trainers.flops import inlined

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from export.parity import Gate
+from export.gate import Gate
 from export.serving import ARRAYS, OUTPUTS
 from export.source import Source
 

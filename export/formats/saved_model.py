@@ -9,7 +9,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from cnet_tf.escaping import lines
 from export import runtimes, serving, staging, tf_serving
 from export.formats.record import Format, Precision, Recipe, Tensor
-from export.parity import Gate
+from export.gate import Gate
 from export.source import Source
 
 

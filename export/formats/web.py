@@ -14,7 +14,7 @@ import onnx
 from export import runtimes, staging
 from export.formats import onnx_graph
 from export.formats.record import Format, Precision, Recipe, Tensor
-from export.parity import Gate
+from export.gate import Gate
 from export.source import Source
 
 WEIGHTS = "weights.bin"

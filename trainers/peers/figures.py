@@ -88,6 +88,6 @@ STARTING = {
 
 def markdown(rows: list[dict], columns: dict) -> str:
     """Returns a Markdown table."""
-    lines = [[cell(row) for cell in columns.values()] for row in rows]
-    table = [list(columns), ["---"] * len(columns), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+    return results.table(
+        {name: cell(row) for name, cell in columns.items()} for row in rows
+    )
