@@ -18,6 +18,7 @@ from export.run import Run
 from export.serving import ARRAYS, ENCODED_CHANNELS, INPUTS
 from export.source import Source
 from trainers.errors import OptionError
+from trainers.option_kinds import of_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Job:
             options.basis_size,
             options.restriction,
             options.scheme,
-            options.steps[0] if len(options.steps) == 1 else options.steps or None,
+            of_blocks(options.steps),
             options.beside,
             form.folds and alone if options.fold is None else options.fold,
         )

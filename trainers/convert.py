@@ -46,7 +46,14 @@ from trainers.data import batches
 from trainers.data.errors import tell
 from trainers.data_option import data_dir
 from trainers.errors import naming
-from trainers.option_kinds import integer, list_of, one_of, text, trained_model
+from trainers.option_kinds import (
+    integer,
+    list_of,
+    of_blocks,
+    one_of,
+    text,
+    trained_model,
+)
 from trainers.option_table import OptionTable, excluded, option, run
 from trainers.steps import accuracy_of, evaluate
 
@@ -188,12 +195,9 @@ def _continuous(net):
 
 
 def _projected(net, options):
-    def numbers(values):
-        return values[0] if len(values) == 1 else values or None
-
-    steps = numbers(options.steps) or [block.steps for block in blocks_of(net)]
+    steps = of_blocks(options.steps) or [block.steps for block in blocks_of(net)]
     with naming("--basis, --nodes, --steps"):
-        return project(net, options.basis, numbers(options.nodes), steps)
+        return project(net, options.basis, of_blocks(options.nodes), steps)
 
 
 def _check_logits(net, new):

@@ -17,6 +17,7 @@ from trainers import members
 from trainers.combinations import grows
 from trainers.data.errors import tell
 from trainers.errors import OptionError, naming
+from trainers.option_kinds import of_blocks
 
 # Options that are passed to the net unchanged.
 OVERRIDES = (
@@ -123,7 +124,7 @@ def _of_preset(options, data):
     }
     for name in ("nodes", "steps"):
         if getattr(options, name):
-            overrides[name] = _numbers(getattr(options, name))
+            overrides[name] = of_blocks(getattr(options, name))
     if options.sync_batch_norm:  # Not every net has batch norms.
         overrides["synchronized"] = True
     stages = [
@@ -170,7 +171,7 @@ def _of_file(options, data):
         net = _read(options.model, options.train_only)
         net = in_precision(net, options.precision)
         if options.scheme or options.steps:
-            net = manifest(net, options.scheme, _numbers(options.steps))
+            net = manifest(net, options.scheme, of_blocks(options.steps))
         if grows(options):
             chosen_blocks(net)  # Refuses a net without blocks before it trains.
     expected = [(None, *data.image_shape)], [(None, len(data.class_names))]
@@ -216,11 +217,6 @@ def _read(path, train_only):
             layer.trainable = True
         tell(f"--model: all layers of {path} learn; its features were frozen before.")
     return found.net
-
-
-def _numbers(values):
-    """Returns one number for all blocks, one per block, or None for the net's own."""
-    return values[0] if len(values) == 1 else values or None
 
 
 def _fits(found, expected):

@@ -1,7 +1,6 @@
 """The scheme x steps grid of a trained net: scores, table, picture."""
 
 import dataclasses
-import math
 
 from cnet_tf import escaping
 from cnet_tf.any_depth import members_of, with_own_norms
@@ -150,14 +149,10 @@ def accuracies(net, examples, images) -> dict:
 
 def line(row) -> str:
     """Formats one row as text, to show progress."""
-    text = f"{row['scheme']} N={row['steps']}: {_percent(row['accuracy'])} %"
+    text = f"{row['scheme']} N={row['steps']}: {results.percent(row['accuracy'], ' %')}"
     if row["recalibrated_accuracy"] is not None:
-        text += f", recalibrated {_percent(row['recalibrated_accuracy'])} %"
+        text += f", recalibrated {results.percent(row['recalibrated_accuracy'], ' %')}"
     return text
-
-
-def _percent(accuracy) -> str:
-    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
 
 
 def markdown(rows, remark="") -> str:
@@ -186,9 +181,9 @@ def markdown(rows, remark="") -> str:
 def _cell(row):
     if row is None:
         return ""
-    text = _percent(row["accuracy"])
+    text = results.percent(row["accuracy"])
     if row["recalibrated_accuracy"] is not None:
-        text += f" / {_percent(row['recalibrated_accuracy'])}"
+        text += f" / {results.percent(row['recalibrated_accuracy'])}"
     return text + (" *" if row["trained"] else "")
 
 

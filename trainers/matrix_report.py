@@ -81,8 +81,7 @@ def _cell(row) -> str:
 
 
 def _percent(row) -> str:
-    accuracy = row["accuracy"]
-    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}"
+    return results.percent(row["accuracy"])
 
 
 def _compressed(rows, runs) -> list[str]:

@@ -272,6 +272,11 @@ def list_of(item: Kind, unique=False, empty=True) -> Kind:
     )
 
 
+def of_blocks(given: tuple):
+    """Returns one number for all blocks, a tuple with one per block, or None."""
+    return given[0] if len(given) == 1 else given or None
+
+
 def _not_empty(given: str) -> str:
     if not given.strip():
         raise ValueError("empty")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 
 from cnet_tf import escaping
@@ -34,6 +35,11 @@ def table(rows: Iterable[dict[str, str]]) -> str:
 def _aligned(line, widths):
     first, *others = zip(line, widths, strict=True)
     return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
+
+
+def percent(accuracy: float, unit="") -> str:
+    """Formats an accuracy in [0, 1] in percent; NaN: scores were not finite."""
+    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f}{unit}"
 
 
 def digits(value) -> float:

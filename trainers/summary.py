@@ -7,6 +7,7 @@ import numpy as np
 
 from cnet_tf.escaping import line
 from cnet_tf.surgery import blocks_of
+from trainers import results
 from trainers.flops import forward_flops
 
 
@@ -80,9 +81,9 @@ def _depth(net) -> str:
 def report(summary: dict) -> str:
     """Formats the summary of `fit` as a few lines of text."""
     rows = [
-        ("test accuracy", f"{100 * summary['test_accuracy']:.2f} %"),
+        ("test accuracy", results.percent(summary["test_accuracy"], " %")),
         *(
-            (f"test accuracy, {name}", _percent(accuracy))
+            (f"test accuracy, {name}", results.percent(accuracy, " %"))
             for name, accuracy in summary["test_accuracy_of_members"].items()
         ),
         ("test loss", f"{summary['test_loss']:.4f}"),
@@ -106,10 +107,6 @@ def report(summary: dict) -> str:
         ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-
-
-def _percent(accuracy) -> str:
-    return "not finite" if math.isnan(accuracy) else f"{100 * accuracy:.2f} %"
 
 
 def _batch(summary):
