@@ -99,37 +99,52 @@ def serving_function(
     return serve
 
 
-# Of ITU-R BT.601: grey of red, green and blue.
-_LUMA = (0.299, 0.587, 0.114)
+# Of ITU-R BT.601: grey of red, green and blue, times 2^16, as Pillow computes it.
+_LUMA = (19595, 38470, 7471)
+_OPAQUE = np.uint8(255)
+# Where a PNG has its bits per sample.
+_PNG_BITS = 24
 
 
 def _decoded(files, shape):
     """Decodes the bytes of JPEG or PNG files (B,) to pixels, uint8 (B, *shape).
 
-    Transparent ones are laid on white, as in training. Refuses images of another size:
-    how a user would crop them is unknown here.
+    They are the pixels that Pillow reads in training. Transparent ones are laid on
+    white. Refuses images of another size: how a user would crop them is unknown here.
     """
     height, width, channels = shape
 
     def jpeg(content):
-        # As Pillow decodes the images of a training, to the last bit.
-        return tf.io.decode_jpeg(content, channels, dct_method="INTEGER_ACCURATE")
+        colours = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE")
+        return tf.concat([colours, tf.fill(tf.shape(colours[..., :1]), _OPAQUE)], -1)
 
     def png(content):
         pixels = tf.io.decode_png(content, 4)
+        # Samples of 1, 2 or 4 bits become 8, but not the alpha that is added to them.
+        with tf.control_dependencies([pixels]):  # Of no PNG, they fail in clear words.
+            bits = tf.strings.substr(content, _PNG_BITS, 1)
+        bits = tf.io.decode_raw(bits, tf.uint8)
+        added = tf.bitwise.left_shift(1, tf.cast(bits, tf.int32)) - 1
+        colours, alpha = pixels[..., :3], pixels[..., 3:]
+        opaque = tf.reduce_all(tf.cast(alpha, tf.int32) == added)
+        return tf.concat([colours, tf.where(opaque, _OPAQUE, alpha)], -1)
+
+    def seen(pixels):
         if channels == 4:
             return pixels
         pixels = tf.cast(pixels, tf.float32)
         colours, alpha = pixels[..., :3], pixels[..., 3:] / 255
-        found = tf.round(alpha * colours + 255 * (1 - alpha))
+        found = tf.cast(tf.round(alpha * colours + 255 * (1 - alpha)), tf.int32)
         if channels == 1:
-            found = tf.round(tf.reduce_sum(found * _LUMA, axis=-1, keepdims=True))
+            found = tf.reduce_sum(found * _LUMA, axis=-1, keepdims=True)
+            found = tf.bitwise.right_shift(found + (1 << 15), 16)
         return tf.cast(found, tf.uint8)
 
     def decode(content):
         pixels = tf.cond(
             tf.io.is_jpeg(content), lambda: jpeg(content), lambda: png(content)
         )
+        pixels = seen(pixels)
         size = tf.shape(pixels)[:2]
         message = f"image: expected {height} x {width} pixels (height x width). "
         fits = tf.debugging.Assert(

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -75,6 +77,69 @@ def test_transparent_pixels_are_laid_on_white_as_in_training(call, mode, tmp_pat
     as_png = serving.feeder(DIGITS, "encoded")(seen[None])
     found = call([(tmp_path / "a.png").read_bytes()])["logits"]
     np.testing.assert_allclose(found, call(as_png)["logits"], atol=2e-2)
+
+
+def _smooth(mode, **changes):
+    """A picture of all shades in a mode of Pillow, the colours reduced if asked."""
+    shades = np.linspace(0, 255, 32 * 32).reshape(32, 32)
+    rgb = np.stack([shades, shades.T, 255 - shades], axis=-1).astype("u1")
+    image = PIL.Image.fromarray(rgb)
+    if mode == "P":
+        return image.quantize(changes["colours"])
+    if mode == "I;16":
+        return PIL.Image.fromarray((256 * shades).astype("u2"))
+    return image.convert(mode)
+
+
+def _grey_png(bits):
+    """A grey PNG of so many bits per sample, which Pillow reads but does not write."""
+    shades = np.arange(32 * 32).reshape(32, 32) % 2**bits
+    rows = np.unpackbits(shades[..., None].astype("u1"), axis=-1)[..., -bits:]
+    rows = np.packbits(rows.reshape(32, -1), axis=-1)
+    header = struct.pack(">IIBBBBB", 32, 32, bits, 0, 0, 0, 0)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
+        for t, d in chunks
+    )
+
+
+def _file(image, form, **more):
+    stream = io.BytesIO()
+    image.save(stream, form, **more)
+    return stream.getvalue()
+
+
+FILES = {
+    **{f"PNG {mode}": _file(_smooth(mode), "PNG") for mode in ("1", "L", "LA", "RGB")},
+    **{f"PNG {mode}": _file(_smooth(mode), "PNG") for mode in ("RGBA", "I;16")},
+    **{f"PNG grey, {bits} bits": _grey_png(bits) for bits in (1, 2, 4)},
+    **{
+        f"PNG of {n} colours": _file(_smooth("P", colours=n), "PNG")
+        for n in (2, 4, 16, 256)
+    },
+    "PNG of 16 colours, one clear": _file(
+        _smooth("P", colours=16), "PNG", transparency=3
+    ),
+    **{f"JPEG {mode}": _file(_smooth(mode), "JPEG") for mode in ("L", "RGB", "CMYK")},
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", FILES)
+def test_the_graph_sees_what_training_reads(kind, channels, tmp_path):
+    """PNG of few bits got the alpha of few bits, and was laid on white."""
+    path = tmp_path / "a"
+    path.write_bytes(FILES[kind])
+    (found,) = serving._decoded(tf.constant([FILES[kind]]), (32, 32, channels))
+    np.testing.assert_array_equal(found, image_files.pixels(str(path), channels))
+
+
+@pytest.mark.parametrize("kind", ["JPEG L", "JPEG RGB", "PNG grey, 2 bits", "PNG RGB"])
+def test_nets_of_four_channels_see_opaque_files_as_opaque(kind):
+    (found,) = serving._decoded(tf.constant([FILES[kind]]), (32, 32, 4))
+    np.testing.assert_array_equal(found[..., 3], 255)
 
 
 def test_colours_become_those_of_the_net(call):
