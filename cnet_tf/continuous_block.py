@@ -9,12 +9,12 @@ from keras import ops
 from cnet_tf import recomputed, rolled
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.checks import finite_number, positive_integer
-from cnet_tf.lifted_layer import basis_of, lift
+from cnet_tf.lifted_layer import as_tuples, basis_of, lift
 from cnet_tf.model_graph import is_graph, layers_of
 from cnet_tf.prolongation import refined
 from cnet_tf.runge_kutta import integrate
 from cnet_tf.series import RESTRICTIONS, ForwardPass, SeriesLayer
-from cnet_tf.tableaus import get_scheme
+from cnet_tf.tableaus import SCHEMES, get_scheme
 
 
 @keras.saving.register_keras_serializable("cnet_tf")
@@ -58,7 +58,8 @@ class ContinuousBlock(keras.layers.Layer):
         recompute: Whether training keeps only the states at the ends of segments of
             ceil(sqrt N) steps, and the backward pass recomputes the steps in between.
             Default False; True takes memory O(sqrt N) and the time of one more forward
-            pass, and changes gradients only by rounding. Python bool.
+            pass, and changes gradients only by rounding. TensorFlow then has no
+            gradients of gradients. Python bool.
 
     Call arguments:
         x: x(0).
@@ -118,7 +119,7 @@ class ContinuousBlock(keras.layers.Layer):
                 f"unit: expected layers with weights. Received {unit.name!r}, which "
                 "has none that could depend on depth."
             )
-        self.scheme = get_scheme(scheme).name
+        self.scheme = _name_of(scheme)
         self.steps = positive_integer(
             "steps", self.basis.cells if steps is None else steps, MOST_STEPS
         )
@@ -156,6 +157,7 @@ class ContinuousBlock(keras.layers.Layer):
         return self.basis.size
 
     def build(self, input_shape):
+        input_shape = as_tuples(input_shape)
         if not self.rate.built:
             self.rate.build(input_shape)
         if is_graph(self.rate) and not _fits(self.rate.input_shape, input_shape):
@@ -283,6 +285,17 @@ def check_call(block):
             f"{block.name!r}, a {type(block).__name__}: what it does besides its steps "
             "would be left out."
         )
+
+
+def _name_of(scheme) -> str:
+    """Returns the name under which configs know a scheme."""
+    found = get_scheme(scheme)
+    if found != SCHEMES.get(found.name):
+        raise ValueError(
+            f"scheme: expected one of {', '.join(SCHEMES)}. Received a tableau "
+            f"{found.name!r} that is none of them: add it to `SCHEMES` first."
+        )
+    return found.name
 
 
 def _fits(found, expected) -> bool:

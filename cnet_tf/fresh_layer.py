@@ -6,11 +6,9 @@ passed on. Nothing leaves the process, so it does not matter that configs lack s
 things, such as a `Lambda`'s code.
 """
 
-import types
-
 import keras
 
-from cnet_tf.model_graph import layers_of, pattern_of
+from cnet_tf.model_graph import hidden_in, layers_of
 
 LOOKUPS = (
     keras.layers.StringLookup,
@@ -48,8 +46,8 @@ def settings(layer) -> tuple[dict, dict]:
     held = [one for part in _parts(layer) for one in _functions(part)]
     known = {f"function_{i}_of_a_layer": found for i, (*_, found) in enumerate(held)}
     try:
-        for (part, key, _), name in zip(held, known, strict=True):
-            setattr(part, key, types.FunctionType(_nothing.__code__, {}, name))
+        for (part, key, found), name in zip(held, known, strict=True):
+            setattr(part, key, _named(found, name))
         return layer.get_config(), known
     finally:
         for part, key, function in held:
@@ -59,8 +57,8 @@ def settings(layer) -> tuple[dict, dict]:
 def _parts(layer):
     for part in layers_of(layer):
         yield part
-        if (pattern := pattern_of(part)) is not part:
-            yield from layers_of(pattern)
+        for one in hidden_in(part):
+            yield from layers_of(one)
 
 
 def _functions(part):
@@ -76,5 +74,11 @@ def _functions(part):
     ]
 
 
-def _nothing():
-    """Has a name only; never called."""
+def _named(function, name):
+    """Returns a function that does the same, as another thread may call the layer."""
+
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    call.__name__ = name
+    return call

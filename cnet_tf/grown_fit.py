@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from cnet_tf.compiled import compile_like
 from cnet_tf.refinement import refine
 from cnet_tf.surgery import chosen_blocks
 
@@ -110,19 +111,7 @@ def _grown(model, factor, callbacks):
     if not model.optimizer.built:  # Before the first epoch.
         model.optimizer.build(model.trainable_variables)
     deep, optimizer = refine(model, factor, optimizer=model.optimizer)
-    # The objects themselves, because a user's own loss has no config.
-    metrics, loss = model._compile_metrics, model._compile_loss
-    deep.compile(
-        optimizer=optimizer,
-        loss=model.loss,
-        loss_weights=loss and loss._user_loss_weights,
-        metrics=metrics and metrics._user_metrics,
-        weighted_metrics=metrics and metrics._user_weighted_metrics,
-        run_eagerly=model.run_eagerly,
-        steps_per_execution=model.steps_per_execution,
-        jit_compile=model.jit_compile,
-        auto_scale_loss=False,  # It would wrap an optimizer that was left as it is.
-    )
+    compile_like(deep, model, optimizer)
     for callback in callbacks:  # `EarlyStopping` restores them.
         if getattr(callback, "best_weights", None) is not None:
             callback.best_weights = _refined(model, callback.best_weights, factor)

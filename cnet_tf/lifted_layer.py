@@ -99,6 +99,7 @@ class LiftedLayer(SeriesLayer):
         self._frozen = [i for i, v in enumerate(layer.weights) if not v.trainable]
 
     def build(self, *args, **kwargs):
+        args, kwargs = as_tuples(args), as_tuples(kwargs)
         pattern = pattern_of(self)
         more = 0 if _no_draws.get() else self.basis.size - 1
         copies = [pattern, *(_copy(pattern) for _ in range(more))]
@@ -143,10 +144,17 @@ class LiftedLayer(SeriesLayer):
             keeps_losses = depth.forward.keeps_losses
         if self._direct:
             return self._direct(pattern_of(self), values, *args, **kwargs)
-        reads = [*zip(pattern_of(self).weights, values, strict=True)]
+        pattern = pattern_of(self)
+        reads = [*zip(pattern.weights, values, strict=True)]
         reads += [(seed, seed.value) for seed in self.seeds]
         with keras.StatelessScope(reads, collect_losses=True) as scope:
-            outputs = pattern_of(self)(*args, **kwargs)
+            outputs = pattern(*args, **kwargs)
+        if len(pattern.weights) > len(values):
+            raise ValueError(
+                "layer: expected weights that are there once it is built. Received "
+                f"{self.name!r}, which makes {pattern.weights[-1].path!r} when it is "
+                "called: let that be a layer of the unit."
+            )
         if scope.losses and not keeps_losses:
             raise ValueError(
                 "unroll=False, recompute=True: expected a unit that adds no losses. "
@@ -189,8 +197,8 @@ def _drawn(variables, basis):
     """Returns an initializer that reads theta_k from the k-th variable when called."""
 
     def initializer(shape, dtype=None):
-        draws = [ops.convert_to_numpy(variable) for variable in variables]
-        return ops.convert_to_tensor(initial_series(draws, basis), dtype)
+        draws = [variable.value for variable in variables]
+        return initial_series(draws, basis, dtype)
 
     return initializer
 
@@ -209,12 +217,24 @@ def _copy(layer):
 
 
 def _build(layer, *args, **kwargs):
-    """Builds a layer, also one that Keras builds by calling it."""
-    by_call = type(layer).build is keras.layers.Layer.build
-    if by_call and not all(part.built for part in children(layer)):
-        layer(_symbols(layer, *args))
-    else:
+    """Builds a layer, also one that Keras builds, in part, by calling it."""
+    if type(layer).build is not keras.layers.Layer.build or not children(layer):
         layer.build(*args, **kwargs)
+    unbuilt = [part.name for part in layers_of(layer) if not part.built]
+    shapes = [*args, *kwargs.values()]
+    if unbuilt and len(shapes) != 1:
+        raise ValueError(
+            "layer: expected a layer of several inputs that builds its parts in "
+            f"`build`. Received {layer.name!r}, which leaves {unbuilt[0]!r} to its "
+            "first call: build that there, too."
+        )
+    if unbuilt:
+        layer(_symbols(layer, *shapes))
+
+
+def as_tuples(shapes):
+    """Returns a nest of shapes as tuples; files hold lists, which some refuse."""
+    return keras.tree.map_shape_structure(tuple, shapes)
 
 
 def _symbols(layer, shapes):

@@ -11,6 +11,8 @@ import functools
 
 import keras
 
+from cnet_tf.compiled import compile_like
+
 
 def is_graph(layer) -> bool:
     """Tells if a layer is a functional or Sequential model, whose layers are known."""
@@ -32,8 +34,9 @@ def cloned(model, part, dtype=None):
     """Clones a functional or Sequential model, with `part(layer)` for each layer.
 
     Unlike `keras.models.clone_model` alone, this keeps the names of the inputs, and
-    leaves the clone uncompiled if a loss, metric or schedule is the user's own, of
-    which Keras keeps only a name.
+    compiles the clone with the very losses and metrics, and an optimizer like the
+    model's; not at all if the optimizer has a schedule of the user's own, of which
+    Keras keeps only a name.
 
     Args:
         model: The model.
@@ -48,7 +51,9 @@ def cloned(model, part, dtype=None):
         model.compiled = compiled
     if compiled:
         with contextlib.suppress(TypeError, ValueError, NotImplementedError):
-            new.compile_from_config(model.get_compile_config())
+            optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+            compile_like(new, model, optimizer)
+            optimizer.build(new.trainable_variables)
     return new
 
 
@@ -107,6 +112,11 @@ class Untracked:
 
     def __init__(self, layer):
         self.layer = layer
+
+
+def hidden_in(layer) -> list:
+    """Lists the layers that a layer hides from Keras."""
+    return [x.layer for x in vars(layer).values() if isinstance(x, Untracked)]
 
 
 def pattern_of(layer):

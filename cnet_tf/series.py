@@ -74,7 +74,7 @@ class SeriesLayer(keras.layers.Layer):
             ),
             basis,
         )
-        self.series.append(series)
+        self._hold(series)
         return series
 
     @property
@@ -84,32 +84,35 @@ class SeriesLayer(keras.layers.Layer):
 
     def adopt(self, series):
         """Adopts series of another layer; both layers then share the variables."""
-        for i, one in enumerate(series):
-            # Keras tracks variables that are attributes.
-            setattr(self, f"_adopted_{i}", one.variable)
-            self.series.append(one)
+        for one in series:
+            self._hold(one)
+
+    def _hold(self, series):
+        # Keras and TensorFlow's checkpoints find variables that are attributes.
+        setattr(self, f"_series_{len(self.series)}", series.variable)
+        self.series.append(series)
 
     def get_config(self):
         kind, nodes = self.basis.key
         return {**super().get_config(), "basis": kind, "nodes": nodes}
 
 
-def initial_series(draws, basis: Basis) -> np.ndarray:
+def initial_series(draws, basis: Basis, dtype):
     """Returns the initial coefficients (K, *shape), from K draws of one weight.
 
     Each theta_k is a separate draw. If all draws are equal (zeros, ones), the series is
     the constant function of that value, in any basis.
 
     Args:
-        draws: K arrays of one shape.
+        draws: K tensors of one shape; symbolic ones where Keras builds subclassed
+            models.
         basis: Basis of the series.
+        dtype: Dtype of the result.
     """
-    stacked = np.stack(draws)
-    if np.all(stacked == stacked[0]):
-        return np.multiply.outer(np.array(unity(basis), "float64"), stacked[0]).astype(
-            stacked.dtype
-        )
-    return stacked
+    draws = ops.cast(ops.stack(draws), dtype)
+    rows = np.array(unity(basis), "float64").reshape(-1, *[1] * (len(draws.shape) - 1))
+    constant = ops.cast(ops.convert_to_tensor(rows), dtype) * draws[:1]
+    return ops.where(ops.all(draws == draws[:1]), constant, draws)
 
 
 class ForwardPass:

@@ -231,8 +231,7 @@ class SeriesBatchNormalization(SeriesLayer):
 
         def initial(stacked, dtype):
             draws = [initializer(shape, dtype=dtype) for _ in range(basis.size)]
-            value = initial_series([ops.convert_to_numpy(d) for d in draws], basis)
-            return ops.convert_to_tensor(value, dtype)
+            return initial_series(draws, basis, dtype)
 
         settings = {"aggregation": "mean"}
         if trainable:

@@ -39,7 +39,7 @@ class TappedNet:
         flows: Its flows, in order.
 
     Raises:
-        ValueError: it is another kind of model, or has neither.
+        ValueError: it is another kind of model, has neither, or calls a block twice.
     """
 
     def __init__(self, model):
@@ -59,6 +59,13 @@ class TappedNet:
                 f"one shape in a row. Received {model.name!r}, which has neither."
             )
         for flow in self.flows:
+            calls = sum(_flow(call) is flow for call in graph.calls)
+            if calls > 1:
+                raise ValueError(
+                    "model: expected blocks that are called once. Received "
+                    f"{flow.name!r}, which is called {calls} times, each time from "
+                    "another start: give a model that calls it once."
+                )
             if isinstance(flow, ContinuousBlock):
                 check_call(flow)
         self._dtypes = [x.dtype for x in model.inputs]

@@ -217,7 +217,7 @@ def test_every_node_has_its_own_draw(kind, size):
 @pytest.mark.parametrize(("kind", "size"), SPACES)
 def test_draws_that_are_alike_are_constant_in_any_basis(kind, size):
     basis = get_basis(kind, size)
-    initial = initial_series([np.full(3, 2.5)] * size, basis)
+    initial = initial_series([np.full(3, 2.5)] * size, basis, "float64")
     series = ParameterSeries(keras.Variable(initial, dtype="float64"), basis)
     for t in (StageTime(0, 0, 1), StageTime(1, Fraction(1, 3), 5), StageTime(6, 1, 7)):
         got = ForwardPass("point").at(t)(series)
