@@ -176,6 +176,24 @@ def _forms(net) -> list[tuple]:
     return [(block.scheme, block.steps) for block in blocks_of(net)]
 
 
+def with_series_norms(net):
+    """Returns the net with series norms, whose statistics replicas average.
+
+    Those of Keras' own norms differ from replica to replica. The net itself, if it has
+    none.
+
+    Args:
+        net: A built functional or Sequential model.
+
+    Raises:
+        UnsuitableNorm: a norm cannot become a series norm.
+    """
+    norms = normalizations(net)
+    if all(isinstance(norm, SeriesBatchNormalization) for norm in norms):
+        return net
+    return _with_norms_of_its_own(net)[0]
+
+
 def _with_norms_of_its_own(net, fresh=(), depth_cells=None) -> tuple:
     """Returns the net with norms that it shares with no other net, for all members.
 

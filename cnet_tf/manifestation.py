@@ -139,7 +139,7 @@ def recalibrated_along(net, data, depth_cells=None):
     return twin
 
 
-def recalibrate(net, data) -> int:
+def recalibrate(net, data, frozen=True) -> int:
     """Re-estimates the batch-norm statistics of a net on data, in place.
 
     The statistics become the mean over batches of the batch moments, seen through this
@@ -150,6 +150,8 @@ def recalibrate(net, data) -> int:
     Args:
         net: A built model; its parts may be frozen.
         data: Iterable of batches of inputs, or of (inputs, labels) pairs.
+        frozen: Whether norms that are frozen are re-estimated as well. Default True;
+            after a training they have the statistics that the other layers know.
 
     Returns:
         The number of batches.
@@ -158,11 +160,12 @@ def recalibrate(net, data) -> int:
         ValueError: the data are empty.
     """
     totals, batches = None, 0
+    norms = [norm for norm in normalizations(net) if frozen or norm.trainable]
     with contextlib.ExitStack() as stack:
         calls = collections.Counter()  # Calls of each norm in a pass.
-        for norm in normalizations(net):
+        for norm in norms:
             stack.enter_context(_averaging(norm, calls))
-        moving = {id(variable) for variable in _moving(net)}
+        moving = {id(variable) for variable in _moving(norms)}
         others = [v for v in net.variables if id(v) not in moving]
         keep = stack.enter_context(_kept(others))
         for batch in data:
@@ -170,12 +173,13 @@ def recalibrate(net, data) -> int:
             inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
             net(inputs, training=True)
             keep()
-            values = statistics(net)
+            values = _values(norms)
             totals = values if totals is None else _add(totals, values)
             batches += 1
     if batches == 0:
         raise ValueError("data: expected at least one batch. Received none.")
-    restore_statistics(net, [total / batches for total in totals])
+    for variable, total in zip(_moving(norms), totals, strict=True):
+        variable.assign(total / batches)
     return batches
 
 
@@ -231,19 +235,23 @@ def _add(left, right):
 
 def statistics(net) -> list[np.ndarray]:
     """Returns copies of the moving statistics of a net."""
-    return [np.array(ops.convert_to_numpy(v)) for v in _moving(net)]
+    return _values(normalizations(net))
+
+
+def _values(norms) -> list[np.ndarray]:
+    return [np.array(ops.convert_to_numpy(v)) for v in _moving(norms)]
 
 
 def restore_statistics(net, values):
     """Restores moving statistics from `statistics`."""
-    for variable, value in zip(_moving(net), values, strict=True):
+    for variable, value in zip(_moving(normalizations(net)), values, strict=True):
         variable.assign(value)
 
 
-def _moving(net):
+def _moving(norms):
     # Not `non_trainable_variables`, which hold all the weights of a frozen net.
     return [
         getattr(moving, "variable", moving)
-        for norm in normalizations(net)
+        for norm in norms
         for moving in (norm.moving_mean, norm.moving_variance)
     ]

@@ -13,10 +13,11 @@ from cnet_tf import checkpoint
 from cnet_tf.continuous_block import ContinuousBlock
 from cnet_tf.surgery import blocks_of
 from trainers import first_net, fit
-from trainers.data import load
+from trainers.data import eval_batches, load
 from trainers.errors import OptionError
 from trainers.interruption import Interrupted
 from trainers.options import Options
+from trainers.steps import evaluate
 
 L = keras.layers
 
@@ -95,6 +96,64 @@ def test_another_file_of_the_same_name_is_another_run(short_run, tmp_path):
         folder = pathlib.Path(options.runs_dir)
         runs |= {path.name for path in folder.iterdir() if path.name != "latest"}
     assert len(runs) == 2
+
+
+def with_norm(trainable=True, **conv):
+    """A convolution and a batch norm of Keras' own, perhaps frozen."""
+    stem = L.Conv2D(4, 3, activation="relu", name="stem", **conv)
+    norm = L.BatchNormalization(name="norm")
+    stem.trainable = norm.trainable = trainable
+    parts = [stem, norm, L.Flatten(), L.Dense(10)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *parts])
+
+
+@pytest.mark.slow
+def test_regularizers_of_a_model_count(short_run, tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    net = with_norm()
+    net.save(tmp_path / "plain.keras")
+    held = with_norm(kernel_regularizer=keras.regularizers.L2(10.0))
+    held.set_weights(net.get_weights())
+    held.save(tmp_path / "held.keras")
+    sizes = []
+    for name in ("plain", "held"):
+        path = str(tmp_path / f"{name}.keras")
+        summary = fit.fit(short_run(model=path, learning_rate=0.01))
+        found = checkpoint.load(f"{summary['run']}/net").net
+        sizes.append(np.square(found.get_layer("stem").kernel).sum())
+    assert sizes[1] < 0.5 * sizes[0]
+    notes = capsys.readouterr().err
+    assert notes.count("note: --model: its own regularizers count besides") == 1
+
+
+@pytest.mark.slow
+def test_frozen_norms_stay_as_they_are(short_run, tmp_path):
+    """An average of weights re-estimates the others."""
+    net = with_norm(trainable=False)
+    net.get_layer("norm").moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+    path = str(tmp_path / "my.keras")
+    net.save(path)
+    summary = fit.fit(short_run(model=path, ema=0.9))
+    found = checkpoint.load(f"{summary['run']}/net").net
+    for old, new in zip(net.weights[:-2], found.weights[:-2], strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert np.any(np.array(found.weights[-2]) != np.array(net.weights[-2]))
+    with pytest.raises(OptionError, match="--recalibrate: .* keeps 'norm' frozen"):
+        fit.fit(short_run(model=path, recalibrate=2))
+
+
+@pytest.mark.slow
+def test_scores_on_replicas_are_those_of_the_net_that_is_kept(short_run, tmp_path):
+    """Norms of Keras' own have other statistics on each replica."""
+    path = str(tmp_path / "my.keras")
+    with_norm().save(path)
+    options = short_run(model=path, strategy="mirrored", precision="float64")
+    summary = fit.fit(options)
+    found = checkpoint.load(f"{summary['run']}/net").net
+    data = load("digits", options.data_dir, options.validation_fraction)
+    scores = evaluate(found, eval_batches(data, "test", 500))
+    assert scores["loss"] == pytest.approx(summary["test_loss"], rel=1e-9)
+    assert scores["accuracy"] == summary["test_accuracy"]
 
 
 @pytest.mark.parametrize(

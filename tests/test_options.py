@@ -72,6 +72,19 @@ def test_a_list_of_words_is_refused(flag_values):
         ({"refine_epochs": (30,)}, "--refine_epochs: .*below --epochs=30"),
         ({"refine_epochs": (5, 3)}, "--refine_epochs: expected increasing"),
         ({"decay_epochs": (99,)}, "--decay_epochs: .*never be reached"),
+        (
+            {"schedule": "step", "warmup_epochs": 5, "decay_epochs": (3, 5, 10)},
+            r"--decay_epochs: .*by --warmup_epochs .*Received \[3, 5\]",
+        ),
+        (
+            {
+                "schedule": "step",
+                "refine_epochs": (5,),
+                "rewarm_epochs": 2,
+                "decay_epochs": (5, 6, 15),
+            },
+            r"--decay_epochs: .*by --rewarm_epochs. Received \[6\]",
+        ),
         ({"train_only": "head", "ema": 0.9}, "--ema: expected none with --train_only"),
         ({"train_only": "head", "recalibrate": 5}, "--recalibrate: .* Received 5"),
         (

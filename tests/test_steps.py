@@ -123,6 +123,45 @@ def test_evaluation_counts_the_uneven_last_batch_and_changes_nothing(net, batch)
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
 
 
+def test_what_layers_add_to_the_loss_counts():
+    """Regularizers of weights and of activity."""
+    own, plain = (
+        keras.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(4, kernel_regularizer="l2" if added else None),
+                *[keras.layers.ActivityRegularization(l2=0.1)] * added,
+                keras.layers.Dense(3),
+            ]
+        )
+        for added in (True, False)
+    )
+    plain.set_weights(own.get_weights())
+    images = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    labels = np.arange(8) % 3
+    settings = {"batch_size": 8, "weight_decay": 0.0, "smoothing": 0.0}
+    found, sums = steps.gradients(own, images, labels, **settings)
+    without, same = steps.gradients(plain, images, labels, **settings)
+    np.testing.assert_array_equal(sums[:3], same[:3])  # Cross entropies.
+    with tf.GradientTape() as tape:
+        own(images, training=True)
+        more = tf.add_n(own.losses)
+    more = tape.gradient(more, [v.value for v in own.trainable_variables])
+    for g, a, b in zip(found, without, more, strict=True):
+        b = np.zeros_like(a) if b is None else b
+        np.testing.assert_allclose(g, a + b, rtol=1e-5, atol=1e-7)
+    assert max(np.abs(b).max() for b in more if b is not None) > 1e-2
+
+
+def test_losses_of_logits_in_half_precision_are_those_of_their_values():
+    logits = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
+    half = tf.cast(logits, tf.bfloat16)
+    labels = np.arange(64) % 10
+    _, found, _ = training_loss(giving(half), None, labels, smoothing=0.0)
+    expected = loss_per_example(labels, tf.cast(half, tf.float32))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_label_smoothing_is_the_formula():
     """(1 - s) CE(label) + s mean_c CE(c)."""
     logits = np.random.default_rng(0).normal(size=(5, 4))

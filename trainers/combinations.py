@@ -56,6 +56,13 @@ def _increasing(name):
     )
 
 
+def _lost(epochs, options) -> list[int]:
+    """Lists the epochs at which the rate is still rising, so that none can lower it."""
+    rises = [(0, options.warmup_epochs)]
+    rises += [(start, options.rewarm_epochs) for start in options.refine_epochs]
+    return [e for e in epochs if any(s < e <= s + length for s, length in rises)]
+
+
 def _of_presets_alone(name):
     """Excludes an option that --model, a net from a file, has no use for."""
     remedy = "leave one of the two out"
@@ -136,6 +143,18 @@ COMBINATIONS = (
     *map(_of_presets_alone, OF_PRESETS),
     *_increasing("refine_epochs"),
     *_increasing("decay_epochs"),
+    (
+        "decay_epochs",
+        lambda options: (
+            options.schedule == "step" and _lost(options.decay_epochs, options)
+        ),
+        lambda options: (
+            "expected epochs after the rate has risen, by --warmup_epochs or after a "
+            "refinement by --rewarm_epochs. Received "
+            f"{_lost(options.decay_epochs, options)}: give later ones, or leave the "
+            "rise out."
+        ),
+    ),
     (
         "refine_epochs",
         lambda options: (

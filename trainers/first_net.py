@@ -3,16 +3,17 @@
 import os
 
 import keras
+import tensorflow as tf
 
 from cnet_tf import checkpoint, keras_file, pretrained
-from cnet_tf.any_depth import with_members
+from cnet_tf.any_depth import with_members, with_series_norms
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.bounds import MOST_STEPS
 from cnet_tf.image_ends import gives_probabilities, last_operation, takes_pixels
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
 from cnet_tf.presets import continuous_net
-from cnet_tf.surgery import blocks_of, chosen_blocks
+from cnet_tf.surgery import blocks_of, chosen_blocks, normalizations
 from trainers import members
 from trainers.combinations import grows
 from trainers.data.errors import tell
@@ -35,13 +36,17 @@ def first_net(plan):
     """Builds or reads the net.
 
     Args:
-        plan: The run's `Plan`; the net must fit its images and classes.
+        plan: The run's `Plan`; the net must fit its images and classes. Call it in the
+            scope of the strategy.
 
     Raises:
         OptionError: the net cannot be built, or fits other images or classes.
     """
     options, data = plan.options, plan.data
     net = _of_file(options, data) if options.model else _of_preset(options, data)
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        with naming(f"--model with --strategy={options.strategy}"):
+            net = with_series_norms(net)
     if not options.unroll:
         net = _manifested(net, "nounroll", unroll=False)
     if options.recompute:
@@ -199,6 +204,18 @@ def _of_file(options, data):
             f"--model: expected a model of normalised images, which trainings give. "
             f"Received {options.model!r}, which first scales pixels from 0 to 255 "
             "itself: leave that layer out, and save it again."
+        )
+    frozen = [norm.name for norm in normalizations(net) if not norm.trainable]
+    if frozen and options.recalibrate:
+        raise OptionError(
+            "--recalibrate: expected a --model whose batch norms learn. Received one "
+            f"that keeps {frozen[0]!r} frozen: leave --recalibrate out, as the other "
+            "layers know its statistics."
+        )
+    if net.losses and options.weight_decay:
+        tell(
+            "--model: its own regularizers count besides --weight_decay="
+            f"{options.weight_decay:g}; --weight_decay=0 leaves them alone."
         )
     if options.image_sizes and net.input_shape[1:3] != (None, None):
         raise OptionError(

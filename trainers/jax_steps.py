@@ -5,15 +5,16 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
-from trainers.loss import eval_step, sums, training_loss
+from trainers.loss import eval_step, penalty, sums, training_loss
 
 
 def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
     """Returns one update as a pure function, to be compiled or used in a loop.
 
-    The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2;
-    weights that are never read do not decay. If the loss or the norm of the gradient
-    is non-finite, nothing changes and the first sum is non-finite.
+    The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
+    and of the net's `penalty`; weights that are never read do not decay. If the loss or
+    the norm of the gradient is non-finite, nothing changes and the first sum is
+    non-finite.
 
     Args:
         net: A built net.
@@ -38,9 +39,12 @@ def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
             given += zip(statistics, others, strict=True)
             with _Reads(read, given) as scope:
                 total, losses, logits = training_loss(net, images, labels, **settings)
+                mean = total / batch_size
+                if (more := penalty(net)) is not None:
+                    mean = mean + more.astype(mean.dtype)
                 found = sums(losses, logits, labels)
                 after = [scope.get_current_value(variable) for variable in statistics]
-            return total / batch_size, (after, jnp.stack(found))
+            return mean, (after, jnp.stack(found))
 
         found, (after, totals) = jax.grad(loss, has_aux=True)(values)
         found = [
@@ -72,7 +76,7 @@ class _Reads(keras.StatelessScope):
     """A scope that records the ids of the variables read inside it."""
 
     def __init__(self, read, state_mapping):
-        super().__init__(state_mapping)
+        super().__init__(state_mapping, collect_losses=True)
         self.read = read
 
     def get_current_value(self, variable):

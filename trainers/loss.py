@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cnet_tf.kernels import wide
+
 
 def loss_per_example(labels, logits):
     """Returns the cross entropy (batch,) of integer labels."""
@@ -62,16 +64,30 @@ def training_loss(
     Returns:
         (the sum, H(labels, net) of each example, logits of the net).
     """
-    logits = net(images, training=True)
+    logits = _logits(net, images, training=True)
     targets = _targets(labels, logits, smoothing)
     losses = _cross_entropy(targets, logits)
     total = ops.sum(losses)
     if members:
         targets = MEMBER_TARGETS[member_targets](targets, logits)
     for member in members:
-        short = _cross_entropy(targets, member(images, training=True))
+        short = _cross_entropy(targets, _logits(member, images, training=True))
         total = total + member_weight * ops.sum(short)
     return total, losses, logits
+
+
+def _logits(net, images, training):
+    """Returns the logits, in at least float32, as sums of their powers are."""
+    logits = net(images, training=training)
+    return ops.cast(logits, wide(ops.dtype(logits)))
+
+
+def penalty(net):
+    """Returns what the last call of a net adds to its loss, or None.
+
+    These are the regularizers of its layers, and losses that they add themselves.
+    """
+    return sum(net.losses) if net.losses else None
 
 
 def sums(losses, logits, labels) -> tuple:
@@ -83,5 +99,5 @@ def sums(losses, logits, labels) -> tuple:
 
 def eval_step(net, images, labels):
     """Returns (sum of losses, correct, examples) of a batch; changes nothing."""
-    logits = net(images, training=False)
+    logits = _logits(net, images, training=False)
     return ops.stack(sums(loss_per_example(labels, logits), logits, labels))

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainers.loss import eval_step, sums, training_loss
+from trainers.loss import eval_step, penalty, sums, training_loss
 
 
 def gradients(
@@ -19,8 +19,8 @@ def gradients(
     """Returns the gradient of this replica's part of the batch, and its sums.
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
-    where batch_size counts all replicas, whose gradients the optimizer sums. Weights
-    that are never read do not decay.
+    and of the net's `penalty`, where batch_size counts all replicas, whose gradients
+    the optimizer sums. Weights that are never read do not decay.
 
     Args:
         net: A built net; its batch norms see the batch.
@@ -34,11 +34,14 @@ def gradients(
         (gradients, (sum of losses, correct, examples, squared norm of the gradient)).
     """
     weights = net.trainable_variables if weights is None else weights
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     with tf.GradientTape() as tape:
         total, losses, logits = training_loss(net, images, labels, **settings)
         loss = total / batch_size
+        if (more := penalty(net)) is not None:
+            loss = loss + ops.cast(more, loss.dtype) / replicas
     found = tape.gradient(loss, [w.value for w in weights])
-    share = weight_decay / tf.distribute.get_strategy().num_replicas_in_sync
+    share = weight_decay / replicas
     found = [
         ops.zeros_like(w.value) if g is None else g + share * w.value if share else g
         for g, w in zip(found, weights, strict=True)

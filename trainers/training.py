@@ -184,7 +184,8 @@ class Training:
         # Batches of an epoch that is never trained.
         batches = self._train_batches(self.plan.options.epochs)
         for one in (net, *members(net).values()):
-            recalibrate(one, self._watched(batches.take(_RECALIBRATION_BATCHES)))
+            some = self._watched(batches.take(_RECALIBRATION_BATCHES))
+            recalibrate(one, some, frozen=False)
 
     def recalibrate(self, count):
         """Replaces the net by a twin with statistics for each of its evaluations.

@@ -22,11 +22,13 @@ class Contents:
         mean: Per channel, of x/255.
         std: Per channel, of x/255; 1 for a constant channel.
         sha256: First digits of the sha256 of pixels and labels, in order.
+        labels: The smallest and the largest label.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sha256: str
+    labels: tuple[int, int]
 
 
 def read(examples: tf.data.Dataset) -> Contents:
@@ -44,11 +46,13 @@ def read(examples: tf.data.Dataset) -> Contents:
 
     count, total, squares = 0, 0, 0
     images, labels = hashlib.sha256(), hashlib.sha256()
+    ends = []
     batches = examples.batch(256).map(sums, tf.data.AUTOTUNE, deterministic=True)
     for (n, s, q), image, label in batches.as_numpy_iterator():
         count, total, squares = count + int(n), total + s, squares + q
         images.update(image)
         labels.update(label.astype("<i8"))
+        ends += [int(label.min()), int(label.max())]
     mean = tuple(int(s) / (255 * count) for s in total)
     # n q - s^2 in Python's integers: no cancellation, no overflow.
     variance = (
@@ -58,7 +62,7 @@ def read(examples: tf.data.Dataset) -> Contents:
     # A constant channel has nothing to scale: only its mean is subtracted.
     std = tuple(v**0.5 or 1.0 for v in variance)
     images.update(labels.digest())
-    return Contents(mean, std, images.hexdigest()[:_DIGITS])
+    return Contents(mean, std, images.hexdigest()[:_DIGITS], (min(ends), max(ends)))
 
 
 def changes(then: dict, now: dict) -> str:

@@ -239,6 +239,7 @@ def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
                 examples = untuned(_in_memory(examples)) if fits else examples
                 # Reads all of it, so that unreadable images are found before training.
                 read[name] = contents.read(examples)
+                _check_labels(stored, name, read[name].labels)
             found[name] = examples
     except tf.errors.OpError as error:
         if listed := stored.broken():
@@ -264,6 +265,18 @@ def _loaded(wanted: Wanted, settings: dict, needed=PARTS) -> ImageData:
         files_sha256=stored.files_sha256,
         contents={name: part.sha256 for name, part in read.items()},
     )
+
+
+def _check_labels(stored, part, found):
+    """Refuses labels of no class, whose loss would be zero."""
+    last = len(stored.class_names) - 1
+    if found[0] < 0 or found[1] > last:
+        refuse(
+            "dataset",
+            f"labels 0..{last} in all of its {part} images",
+            f"{stored.name!r}, with labels {found[0]}..{found[1]}",
+            "leave out the images without a class",
+        )
 
 
 def _brief(names) -> str:

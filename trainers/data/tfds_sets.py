@@ -13,13 +13,15 @@ import urllib.request
 import numpy as np
 import tensorflow_datasets as tfds
 
-from trainers.data.errors import MissingData, refuse
+from trainers.data.errors import MissingData, refuse, tell
 from trainers.data.positions import examples_at
 from trainers.data.stored import Source, Stored, UnknownSetError, Wanted
 
 # Names that a net may give. Other names of TFDS refer to hosts, such as
 # huggingface:set, or hold arguments of builders.
 _NAME = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
+# Images of a split on which is decided whether it has labels.
+_LOOKED_AT = 100
 
 
 def open_set(wanted: Wanted) -> Stored:
@@ -92,9 +94,16 @@ def stored(name: str, builder, folder: str) -> Stored:
             list(examples.map(lambda e: e[label_key]).as_numpy_iterator()), np.int64
         )
 
+    splits = {split: info.num_examples for split, info in builder.info.splits.items()}
+    for split in sorted({"validation", "test"} & splits.keys()):
+        # By convention, images whose labels are kept secret have the label -1.
+        first = min(splits[split], _LOOKED_AT)
+        if first and np.all(labels(f"{split}[:{first}]") < 0):
+            tell(f"{name}: the images of its split {split!r} have no labels: left out")
+            del splits[split]
     return Stored(
         name=name,
-        splits={name: info.num_examples for name, info in builder.info.splits.items()},
+        splits=splits,
         image_shape=image.shape,
         class_names=tuple(label.names),
         keys=keys,
