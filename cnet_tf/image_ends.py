@@ -1,14 +1,19 @@
 """The start and the end of image nets: input, stem, tail, pooling, logits."""
 
+import itertools
+
 import keras
 import numpy as np
 
+from cnet_tf import flat_graph
 from cnet_tf.checks import positive_integer
 from cnet_tf.layer_factory import LayerFactory
-from cnet_tf.model_graph import is_graph, layers_of
+from cnet_tf.model_graph import is_graph
 
-# A smaller scale factor or a larger mean implies pixels of 0 to 255, not 0 to 1.
-_SMALL, _LARGE = 0.02, 5.0
+# A smaller scale factor or a larger offset implies pixels of 0 to 255, not 0 to 1.
+_SMALL, _LARGE = 0.1, 5.0
+# Side of an image where a model leaves it free.
+_SIDE = 32
 
 
 def image_input(shape, dtype):
@@ -73,9 +78,9 @@ def _are_probabilities(tensor) -> bool:
     if is_graph(operation):
         return _are_probabilities(operation.outputs[0])
     activation = getattr(operation, "activation", None)
-    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+    if activation in _TO_PROBABILITIES:
         return True
-    if type(operation).__name__ in ("Softmax", "Sigmoid"):
+    if type(operation).__name__ in ("Softmax", "Sigmoid", "HardSigmoid"):
         return True
     if not isinstance(operation, _HANDING_ON) or activation not in (
         None,
@@ -87,17 +92,40 @@ def _are_probabilities(tensor) -> bool:
 
 
 def takes_pixels(model) -> bool:
-    """Returns whether a model begins by scaling numbers far beyond 0..1."""
-    for layer in layers_of(model):
-        if isinstance(layer, keras.layers.Rescaling):
-            return bool(np.all(np.abs(layer.scale) < _SMALL))
-        if isinstance(layer, keras.layers.Normalization):
-            return bool(np.any(np.array(layer.mean) > _LARGE))
-        if getattr(layer, "weights", None) and not isinstance(layer, keras.Model):
-            return False  # Later layers take features.
-    return False
+    """Returns whether a model begins by scaling numbers far beyond 0..1.
+
+    However it is written: up to its first layer that learns, and a batch norm, an image
+    of ones and one of zeros differ little, or the one of zeros becomes large.
+    """
+    graph = flat_graph.read(model)
+    before = [*itertools.takewhile(_learns_nothing, graph.calls)]
+    if len(graph.inputs) != 1 or len(before) == len(graph.calls):
+        return False
+    (given,), (taken, *_) = graph.inputs, graph.calls[len(before)].inputs
+    shape = [n or _SIDE for n in given.shape[1:]]
+
+    def seen(value):
+        known = {given: keras.ops.full((1, *shape), value, given.dtype)}
+        flat_graph.run(before, known, lambda call: call.operation)
+        return np.asarray(keras.ops.convert_to_numpy(known[taken]), "float64")
+
+    black, white = seen(0), seen(1)
+    slope = np.max(np.abs(white - black), initial=0)
+    return bool(0 < slope < _SMALL or np.max(np.abs(black), initial=0) > _LARGE)
 
 
+def _learns_nothing(call) -> bool:
+    scales = (keras.layers.Normalization, keras.layers.BatchNormalization)
+    return isinstance(call.operation, scales) or not getattr(
+        call.operation, "weights", None
+    )
+
+
+_TO_PROBABILITIES = (
+    keras.activations.softmax,
+    keras.activations.sigmoid,
+    keras.activations.hard_sigmoid,
+)
 _HANDING_ON = (
     keras.layers.Activation,
     keras.layers.Average,

@@ -73,13 +73,17 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
         gate: The gate that it must pass.
         remedy: What the user can do about lost accuracy. Default: report it.
     """
-    limit = gate.allowed_delta(parity)
-    if not (math.isfinite(parity.delta) and parity.delta <= limit):
-        raise ParityError(
-            f"parity: expected {parity.compared} within {limit:.0e} of Keras. Received "
-            f"a difference of {parity.delta:.1e} on {parity.worst}: nothing was "
-            "written, please report it."
-        )
+    allowed = gate.allowed_delta(parity)
+    for output, delta, limit in (
+        (parity.compared, parity.delta, allowed),
+        ("probabilities", parity.beside, allowed * SHARES["probabilities"]),
+    ):
+        if not (math.isfinite(delta) and delta <= limit):
+            raise ParityError(
+                f"parity: expected {output} within {limit:.0e} of Keras. Received a "
+                f"difference of {delta:.1e} on {parity.worst}: nothing was written, "
+                "please report it."
+            )
     drop = gate.allowed_drop(parity.images)
     if not parity.labelled and parity.gained < -drop - 1e-9:
         raise ParityError(
@@ -97,6 +101,15 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
             f"images, each worth {100 / parity.images:.2g} points: nothing was "
             f"written, {remedy}."
         )
+
+
+def passes(parity: Parity, gate: Gate) -> bool:
+    """Returns whether the scores and the accuracy are within the gate."""
+    try:
+        check(parity, gate)
+    except ParityError:
+        return False
+    return True
 
 
 def row(

@@ -1,4 +1,7 @@
-"""Picks the Pareto front: artefacts more accurate than every cheaper one."""
+"""Picks the Pareto front: artefacts more accurate than every cheaper one.
+
+Those that fail their gate do not count, because no export would write them.
+"""
 
 from cnet_tf.line_error import LineError
 
@@ -27,17 +30,23 @@ def best(rows: list[dict], milliseconds=None, kilobytes=None) -> dict:
         kilobytes: Largest size, or None.
 
     Raises:
-        BudgetError: none fits.
+        BudgetError: none fits, or none passes its gate.
     """
+    passing = _passing(rows)
+    if not passing:
+        raise BudgetError(
+            "--budget_ms, --budget_kb: expected artefacts that agree with Keras. "
+            "Received none, see the column gate: add --precisions with more bits."
+        )
     fitting = [
         row
-        for row in rows
+        for row in passing
         if (milliseconds is None or row["median_ms"] <= milliseconds)
         and (kilobytes is None or row["size_kb"] <= kilobytes)
     ]
     if not fitting:
-        quickest = min(row["median_ms"] for row in rows)
-        smallest = min(row["size_kb"] for row in rows)
+        quickest = min(row["median_ms"] for row in passing)
+        smallest = min(row["size_kb"] for row in passing)
         raise BudgetError(
             f"--budget_ms, --budget_kb: expected a budget that some artefact fits. "
             f"Received {milliseconds} ms and {kilobytes} kB: the quickest takes "
@@ -59,7 +68,11 @@ def front(
     """
     score = score or score_of(rows)
     kept = []
-    for row in sorted(rows, key=lambda row: (row[cost], -row[score])):
+    for row in sorted(_passing(rows), key=lambda row: (row[cost], -row[score])):
         if not kept or row[score] > kept[-1][score]:
             kept.append(row)
     return kept
+
+
+def _passing(rows) -> list[dict]:
+    return [row for row in rows if row.get("passes_gate", True)]

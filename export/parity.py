@@ -20,7 +20,7 @@ from trainers.errors import OptionError
 # One image, an odd batch, then large ones: they make a graph with a fixed or rounded
 # batch size fail.
 BATCH_SIZES = (1, 7, 128)
-# How far sums of probabilities may be from one, half precision included.
+# How far probabilities, and their sums, may be off in any precision, 8 bits included.
 _ROUNDED = 1e-2
 # Outputs to compare an export by, the first that it has, and the share of the delta of
 # logits that is allowed. Labels have no delta, only an accuracy.
@@ -51,6 +51,7 @@ class Parity:
         reference_accuracy, candidate_accuracy: Of Keras and of the export, in [0, 1];
             the export's from its own labels, or scores if it gives none.
         size: The largest |logit| of Keras.
+        beside: max |delta| of the probabilities where logits are compared too.
     """
 
     delta: float
@@ -61,6 +62,7 @@ class Parity:
     labelled: bool = True
     compared: str = "logits"
     size: float = 0.0
+    beside: float = 0.0
 
     @property
     def gained(self) -> float:
@@ -155,10 +157,11 @@ def compare(
             shares no graph with the export. Default: the reference.
 
     Raises:
-        ParityError: shapes differ, or the logits of the reference are not finite.
+        ParityError: shapes differ, the logits of the reference are not finite, or the
+            probabilities of the export are not those of its own logits.
     """
     deltas, right = {}, np.zeros(2, int)
-    seen, size = 0, 0.0
+    seen, size, beside = 0, 0.0, 0.0
     for batch in split(images):
         looked_at = parity_images is None or seen < parity_images
         source = reference if looked_at or voter is None else voter
@@ -167,6 +170,7 @@ def compare(
         if looked_at:
             name = f"images {seen}..{seen + len(batch) - 1}"
             deltas[name] = _delta(expected, received)
+            beside = max(beside, _beside(expected, received))
             size = max(size, _size(expected))
         votes = expected.argmax(-1), _votes(received)
         truth = votes[0] if labels is None else labels[seen : seen + len(batch)]
@@ -179,7 +183,8 @@ def compare(
     worst = max(deltas, key=deltas.get)
     accuracies = (right / seen).tolist()
     known, compared = labels is not None, _compared(received)
-    return Parity(deltas[worst], worst, seen, *accuracies, known, compared, size)
+    found = deltas[worst], worst, seen, *accuracies, known, compared, size, beside
+    return Parity(*found)
 
 
 def _size(logits) -> float:
@@ -196,6 +201,20 @@ def _delta(logits, outputs) -> float:
         return 0.0
     expected = _softmax(logits) if name == "probabilities" else logits
     return max_delta(expected, outputs[name])
+
+
+def _beside(logits, outputs) -> float:
+    """Returns max |delta| of probabilities beside logits, which must be of one kind."""
+    if not {"logits", "probabilities"} <= outputs.keys():
+        return 0.0
+    found = outputs["probabilities"]
+    if (apart := max_delta(_softmax(np.asarray(outputs["logits"])), found)) > _ROUNDED:
+        raise ParityError(
+            "parity: expected probabilities that are the softmax of the logits. "
+            f"Received a difference of {apart:.1e}: nothing was written, please report "
+            "it."
+        )
+    return max_delta(_softmax(logits), found)
 
 
 def _softmax(logits):

@@ -5,6 +5,10 @@ from export import pareto
 from export.pareto_picture import picture
 from trainers import results
 
+_FAILED = (
+    "Artefacts whose gate failed are none to choose: their export would be refused."
+)
+
 
 def line(row) -> str:
     """Formats a row as a progress line."""
@@ -37,6 +41,7 @@ def markdown(rows, unmeasured: str = "") -> str:
             pareto.SCORES[score]: f"{row[score]:.2f}",
             "Keras, %": f"{row[f'keras_{score}']:.2f}",
             "max abs delta logits": f"{row['max_abs_delta_logits']:.1e}",
+            "gate": "passed" if row["passes_gate"] else "failed",
             "size, kB": f"{row['size_kb']:,.0f}",
             "M MACs": _millions(row["macs"]),
             "latency, ms (5..95 %)": f"{row['median_ms']:.3g} "
@@ -45,7 +50,8 @@ def markdown(rows, unmeasured: str = "") -> str:
         }
         for row in rows
     )
-    return f"{table}\n\n{unmeasured}" if unmeasured else table
+    failed = "" if all(row["passes_gate"] for row in rows) else _FAILED
+    return "\n\n".join(filter(None, (table, failed, unmeasured)))
 
 
 def contents(

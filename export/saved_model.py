@@ -37,13 +37,18 @@ from export import gated_export, options, tf_serving
 from export.formats.saved_model import FORMAT
 from export.job import Job
 from export.parity import ParityError
-from export.staging import Workspace, refuse_version, writing
+from export.staging import (
+    LAST_VERSION,
+    Workspace,
+    latest_version,
+    refuse_version,
+    writing,
+)
 from trainers import run_lock
+from trainers.data.errors import tell
 from trainers.option_kinds import integer, text
 from trainers.option_table import option, run
 
-# TF Serving reads versions as int64 and ignores folders with a larger number.
-LAST_VERSION = 2**63 - 1
 # How long to wait for another export, which only moves a few files.
 _PATIENCE_SECONDS = 10.0
 
@@ -84,6 +89,9 @@ def main(options) -> pathlib.Path:
         version = publish(workspace, path, model, options.version)
     command = tf_serving.docker_command(workspace.parent)
     print(f"Wrote {line(version)}\nServe it: {command}")
+    latest = latest_version(version.parent)
+    if latest > int(version.name):
+        tell(f"TF Serving serves the latest version, {latest}, unless told otherwise.")
     return version
 
 

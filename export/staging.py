@@ -111,7 +111,7 @@ class Workspace(disk.Workspace):
         with writing():
             parent.mkdir(exist_ok=True)
             while True:
-                target = parent / str(version or _next_version(parent))
+                target = parent / str(version or latest_version(parent) + 1)
                 try:
                     os.rename(folder, target)
                     return target
@@ -142,8 +142,17 @@ def refuse_foreign(target: pathlib.Path, marks: tuple[str, ...]) -> None:
         )
 
 
+# TF Serving reads versions as int64 and ignores folders with a larger number.
+LAST_VERSION = 2**63 - 1
+
+
 def refuse_version(parent, version: int | None) -> None:
-    """Raises OptionError if the requested version already exists."""
+    """Raises OptionError if the requested version exists, or none follows the last."""
+    if not version and latest_version(parent) == LAST_VERSION:
+        raise OptionError(
+            f"--version: expected a number below {LAST_VERSION}, the latest version in "
+            f"{parent}, which nothing can follow. Received none: give one."
+        )
     if version and os.path.exists(pathlib.Path(parent, str(version))):
         raise OptionError(
             f"--version: expected one that is not yet in {parent}. Received {version}: "
@@ -151,9 +160,11 @@ def refuse_version(parent, version: int | None) -> None:
         )
 
 
-def _next_version(parent) -> int:
-    names = os.listdir(parent)
-    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+def latest_version(parent) -> int:
+    """Returns the largest version in a folder that TF Serving reads; 0 for none."""
+    names = os.listdir(parent) if os.path.isdir(parent) else []
+    found = [int(name) for name in names if name.isdecimal()]
+    return max((number for number in found if number <= LAST_VERSION), default=0)
 
 
 def size_on_disk(path) -> int:

@@ -13,6 +13,7 @@ from export.calibration import calibration_images
 from export.compared_images import Wanted, chosen
 from export.description import describe
 from export.formats.record import Recipe
+from export.gate import passes
 from export.job import Job, check_channels
 from export.measure import measure
 from export.runtimes import SIGNATURE
@@ -166,6 +167,7 @@ def row_of(job: Job, references, parent, runs: int, labelled: bool = True) -> di
             **_scores(found, labelled),
             "images": found.images,
             "max_abs_delta_logits": float(f"{found.delta:.3g}"),
+            "passes_gate": passes(found, form.precisions[recipe.precision].gate),
             "size_kb": round(staging.size_on_disk(path) / 1000, 1),
             "macs": graph_cost.macs(source.net, job.images.shape[1:]),
             "median_ms": _milliseconds(cost.median),

@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
-from cnet_tf.image_ends import gives_probabilities
+from cnet_tf.image_ends import gives_probabilities, takes_pixels
+from cnet_tf.surgery import copied
 from export import graph_cost, keras_file, onnx_file, parity, runtimes
 from export.folding import fold
 from export.formats import onnx_graph
@@ -85,7 +86,7 @@ def ends(*parts):
 def ensemble(*activations):
     inputs = keras.Input((3,))
     parts = [layers.Dense(4, activation)(inputs) for activation in activations]
-    return keras.Model(inputs, layers.Average()(parts))
+    return keras.Model(inputs, layers.Average()(parts) if parts[1:] else parts[0])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,8 @@ def ensemble(*activations):
         (ends(layers.Activation("relu")), False),
         (ensemble("softmax", "sigmoid"), True),
         (ensemble("softmax", None), False),
+        (ensemble("hard_sigmoid"), True),
+        (ensemble("hard_sigmoid", "softmax"), True),
         (keras.Sequential([keras.Input((6, 6, 4)), ends()]), True),
     ],
 )
@@ -140,12 +143,35 @@ def test_activations_with_weights_are_refused(tmp_path):
         (layers.Normalization(mean=[120.0] * 3, variance=[900.0] * 3), (), True),
         (layers.Normalization(mean=[0.5] * 3, variance=[0.1] * 3), (), False),
         (layers.Conv2D(3, 1), (), False),
+        (lambda x: x / 255.0, (), True),
+        (lambda x: x / 127.5 - 1.0, (), True),
+        (lambda x: (x - 120.0) / 60.0, (), True),
+        (lambda x: x * (2 / 255) - 1.0, (), True),
+        (lambda x: (x - 0.5) / 0.25, (), False),
+        (keras.applications.mobilenet_v2.preprocess_input, (), True),
+        (keras.applications.resnet.preprocess_input, (), True),
+        (lambda x: layers.Rescaling(1 / 255)(layers.RandomFlip()(x)), (), True),
+        (
+            keras.Sequential([layers.Rescaling(1 / 255), layers.Conv2D(3, 1)]),
+            (),
+            True,
+        ),
+        (keras.Sequential([layers.Rescaling(1 / 255)]), (), True),
     ],
 )
-def test_a_file_that_takes_pixels_is_pointed_out(first, std, told, tmp_path, capsys):
-    net = chain(
-        first, layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(2), shape=(4, 4, 3)
-    )
+@pytest.mark.parametrize("side", [4, None])
+def test_a_file_that_takes_pixels_is_pointed_out(
+    first, std, told, side, tmp_path, capsys
+):
+    """However the scaling is written."""
+    x = inputs = keras.Input((side, side, 3))
+    first = copied(first) if isinstance(first, keras.layers.Layer) else first
+    for part in (first, layers.Conv2D(2, 3), layers.GlobalMaxPool2D(), layers.Dense(2)):
+        x = part(x)
+    net = keras.Model(inputs, x)
+    if side is None:
+        assert takes_pixels(net) == (told or std == (1 / 255,))
+        return
     net.save(tmp_path / "my.keras")
     keras_file.File(tmp_path / "my.keras", std=std).read()
     assert ("note: --std: " in capsys.readouterr().err) == told

@@ -39,6 +39,15 @@ def test_a_budget_that_nothing_fits_is_told():
         best(ROWS, 0.5, None)
 
 
+def test_what_fails_its_gate_is_no_choice():
+    """The best of all, were it an artefact that an export writes."""
+    wrong = row("wrong", 99.0, 0.1, 1) | {"passes_gate": False}
+    assert best([wrong, *ROWS]) is GOOD
+    assert front([wrong, *ROWS]) == [QUICK, GOOD]
+    with pytest.raises(BudgetError, match="that some artefact fits"):
+        best([wrong, *ROWS], 0.5)
+
+
 def test_front_is_what_nothing_beats():
     assert front(ROWS) == [QUICK, GOOD]
     assert front(ROWS, "size_kb") == [SMALL, TWIN]

@@ -223,6 +223,29 @@ def test_another_shape_is_refused_even_if_it_broadcasts():
         parity.max_delta(np.zeros((4, 3)), np.zeros((1, 3)))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda p: p[..., ::-1], "the softmax of the logits. Received a diff.* of 3.6"),
+        (lambda p: p + 9e-6, "parity: expected probabilities within 5e-06 of Keras"),
+        (lambda p: p * np.nan, "the softmax of the logits. Received a .* of inf"),
+        (lambda p: p + 4e-6, None),
+    ],
+)
+def test_probabilities_beside_logits_are_compared_too(wrong, message):
+    def export(pixels):
+        logits = _logits(pixels)
+        return {"logits": logits, "probabilities": wrong(parity._softmax(logits))}
+
+    def checked():
+        check(parity.compare(_logits, export, _IMAGES, _LABELS), EXACT)
+
+    if message is None:
+        return checked()
+    with pytest.raises(parity.ParityError, match=message):
+        checked()
+
+
 def test_table_is_aligned_markdown():
     found = parity.Parity(1.2e-6, "white", 1000, 0.5, 0.25)
     rows = [

@@ -24,8 +24,9 @@ from trained_run import (
 )
 
 import export
-from export import parity, runtimes, saved_model, serving, tf_serving
+from export import parity, runtimes, saved_model, serving, staging, tf_serving
 from export.run import Run
+from export.staging import LAST_VERSION
 from trainers.errors import OptionError
 
 
@@ -177,9 +178,23 @@ def test_the_python_of_the_card_runs_in_its_folder(several, monkeypatch, capsys)
     assert "tf.Tensor" in capsys.readouterr().out
 
 
+def test_no_version_follows_the_last_that_servers_read(tmp_path):
+    for name in (str(LAST_VERSION - 1), str(2**64), "notes"):
+        (tmp_path / name).mkdir()
+    staging.refuse_version(tmp_path, None)
+    assert staging.latest_version(tmp_path) + 1 == LAST_VERSION
+    (tmp_path / str(LAST_VERSION)).mkdir()
+    with pytest.raises(OptionError, match="--version: .* which nothing can follow"):
+        staging.refuse_version(tmp_path, None)
+    staging.refuse_version(tmp_path, 7)
+
+
 @pytest.mark.slow
-def test_an_explicit_version_is_used_once(flags_for, monkeypatch):
+def test_an_explicit_version_is_used_once(flags_for, monkeypatch, capsys):
     first = saved_model.main(flags_for("--version=7"))
+    assert "note: TF Serving" not in capsys.readouterr().err
+    saved_model.main(flags_for("--version=6"))
+    assert "serves the latest version, 7, unless" in capsys.readouterr().err
     assert first.name == "7"
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
     monkeypatch.setattr(Run, "read", None)  # Refused before any work.
