@@ -1,7 +1,5 @@
 """The start and the end of image nets: input, stem, tail, pooling, logits."""
 
-import itertools
-
 import keras
 import numpy as np
 
@@ -10,8 +8,8 @@ from cnet_tf.checks import positive_integer
 from cnet_tf.layer_factory import LayerFactory
 from cnet_tf.model_graph import is_graph
 
-# A smaller scale factor or a larger offset implies pixels of 0 to 255, not 0 to 1.
-_SMALL, _LARGE = 0.1, 5.0
+# A smaller scale factor or a larger mean implies pixels of 0 to 255, not 0 to 1.
+_SMALL, _LARGE = 0.02, 5.0
 # Side of an image where a model leaves it free.
 _SIDE = 32
 
@@ -94,31 +92,50 @@ def _are_probabilities(tensor) -> bool:
 def takes_pixels(model) -> bool:
     """Returns whether a model begins by scaling numbers far beyond 0..1.
 
-    However it is written: up to its first layer that learns, and a batch norm, an image
-    of ones and one of zeros differ little, or the one of zeros becomes large.
+    However it is written: up to the first layers that learn, and batch norms, images of
+    ones and of zeros differ little, or what becomes zero is far from both.
     """
     graph = flat_graph.read(model)
-    before = [*itertools.takewhile(_learns_nothing, graph.calls)]
-    if len(graph.inputs) != 1 or len(before) == len(graph.calls):
+    if len(graph.inputs) != 1:
         return False
-    (given,), (taken, *_) = graph.inputs, graph.calls[len(before)].inputs
-    shape = [n or _SIDE for n in given.shape[1:]]
-
-    def seen(value):
-        known = {given: keras.ops.full((1, *shape), value, given.dtype)}
-        flat_graph.run(before, known, lambda call: call.operation)
-        return np.asarray(keras.ops.convert_to_numpy(known[taken]), "float64")
-
-    black, white = seen(0), seen(1)
-    slope = np.max(np.abs(white - black), initial=0)
-    return bool(0 < slope < _SMALL or np.max(np.abs(black), initial=0) > _LARGE)
+    shape = (1, *(n or _SIDE for n in graph.inputs[0].shape[1:]))
+    try:
+        black, white = (_before_learning(graph, shape, value) for value in (0, 1))
+    except Exception:  # Of operations that anybody wrote, on an image of our size.
+        return False
+    return bool(black) and all(map(_scales_pixels, black, white))
 
 
-def _learns_nothing(call) -> bool:
+def _before_learning(graph, shape, value) -> list:
+    """Returns what the first layers that learn take for an image of one value."""
+    (given,), found = graph.inputs, []
+    known = {given: keras.ops.full(shape, value, given.dtype)}
+    for call in graph.calls:
+        if not all(x in known for x in call.inputs):
+            continue
+        if _learns_nothing(call.operation):
+            flat_graph.run([call], known, _in_inference)
+        else:
+            found += [keras.ops.convert_to_numpy(known[x]) for x in call.inputs]
+    return [x.astype("float64") for x in found]
+
+
+def _learns_nothing(operation) -> bool:
     scales = (keras.layers.Normalization, keras.layers.BatchNormalization)
-    return isinstance(call.operation, scales) or not getattr(
-        call.operation, "weights", None
-    )
+    return isinstance(operation, scales) or not getattr(operation, "weights", None)
+
+
+def _in_inference(call):
+    def run(*args, training=None, **kwargs):
+        return call.operation(*args, **kwargs)
+
+    return run
+
+
+def _scales_pixels(black, white) -> bool:
+    slope, black = np.abs(white - black), np.abs(black)
+    black, slope = black[slope > 0], slope[slope > 0]
+    return bool(slope.size and np.all((slope < _SMALL) | (black > _LARGE * slope)))
 
 
 _TO_PROBABILITIES = (

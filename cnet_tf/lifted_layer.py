@@ -9,6 +9,7 @@
 import contextlib
 import contextvars
 import functools
+import random
 
 import keras
 from keras import ops
@@ -73,7 +74,7 @@ class LiftedLayer(SeriesLayer):
         if isinstance(layer, dict):
             layer = unbuilt = keras.saving.deserialize_keras_object(layer)
         else:
-            unbuilt = _copy(layer)
+            unbuilt = _without_draws_of_seeds(_copy, layer)
         direct = _direct(layer)
         # Keras derives what to build and what to pass on from these signatures.
         self.call = _with_signature(self._call, layer.call)
@@ -216,11 +217,27 @@ def _copy(layer):
     return fresh(layer, trainable=True)
 
 
+def _without_draws_of_seeds(function, *args):
+    """Calls a function and puts back Python's generator, which Keras takes seeds from.
+
+    What is not trained must not change the seeds of what is.
+    """
+    state = random.getstate()
+    try:
+        return function(*args)
+    finally:
+        random.setstate(state)
+
+
 def _build(layer, *args, **kwargs):
     """Builds a layer, also one that Keras builds, in part, by calling it."""
     if type(layer).build is not keras.layers.Layer.build or not children(layer):
         layer.build(*args, **kwargs)
-    unbuilt = [part.name for part in layers_of(layer) if not part.built]
+    unbuilt = [
+        part.name
+        for part in layers_of(layer)
+        if not part.built and type(part).build is not keras.layers.Layer.build
+    ]
     shapes = [*args, *kwargs.values()]
     if unbuilt and len(shapes) != 1:
         raise ValueError(
@@ -234,7 +251,7 @@ def _build(layer, *args, **kwargs):
 
 def as_tuples(shapes):
     """Returns a nest of shapes as tuples; files hold lists, which some refuse."""
-    return keras.tree.map_shape_structure(tuple, shapes)
+    return keras.tree.map_shape_structure(lambda shape: shape and tuple(shape), shapes)
 
 
 def _symbols(layer, shapes):

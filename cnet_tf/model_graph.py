@@ -11,7 +11,7 @@ import functools
 
 import keras
 
-from cnet_tf.compiled import compile_like
+from cnet_tf.compiled import compile_like, fresh_metric
 
 
 def is_graph(layer) -> bool:
@@ -34,9 +34,9 @@ def cloned(model, part, dtype=None):
     """Clones a functional or Sequential model, with `part(layer)` for each layer.
 
     Unlike `keras.models.clone_model` alone, this keeps the names of the inputs, and
-    compiles the clone with the very losses and metrics, and an optimizer like the
-    model's; not at all if the optimizer has a schedule of the user's own, of which
-    Keras keeps only a name.
+    compiles the clone with the very losses, and with metrics and an optimizer like the
+    model's; not at all if one of these is the user's own, such as a schedule, and Keras
+    keeps only a name of it.
 
     Args:
         model: The model.
@@ -51,9 +51,11 @@ def cloned(model, part, dtype=None):
         model.compiled = compiled
     if compiled:
         with contextlib.suppress(TypeError, ValueError, NotImplementedError):
-            optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-            compile_like(new, model, optimizer)
-            optimizer.build(new.trainable_variables)
+            old = model.optimizer
+            optimizer = old and type(old).from_config(old.get_config())
+            compile_like(new, model, optimizer, fresh_metric)
+            if optimizer:
+                optimizer.build(new.trainable_variables)
     return new
 
 

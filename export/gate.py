@@ -6,7 +6,7 @@ delta <= allowed,    -drop <= accuracy - accuracy of Keras <= gain
 import dataclasses
 import math
 
-from export.parity import SHARES, Parity, ParityError
+from export.parity import ROUNDED, SHARES, Parity, ParityError
 
 # Prefix of the only column heading whose values differ from export to export.
 LATENCY = "latency"
@@ -74,15 +74,23 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
         remedy: What the user can do about lost accuracy. Default: report it.
     """
     allowed = gate.allowed_delta(parity)
-    for output, delta, limit in (
-        (parity.compared, parity.delta, allowed),
-        ("probabilities", parity.beside, allowed * SHARES["probabilities"]),
+    share = SHARES["probabilities"]
+    for expected, delta, limit, where in (
+        (
+            f"{parity.compared} within {{}} of Keras",
+            parity.delta,
+            allowed,
+            parity.worst,
+        ),
+        ("probabilities within {} of Keras", parity.beside, allowed * share, ""),
+        ("probabilities within {} of the softmax of logits", parity.apart, ROUNDED, ""),
     ):
         if not (math.isfinite(delta) and delta <= limit):
+            where = where and f" on {where}"
             raise ParityError(
-                f"parity: expected {output} within {limit:.0e} of Keras. Received a "
-                f"difference of {delta:.1e} on {parity.worst}: nothing was written, "
-                "please report it."
+                f"parity: expected {expected.format(f'{limit:.0e}')}. Received a "
+                f"difference of {delta:.1e}{where}: nothing was written, please report "
+                "it."
             )
     drop = gate.allowed_drop(parity.images)
     if not parity.labelled and parity.gained < -drop - 1e-9:

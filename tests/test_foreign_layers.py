@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from keras.initializers import Constant
 
 from cnet_tf.image_ends import gives_probabilities, takes_pixels
 from cnet_tf.surgery import copied
@@ -124,6 +125,16 @@ def test_a_model_with_a_name_for_its_output_is_one_of_one_output(tmp_path):
     assert tuple(model(np.ones((1, 6, 6, 4), "float32")).shape) == (1, 2)
 
 
+def test_to_ask_what_a_model_takes_changes_nothing():
+    inputs = keras.Input((None, None, 3))
+    norm = layers.BatchNormalization()
+    x = layers.Conv2D(2, 1)(norm(inputs, training=True))
+    assert not takes_pixels(keras.Model(inputs, x))
+    np.testing.assert_array_equal(norm.moving_variance, np.ones(3))
+    cropped = layers.Conv2D(2, 1)(layers.Cropping2D(20)(inputs))
+    assert not takes_pixels(keras.Model(inputs, cropped))  # Of 32 pixels nothing.
+
+
 def test_activations_with_weights_are_refused(tmp_path):
     net = chain(
         layers.Flatten(), layers.Dense(3, activation=layers.PReLU()), layers.Dense(2)
@@ -157,6 +168,26 @@ def test_activations_with_weights_are_refused(tmp_path):
             True,
         ),
         (keras.Sequential([layers.Rescaling(1 / 255)]), (), True),
+        (layers.Rescaling(0.05), (), False),
+        (layers.BatchNormalization(gamma_initializer=Constant(0.05)), (), False),
+        (layers.Normalization(mean=[0.5] * 3, variance=[0.005] * 3), (), False),
+        (
+            lambda x: layers.Concatenate()([x, 10 * keras.ops.ones_like(x)]),
+            (),
+            False,
+        ),
+        (
+            lambda x: layers.Add()(
+                [
+                    layers.Conv2D(3, 1)(x),
+                    layers.Dense(3)(
+                        0.001 * layers.GlobalAveragePooling2D(keepdims=True)(x)
+                    ),
+                ]
+            ),
+            (),
+            False,
+        ),
     ],
 )
 @pytest.mark.parametrize("side", [4, None])

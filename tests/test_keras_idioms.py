@@ -9,6 +9,7 @@ from keras import ops
 
 from cnet_tf import ContinuousBlock, manifest, project, refine
 from cnet_tf.fresh_layer import fresh
+from cnet_tf.lifted_layer import LiftedLayer
 from cnet_tf.observed_order import observe
 from cnet_tf.tableaus import SCHEMES, ButcherTableau
 from cnet_tf.trajectory import TappedNet
@@ -149,25 +150,46 @@ def test_weights_that_are_made_in_calls_are_named(bare):
         block(ROWS)
 
 
+class Twice(L.Layer):
+    """Has nothing to build."""
+
+    def call(self, x):
+        return 2 * x
+
+
 class Pair(L.Layer):
     """Two inputs, and a part that it does not build."""
 
+    part = L.Dense
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.part = L.Dense(4)
+        self.inner = self.part(4, name="inner") if self.part is L.Dense else self.part()
 
     def build(self, x_shape, y_shape):
         self.size = self.add_weight(shape=(4,), initializer="ones", name="size")
 
     def call(self, x, y):
-        return self.size * self.part(x) + y
+        return self.size * self.inner(x) + y
+
+
+class SimplePair(Pair):
+    part = Twice
 
 
 def test_parts_that_cannot_be_built_are_named():
     x = keras.Input((4,))
-    unit = keras.Model(x, Pair(name="pair")(x, x))
-    with pytest.raises(ValueError, match="layer: .*'pair', which leaves 'dense"):
-        ContinuousBlock(unit, nodes=2)
+    with pytest.raises(ValueError, match="layer: .*'pair', which leaves 'inner'"):
+        ContinuousBlock(keras.Model(x, Pair(name="pair")(x, x)), nodes=2)
+    block = ContinuousBlock(keras.Model(x, SimplePair()(x, x)), scheme="euler")
+    np.testing.assert_allclose(block(ROWS), 4 * ROWS, rtol=1e-6)
+
+
+def test_shapes_that_a_layer_may_leave_out():
+    layer = LiftedLayer(L.MultiHeadAttention(2, 2), nodes=2)
+    shape = (None, 5, 4)
+    layer.build(query_shape=shape, value_shape=shape, key_shape=None)
+    assert len(layer.series) == 8
 
 
 LOSSES = {
@@ -190,6 +212,23 @@ def test_copies_of_compiled_nets_have_the_same_loss(loss, copy):
     reference.compile("sgd", LOSSES[loss](), metrics=["mae"], loss_weights=[7.0])
     expected = reference.evaluate(ROWS, 3 * ROWS, verbose=0, return_dict=True)
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_copies_have_metrics_of_their_own():
+    net = net_of(ContinuousBlock(L.Dense(4, "tanh"), nodes=2))
+    metrics = [keras.metrics.MeanSquaredError(name="squares"), "mae"]
+    net.compile("sgd", "mse", metrics=metrics)
+    net.train_on_batch(ROWS, ROWS)
+    before = float(metrics[0].count)
+    manifest(net).evaluate(ROWS, ROWS, verbose=0)
+    assert float(metrics[0].count) == before > 0
+
+
+def test_nets_that_are_compiled_without_an_optimizer_are_copied():
+    net = net_of(ContinuousBlock(L.Dense(4, "tanh"), nodes=2))
+    net.compile(None, "mse")
+    found = manifest(net).evaluate(ROWS, ROWS, verbose=0)
+    assert found == net.evaluate(ROWS, ROWS, verbose=0)
 
 
 def test_blocks_that_are_called_twice_are_not_analysed():

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import random
 import weakref
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cnet_tf.continuous_block import ContinuousBlock
+from cnet_tf.fresh_layer import fresh
 from cnet_tf.lifted_layer import LiftedLayer, lift
 from cnet_tf.series import SeriesLayer
 from cnet_tf.series_norm import SeriesBatchNormalization
@@ -252,6 +254,16 @@ def test_config_round_trip():
     twin = LiftedLayer.from_config(lifted.get_config())
     assert twin.get_config() == lifted.get_config()
     assert (twin.name, twin.basis.key) == ("mine", ("hat", 3))
+
+
+def test_the_copy_for_configs_takes_no_seed_of_what_is_trained():
+    after = []
+    for make in (LiftedLayer, lambda layer: fresh(layer, trainable=True)):
+        layer = L.Dense(4)
+        keras.utils.set_random_seed(0)
+        make(layer)
+        after.append(random.random())
+    assert after[0] == after[1]
 
 
 def sequences():

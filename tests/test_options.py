@@ -85,6 +85,15 @@ def test_a_list_of_words_is_refused(flag_values):
             },
             r"--decay_epochs: .*by --rewarm_epochs. Received \[6\]",
         ),
+        (
+            {
+                "schedule": "step",
+                "grow": ((0, "euler", 1, 1), (5, "euler", 2, 2)),
+                "rewarm_epochs": 3,
+                "decay_epochs": (6,),
+            },
+            r"--decay_epochs: .*by --rewarm_epochs. Received \[6\]",
+        ),
         ({"train_only": "head", "ema": 0.9}, "--ema: expected none with --train_only"),
         ({"train_only": "head", "recalibrate": 5}, "--recalibrate: .* Received 5"),
         (
@@ -155,3 +164,14 @@ def test_the_shipped_flag_files_are_valid(flag_values, monkeypatch, name):
     if name == "resnet.flags":
         assert PRESETS["resnet20"].get("style", "post") == "post"
         assert found.preset == "resnet20" and found.refine_epochs == ()
+
+
+def test_a_refinement_ends_the_rise_before_it():
+    """So that a decay after its own rise is no lost one."""
+    Options(
+        schedule="step",
+        warmup_epochs=10,
+        refine_epochs=(4,),
+        rewarm_epochs=2,
+        decay_epochs=(8,),
+    )

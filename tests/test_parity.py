@@ -226,9 +226,12 @@ def test_another_shape_is_refused_even_if_it_broadcasts():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda p: p[..., ::-1], "the softmax of the logits. Received a diff.* of 3.6"),
+        (lambda p: p[..., ::-1], "probabilities within 5e-06 of Keras. .* of 3.6e-01"),
         (lambda p: p + 9e-6, "parity: expected probabilities within 5e-06 of Keras"),
-        (lambda p: p * np.nan, "the softmax of the logits. Received a .* of inf"),
+        (
+            lambda p: p * np.nan,
+            "probabilities within 5e-06 of Keras. Received a .* inf",
+        ),
         (lambda p: p + 4e-6, None),
     ],
 )
@@ -244,6 +247,33 @@ def test_probabilities_beside_logits_are_compared_too(wrong, message):
         return checked()
     with pytest.raises(parity.ParityError, match=message):
         checked()
+
+
+@pytest.mark.parametrize(("off", "passes"), [(0.004, True), (0.02, False)])
+def test_probabilities_of_few_bits_are_those_of_the_logits(off, passes):
+    """Votes come from the labels, so that nothing else tells."""
+
+    def export(pixels):
+        logits = _logits(pixels)
+        shifted = parity._softmax(logits) + off
+        return {"logits": logits, "probabilities": shifted, "label": logits.argmax(-1)}
+
+    found = parity.compare(_logits, export, _IMAGES, _LABELS)
+    if passes:
+        return check(found, Gate.reduced())
+    with pytest.raises(parity.ParityError, match="within 1e-02 of the softmax of log"):
+        check(found, Gate.reduced())
+
+
+def test_an_infinite_logit_is_a_matter_of_the_gate():
+    def export(pixels):
+        logits = _logits(pixels) * np.where(np.arange(3) == 1, np.inf, 1)
+        return {"logits": logits, "probabilities": parity._softmax(logits)}
+
+    with np.errstate(invalid="ignore"):
+        found = parity.compare(_logits, export, _IMAGES, _LABELS)
+    with pytest.raises(parity.ParityError, match="logits within"):
+        check(found, EXACT)
 
 
 def test_table_is_aligned_markdown():

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from cnet_tf import continuous_net
+from cnet_tf import ContinuousBlock, continuous_net, manifest
 from trainers import steps
 from trainers.loss import loss_per_example, training_loss
 from trainers.options import Options
@@ -38,7 +38,7 @@ def test_loss_is_the_smoothed_cross_entropy(smoothing):
     targets = np.eye(4)[labels] * (1 - smoothing) + smoothing / 4
     logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = -(targets * logp).sum(axis=1)
-    total, losses, _ = training_loss(
+    total, losses, *_ = training_loss(
         giving(tf.constant(logits)), None, labels, smoothing=smoothing
     )
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
@@ -50,7 +50,12 @@ def test_loss_is_the_smoothed_cross_entropy(smoothing):
 
 def giving(logits):
     """A net with these answers to whatever it is shown."""
-    return lambda images, training: logits
+
+    def net(images, training):
+        return logits
+
+    net.losses = []
+    return net
 
 
 def test_sgd_step_is_gradient_plus_l2(net, batch):
@@ -153,11 +158,25 @@ def test_what_layers_add_to_the_loss_counts():
     assert max(np.abs(b).max() for b in more if b is not None) > 1e-2
 
 
+def test_what_layers_add_is_the_net_s_own_beside_members():
+    unit = keras.layers.Dense(4, "tanh", activity_regularizer="l2")
+    block = ContinuousBlock(unit, nodes=2, scheme="rk4")
+    net = keras.Sequential([keras.Input((4,)), block, keras.layers.Dense(3)])
+    member = manifest(net, "euler", 1)
+    images = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    given = images, np.arange(8) % 3
+    alone = training_loss(net, *given, smoothing=0.0)[-1]
+    both = training_loss(
+        net, *given, smoothing=0.0, members=[member], member_weight=0.3
+    )[-1]
+    assert float(both) == float(alone) > 0
+
+
 def test_losses_of_logits_in_half_precision_are_those_of_their_values():
     logits = np.random.default_rng(0).normal(size=(64, 10)).astype("float32")
     half = tf.cast(logits, tf.bfloat16)
     labels = np.arange(64) % 10
-    _, found, _ = training_loss(giving(half), None, labels, smoothing=0.0)
+    _, found, *_ = training_loss(giving(half), None, labels, smoothing=0.0)
     expected = loss_per_example(labels, tf.cast(half, tf.float32))
     np.testing.assert_array_equal(found, expected)
 
@@ -169,5 +188,5 @@ def test_label_smoothing_is_the_formula():
     logs = -logits + np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
     expected = 0.9 * logs[np.arange(5), labels] + 0.1 * np.mean(logs, axis=1)
     net = giving(keras.ops.convert_to_tensor(logits))
-    _, found, _ = training_loss(net, None, labels, smoothing=0.1)
+    _, found, *_ = training_loss(net, None, labels, smoothing=0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -41,7 +41,7 @@ class SomeSecret(SecretLabels):
 def test_a_split_without_labels_is_left_out(tmp_path, capsys):
     SecretLabels(data_dir=tmp_path).download_and_prepare()
     data = load("secret_labels", str(tmp_path), 0.25)
-    assert "note: secret_labels: the images of its split 'test' have" in (
+    assert "note: secret_labels: images of its split 'test' have no" in (
         capsys.readouterr().err
     )
     # Without a test split, that of validation serves for testing.

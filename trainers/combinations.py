@@ -58,9 +58,14 @@ def _increasing(name):
 
 def _lost(epochs, options) -> list[int]:
     """Lists the epochs at which the rate is still rising, so that none can lower it."""
-    rises = [(0, options.warmup_epochs)]
-    rises += [(start, options.rewarm_epochs) for start in options.refine_epochs]
-    return [e for e in epochs if any(s < e <= s + length for s, length in rises)]
+    rises = {0: options.warmup_epochs}
+    if options.rewarm_epochs:  # Each refinement begins a rise, and ends one.
+        stages = (epoch for epoch, *_ in options.grow[1:])
+        starts = (*options.refine_epochs, *stages)
+        rises |= dict.fromkeys(sorted(starts), options.rewarm_epochs)
+    ends = [*list(rises)[1:], math.inf]
+    spans = [(s, min(s + rises[s], e)) for s, e in zip(rises, ends, strict=True)]
+    return [e for e in epochs if any(start < e <= end for start, end in spans)]
 
 
 def _of_presets_alone(name):

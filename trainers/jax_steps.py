@@ -5,16 +5,16 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
-from trainers.loss import eval_step, penalty, sums, training_loss
+from trainers.loss import eval_step, sums, training_loss
 
 
 def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
     """Returns one update as a pure function, to be compiled or used in a loop.
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
-    and of the net's `penalty`; weights that are never read do not decay. If the loss or
-    the norm of the gradient is non-finite, nothing changes and the first sum is
-    non-finite.
+    and of the net's `penalty`; weights that nothing reads, not even a regularizer, do
+    not decay. If the loss or the norm of the gradient is non-finite, nothing changes
+    and the first sum is non-finite.
 
     Args:
         net: A built net.
@@ -38,10 +38,11 @@ def update_function(net, optimizer, *, batch_size, weight_decay, **settings):
             given = [*zip(weights, values, strict=True)]
             given += zip(statistics, others, strict=True)
             with _Reads(read, given) as scope:
-                total, losses, logits = training_loss(net, images, labels, **settings)
+                given = net, images, labels
+                total, losses, logits, penalty = training_loss(*given, **settings)
                 mean = total / batch_size
-                if (more := penalty(net)) is not None:
-                    mean = mean + more.astype(mean.dtype)
+                if penalty is not None:
+                    mean = mean + penalty.astype(mean.dtype)
                 found = sums(losses, logits, labels)
                 after = [scope.get_current_value(variable) for variable in statistics]
             return mean, (after, jnp.stack(found))

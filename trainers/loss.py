@@ -62,9 +62,10 @@ def training_loss(
         member_targets: A key of `MEMBER_TARGETS`.
 
     Returns:
-        (the sum, H(labels, net) of each example, logits of the net).
+        (the sum, H(labels, net) of each example, logits of the net, `penalty`).
     """
     logits = _logits(net, images, training=True)
+    added = penalty(net)  # Now, as calls of members forget it.
     targets = _targets(labels, logits, smoothing)
     losses = _cross_entropy(targets, logits)
     total = ops.sum(losses)
@@ -73,7 +74,7 @@ def training_loss(
     for member in members:
         short = _cross_entropy(targets, _logits(member, images, training=True))
         total = total + member_weight * ops.sum(short)
-    return total, losses, logits
+    return total, losses, logits, added
 
 
 def _logits(net, images, training):

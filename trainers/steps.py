@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainers.loss import eval_step, penalty, sums, training_loss
+from trainers.loss import eval_step, sums, training_loss
 
 
 def gradients(
@@ -20,7 +20,8 @@ def gradients(
 
     The gradient is that of `training_loss` / batch_size + weight_decay / 2 |theta|^2,
     and of the net's `penalty`, where batch_size counts all replicas, whose gradients
-    the optimizer sums. Weights that are never read do not decay.
+    the optimizer sums. Weights that nothing reads, not even a regularizer, do not
+    decay.
 
     Args:
         net: A built net; its batch norms see the batch.
@@ -36,10 +37,10 @@ def gradients(
     weights = net.trainable_variables if weights is None else weights
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     with tf.GradientTape() as tape:
-        total, losses, logits = training_loss(net, images, labels, **settings)
+        total, losses, logits, penalty = training_loss(net, images, labels, **settings)
         loss = total / batch_size
-        if (more := penalty(net)) is not None:
-            loss = loss + ops.cast(more, loss.dtype) / replicas
+        if penalty is not None:
+            loss = loss + ops.cast(penalty, loss.dtype) / replicas
     found = tape.gradient(loss, [w.value for w in weights])
     share = weight_decay / replicas
     found = [
