@@ -73,25 +73,11 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
         gate: The gate that it must pass.
         remedy: What the user can do about lost accuracy. Default: report it.
     """
-    allowed = gate.allowed_delta(parity)
-    share = SHARES["probabilities"]
-    for expected, delta, limit, where in (
-        (
-            f"{parity.compared} within {{}} of Keras",
-            parity.delta,
-            allowed,
-            parity.worst,
-        ),
-        ("probabilities within {} of Keras", parity.beside, allowed * share, ""),
-        ("probabilities within {} of the softmax of logits", parity.apart, ROUNDED, ""),
-    ):
-        if not (math.isfinite(delta) and delta <= limit):
-            where = where and f" on {where}"
-            raise ParityError(
-                f"parity: expected {expected.format(f'{limit:.0e}')}. Received a "
-                f"difference of {delta:.1e}{where}: nothing was written, please report "
-                "it."
-            )
+    allowed, share = gate.allowed_delta(parity), SHARES["probabilities"]
+    where = f" on {parity.worst}"
+    _require(parity.compared, "Keras", parity.delta, allowed, where)
+    _require("probabilities", "Keras", parity.beside, allowed * share)
+    _require("probabilities", "the softmax of the logits", parity.apart, ROUNDED)
     drop = gate.allowed_drop(parity.images)
     if not parity.labelled and parity.gained < -drop - 1e-9:
         raise ParityError(
@@ -108,6 +94,14 @@ def check(parity: Parity, gate: Gate, remedy: str = "please report it") -> None:
             f"Received {100 * parity.candidate_accuracy:.2f} % on {parity.images} "
             f"images, each worth {100 / parity.images:.2g} points: nothing was "
             f"written, {remedy}."
+        )
+
+
+def _require(output, reference, delta, limit, where=""):
+    if not (math.isfinite(delta) and delta <= limit):
+        raise ParityError(
+            f"parity: expected {output} within {limit:.0e} of {reference}. Received a "
+            f"difference of {delta:.1e}{where}: nothing was written, please report it."
         )
 
 
