@@ -55,6 +55,13 @@ def logits(x, classes, dtype=None):
     return keras.layers.Dense(classes, dtype=policy.variable_dtype, name="head")(x)
 
 
+# What to do about a softmax or sigmoid at the end, for messages.
+LEAVE_IT_OUT = (
+    "leave that out (`activation = keras.activations.linear` where it is the "
+    "activation of a layer)"
+)
+
+
 def last_operation(model):
     """Returns the operation that makes a model's first output, within models too."""
     operation = model

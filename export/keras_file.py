@@ -9,7 +9,12 @@ import keras
 from cnet_tf import keras_file, plain_file
 from cnet_tf.architecture import copied, in_precision
 from cnet_tf.escaping import line
-from cnet_tf.image_ends import gives_probabilities, last_operation, takes_pixels
+from cnet_tf.image_ends import (
+    LEAVE_IT_OUT,
+    gives_probabilities,
+    last_operation,
+    takes_pixels,
+)
 from cnet_tf.manifestation import unrolled
 from cnet_tf.model_graph import layers_of
 from export.runtimes import SIGNATURE
@@ -169,9 +174,8 @@ def _check_model(model) -> None:
             "a model of logits",
             f"{model.name!r}, whose last layer {last_operation(model).name!r} applies "
             "a softmax or sigmoid",
-            "leave that out (`activation = keras.activations.linear` where it is the "
-            "activation of a layer), and save the model again; exports return "
-            "probabilities as well as logits",
+            f"{LEAVE_IT_OUT}, and save the model again; exports return probabilities "
+            "as well as logits",
         )
     outputs = {tensor.name: tuple(tensor.shape) for tensor in model.outputs}
     if len(outputs) != 1 or any(

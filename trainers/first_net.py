@@ -9,7 +9,12 @@ from cnet_tf import checkpoint, keras_file, pretrained
 from cnet_tf.any_depth import with_members, with_series_norms
 from cnet_tf.architecture import in_precision, readable
 from cnet_tf.bounds import MOST_STEPS
-from cnet_tf.image_ends import gives_probabilities, last_operation, takes_pixels
+from cnet_tf.image_ends import (
+    LEAVE_IT_OUT,
+    gives_probabilities,
+    last_operation,
+    takes_pixels,
+)
 from cnet_tf.manifestation import manifest
 from cnet_tf.member_name import member_name
 from cnet_tf.presets import continuous_net
@@ -195,9 +200,8 @@ def _of_file(options, data):
     if gives_probabilities(net):
         raise OptionError(
             "--model: expected a model of logits. Received one whose last layer "
-            f"{last_operation(net).name!r} takes a softmax or sigmoid: leave that out "
-            "(`activation = keras.activations.linear` where it is the activation of a "
-            "layer), and save it again."
+            f"{last_operation(net).name!r} takes a softmax or sigmoid: {LEAVE_IT_OUT}, "
+            "and save it again."
         )
     if takes_pixels(net):
         raise OptionError(
