@@ -136,11 +136,7 @@ def computes_in_double_precision(build, x):
 def tflite_has_all_operations(build, x):
     """The converter finds a built-in operation for every one, and LiteRT agrees."""
     net, x = randomize(build(nodes=2)), x[:1]
-    signature = [tf.TensorSpec(x.shape, net.input.dtype)]
-    function = tf.function(lambda x: net(x), input_signature=signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], net
-    )
+    converter = tf.lite.TFLiteConverter.from_keras_model(net)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     interpreter = Interpreter(model_content=converter.convert())
     interpreter.allocate_tensors()
