@@ -26,8 +26,8 @@ def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
     for name in ("1", "new"):
         (tmp_path / name).mkdir()
     (tmp_path / "1" / "theirs").touch()
-    versions = iter([1, 2])
-    monkeypatch.setattr(staging, "_next_version", lambda _: next(versions))
+    seen = iter([0, 1, 1])  # The first is out of date.
+    monkeypatch.setattr(staging, "latest_version", lambda _: next(seen))
     assert _versions(tmp_path / "new", tmp_path).name == "2"
     assert (tmp_path / "1" / "theirs").exists()
 

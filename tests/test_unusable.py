@@ -69,5 +69,5 @@ def test_the_grid_shows_no_accuracy_of_it(monkeypatch):
     row = {"scheme": "rk4", "steps": 1, "trained": True, "recalibrated_accuracy": None}
     row["accuracy"] = accuracy_of({"loss": math.nan, "accuracy": 0.1})
     assert "| not finite * |" in grid.markdown([row])
-    assert grid.line(row) == "rk4 N=1: not finite %"
+    assert grid.line(row) == "rk4 N=1: not finite"
     assert accuracy_of({"loss": 0.5, "accuracy": 0.1}) == 0.1
