@@ -225,6 +225,7 @@ def data_of(options):
     return load(options.dataset, options.data_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "refused"),
     [

@@ -119,6 +119,7 @@ def test_a_member_is_probed_with_the_norms_that_the_export_reads():
     assert of_net == of_member
 
 
+@pytest.mark.slow
 def test_the_command_prints_steps_to_export(tmp_path, digits_dir, capsys):
     run = save_run(tmp_path / "run", widths=(4, 4), strides=(1, 1))
     flags = [f"--run={run}", f"--data_dir={digits_dir}", "--examples=50"]

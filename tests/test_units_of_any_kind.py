@@ -121,6 +121,7 @@ def test_a_regularizer_is_the_sum_over_theta_k(regularizer):
     np.testing.assert_allclose(loss, 0.1 * np.sum(kernel**2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_regularizers_and_constraints_work_on_jax():
     program = """
 import keras, numpy as np
