@@ -74,7 +74,7 @@ class LiftedLayer(SeriesLayer):
         if isinstance(layer, dict):
             layer = unbuilt = keras.saving.deserialize_keras_object(layer)
         else:
-            unbuilt = _without_draws_of_seeds(_copy, layer)
+            unbuilt = _spare_copy(layer)
         direct = _direct(layer)
         # Keras derives what to build and what to pass on from these signatures.
         self.call = _with_signature(self._call, layer.call)
@@ -217,14 +217,11 @@ def _copy(layer):
     return fresh(layer, trainable=True)
 
 
-def _without_draws_of_seeds(function, *args):
-    """Calls a function and puts back Python's generator, which Keras takes seeds from.
-
-    What is not trained must not change the seeds of what is.
-    """
-    state = random.getstate()
+def _spare_copy(layer):
+    """Returns a copy that takes no seed, as it is not trained, of what is."""
+    state = random.getstate()  # Of the generator that Keras takes seeds from.
     try:
-        return function(*args)
+        return _copy(layer)
     finally:
         random.setstate(state)
 

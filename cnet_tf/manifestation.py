@@ -178,8 +178,7 @@ def recalibrate(net, data, frozen=True) -> int:
             batches += 1
     if batches == 0:
         raise ValueError("data: expected at least one batch. Received none.")
-    for variable, total in zip(_moving(norms), totals, strict=True):
-        variable.assign(total / batches)
+    _assign(norms, [total / batches for total in totals])
     return batches
 
 
@@ -244,7 +243,11 @@ def _values(norms) -> list[np.ndarray]:
 
 def restore_statistics(net, values):
     """Restores moving statistics from `statistics`."""
-    for variable, value in zip(_moving(normalizations(net)), values, strict=True):
+    _assign(normalizations(net), values)
+
+
+def _assign(norms, values):
+    for variable, value in zip(_moving(norms), values, strict=True):
         variable.assign(value)
 
 
